@@ -1,0 +1,77 @@
+"""LeNet-5 as it is used today: tanh and average pooling, or ReLU and max pooling."""
+
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+
+from torch import nn
+
+from jacoscope.models.normalize import Normalize
+
+PAPER_SIZE = 32  # LeCun et al. place the 28×28 digit in a 32×32 field, so that strokes reach every kernel
+
+
+class LeNet5(nn.Sequential):
+    """The de facto standard LeNet-5; 61,706 parameters for 28×28 digits and ten classes.
+
+    Two 5×5 convolutions, each followed by an activation and 2×2 pooling, then three linear layers.
+    Images smaller than 32×32 are zero-padded to that size by the first convolution. After
+    LeCun, Bottou, Bengio and Haffner, "Gradient-based learning applied to document recognition", 1998;
+    :class:`~jacoscope.models.LeNet5Of1998` is the network as published.
+
+    Args:
+        input_shape: ``(C, H, W)`` of one image.
+        num_classes: number of logits.
+        mean: mean of each channel, in pixel units.
+        std: standard deviation of each channel, in pixel units.
+        activation: makes the activation after each layer but the last.
+        pooling: makes the pooling after each convolution, given its kernel size.
+        channels: feature maps of the two convolutions.
+        hidden: units of the two hidden linear layers.
+
+    Shapes:
+        pixels in [0, 1] ``[batch, C, H, W]`` to logits ``[batch, num_classes]``.
+
+    Raises:
+        ValueError: if the image is not square.
+
+    >>> import torch
+    >>> model = LeNet5()
+    >>> model(torch.rand(2, 1, 28, 28)).shape
+    torch.Size([2, 10])
+    >>> sum(p.numel() for p in model.parameters())
+    61706
+    """
+
+    def __init__(
+        self,
+        input_shape: Sequence[int] = (1, 28, 28),
+        num_classes: int = 10,
+        mean: Sequence[float] = (0.1307,),
+        std: Sequence[float] = (0.3081,),
+        activation: Callable[[], nn.Module] = nn.Tanh,
+        pooling: Callable[[int], nn.Module] = nn.AvgPool2d,
+        channels: Sequence[int] = (6, 16),
+        hidden: Sequence[int] = (120, 84),
+    ) -> None:
+        image_channels, height, width = input_shape
+        if height != width:
+            raise ValueError(f"LeNet-5 takes square images, got {height}×{width}")
+        padding = max(0, (PAPER_SIZE - height + 1) // 2)
+        side = ((height + 2 * padding - 4) // 2 - 4) // 2
+        super().__init__(
+            OrderedDict(
+                normalize=Normalize(mean, std),
+                conv1=nn.Conv2d(image_channels, channels[0], 5, padding=padding),
+                act1=activation(),
+                pool1=pooling(2),
+                conv2=nn.Conv2d(channels[0], channels[1], 5),
+                act2=activation(),
+                pool2=pooling(2),
+                flatten=nn.Flatten(),
+                fc1=nn.Linear(channels[1] * side * side, hidden[0]),
+                act3=activation(),
+                fc2=nn.Linear(hidden[0], hidden[1]),
+                act4=activation(),
+                fc3=nn.Linear(hidden[1], num_classes),
+            )
+        )
