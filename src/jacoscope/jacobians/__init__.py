@@ -1,1 +1,24 @@
-"""."""
+"""MEASURE: exact input-output Jacobians of PyTorch models, their norms, and what they mean.
+
+Needs torch and nothing else.
+"""
+
+from .engine import jacobian as jacobian
+from .errors import JacobianError as JacobianError
+from .geometry import BoundaryDistance as BoundaryDistance
+from .geometry import boundary_distance as boundary_distance
+from .maps import class_mean_maps as class_mean_maps
+from .maps import input_alignment as input_alignment
+from .maps import sensitivity_map as sensitivity_map
+from .norms import as_matrix as as_matrix
+from .norms import effective_rank as effective_rank
+from .norms import frobenius_norm as frobenius_norm
+from .norms import l1_operator_norm as l1_operator_norm
+from .norms import linf_operator_norm as linf_operator_norm
+from .norms import nuclear_norm as nuclear_norm
+from .norms import output_norms as output_norms
+from .norms import singular_values as singular_values
+from .norms import spectral_norm as spectral_norm
+from .norms import stable_rank as stable_rank
+from .outputs import log_probs_jacobian_from_logits as log_probs_jacobian_from_logits
+from .outputs import probs_jacobian_from_logits as probs_jacobian_from_logits

@@ -1,0 +1,109 @@
+"""Which quantity is differentiated: logits, probabilities, log-probabilities, or a function of the user's."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .errors import JacobianError
+
+Output = str | Callable[[Any], Tensor]
+"""A name from `OUTPUTS`, or a callable from what the model returns to a tensor `[batch, outputs]`."""
+
+
+def _logits(z: Any) -> Any:
+    return z
+
+
+def _probs(z: Tensor) -> Tensor:
+    return torch.softmax(z, dim=1)
+
+
+def _log_probs(z: Tensor) -> Tensor:
+    return torch.log_softmax(z, dim=1)
+
+
+OUTPUTS: dict[str, Callable[[Any], Any]] = {"logits": _logits, "probs": _probs, "log_probs": _log_probs}
+
+
+def output_function(output: Output) -> Callable[[Any], Any]:
+    """The function from what the model returns to the tensor that is differentiated."""
+    if callable(output):
+        return output
+    if output in OUTPUTS:
+        return OUTPUTS[output]
+    raise JacobianError(
+        f"output={output!r} is not known. Use one of {', '.join(map(repr, OUTPUTS))}, or a callable "
+        "from what the model returns to a tensor [batch, outputs]."
+    )
+
+
+def probs_jacobian_from_logits(J: Tensor, logits: Tensor) -> Tensor:
+    r"""Jacobian of the probabilities from the Jacobian of the logits, without a second pass.
+
+    With :math:`p = \mathrm{softmax}(z)`, the chain rule gives
+    :math:`\partial p_k = p_k \, (\partial z_k - \sum_j p_j \, \partial z_j)`,
+    that is :math:`J_p = (\mathrm{diag}(p) - p p^\top) J_z`.
+
+    Args:
+        J: Jacobian of the logits, `[batch, outputs, *input_shape]`.
+        logits: the logits at the same inputs, `[batch, outputs]`, as `jacobian(..., return_outputs=True)`
+            gives them.
+
+    Returns:
+        The Jacobian of `probs`, of the shape of `J`.
+
+    Raises:
+        JacobianError: the shapes do not belong together.
+
+    >>> model = torch.nn.Linear(4, 3)
+    >>> x = torch.rand(2, 4)
+    >>> from jacoscope.jacobians import jacobian
+    >>> J, logits = jacobian(model, x, return_outputs=True)
+    >>> torch.allclose(probs_jacobian_from_logits(J, logits), jacobian(model, x, "probs"), atol=1e-6)
+    True
+    """
+    p = torch.softmax(_logits_of(J, logits), dim=1)
+    centred = J - _mean_row(J, p)
+    weights = p.view(*p.shape, *[1] * (J.ndim - 2))
+    return centred * weights if centred.requires_grad else centred.mul_(weights)
+
+
+def log_probs_jacobian_from_logits(J: Tensor, logits: Tensor) -> Tensor:
+    r"""Jacobian of the log-probabilities from the Jacobian of the logits, without a second pass.
+
+    :math:`\partial \ln p_k = \partial z_k - \sum_j p_j \, \partial z_j`.
+
+    Args:
+        J: Jacobian of the logits, `[batch, outputs, *input_shape]`.
+        logits: the logits at the same inputs, `[batch, outputs]`.
+
+    Returns:
+        The Jacobian of `log_probs`, of the shape of `J`.
+
+    Raises:
+        JacobianError: the shapes do not belong together.
+
+    >>> model = torch.nn.Linear(4, 3)
+    >>> x = torch.rand(2, 4)
+    >>> from jacoscope.jacobians import jacobian
+    >>> J, logits = jacobian(model, x, return_outputs=True)
+    >>> torch.allclose(log_probs_jacobian_from_logits(J, logits), jacobian(model, x, "log_probs"), atol=1e-6)
+    True
+    """
+    return J - _mean_row(J, torch.softmax(_logits_of(J, logits), dim=1))
+
+
+def _logits_of(J: Tensor, logits: Tensor) -> Tensor:
+    if J.ndim < 3 or logits.shape != J.shape[:2]:
+        raise JacobianError(
+            f"J has shape {list(J.shape)} and logits {list(logits.shape)}; expected "
+            "[batch, outputs, *input_shape] and [batch, outputs] of the same samples."
+        )
+    return logits.to(J.dtype)
+
+
+def _mean_row(J: Tensor, p: Tensor) -> Tensor:
+    """The row Σ_j p_j J_j, `[batch, 1, *input_shape]`."""
+    return (p.unsqueeze(1) @ J.flatten(2)).view(J.shape[0], 1, *J.shape[2:])
