@@ -4,5 +4,5 @@
 class UserError(Exception):
     """A mistake of the user's, told in one message: what was given, what is allowed, what to type instead.
 
-    The entry scripts print the message alone and leave with a non-zero status; nobody is shown a traceback for it.
+    The entry scripts print the message alone and leave with a non-zero status, without a traceback.
     """

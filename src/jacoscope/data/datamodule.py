@@ -1,0 +1,134 @@
+"""From a source of images to batches on the training device."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from pytorch_lightning import LightningDataModule
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+
+from jacoscope.data.images import LabelledImages, Source
+from jacoscope.data.split import stratified_split
+from jacoscope.errors import UserError
+
+Batch = tuple[Tensor, Tensor]
+
+
+class ImageDataModule(LightningDataModule):
+    """Training, validation and test batches of images that stay in memory as uint8.
+
+    A batch is made by one indexing operation and travels to the training device as bytes; there, as a whole,
+    it becomes pixels in [0, 1] and is augmented. For a small network this decides the speed of an epoch.
+
+    Args:
+        source: where the images come from.
+        input_shape: ``(C, H, W)`` that the images are expected to have.
+        num_classes: how many classes they are expected to have.
+        batch_size: samples of a training batch, on each device.
+        eval_batch_size: samples of a validation or test batch, on each device.
+        val_size: how many training samples are set aside for validation, in proportion to the classes; ignored
+            where the source has a validation part of its own.
+        split_seed: draws which ones; independent of the seed of the training.
+        augmentation: applied to whole training batches, float pixels in [0, 1] ``[batch, C, H, W]``.
+
+    Raises:
+        UserError: on setup, if the images are not what was announced.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        input_shape: Sequence[int],
+        num_classes: int,
+        batch_size: int = 128,
+        eval_batch_size: int = 500,
+        val_size: int = 5000,
+        split_seed: int = 0,
+        augmentation: nn.Module | None = None,
+    ) -> None:
+        super().__init__()
+        for name, value in (("batch_size", batch_size), ("eval_batch_size", eval_batch_size)):
+            if value < 1:
+                raise UserError(f"data.{name}={value}: a batch has at least one sample")
+        self.source = source
+        self.input_shape = tuple(input_shape)
+        self.num_classes = num_classes
+        self.batch_size = batch_size
+        self.eval_batch_size = eval_batch_size
+        self.val_size = val_size
+        self.split_seed = split_seed
+        self.augmentation = augmentation
+        self.class_names: tuple[str, ...] = ()
+        self.splits: dict[str, LabelledImages] = {}
+
+    def prepare_data(self) -> None:
+        self.source.prepare()
+
+    def setup(self, stage: str | None = None) -> None:  # noqa: ARG002
+        if self.splits:
+            return
+        sets = self.source.load()
+        train, val = sets.train, sets.val
+        if val is None:
+            kept, held_out = stratified_split(train.labels, self.val_size, self.split_seed)
+            train, val = train.select(kept), train.select(held_out)
+        splits = {"train": train, "val": val, "test": sets.test}
+        for name, part in splits.items():
+            self._check(name, part)
+        self.class_names = sets.class_names
+        self.splits = splits
+
+    def train_dataloader(self) -> DataLoader[Batch]:
+        return self._loader("train", self.batch_size, shuffle=True)
+
+    def val_dataloader(self) -> DataLoader[Batch]:
+        return self._loader("val", self.eval_batch_size)
+
+    def test_dataloader(self) -> DataLoader[Batch]:
+        return self._loader("test", self.eval_batch_size)
+
+    def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:  # noqa: ARG002
+        images, labels = batch
+        pixels = to_pixels(images)
+        if self.augmentation is not None and self.trainer is not None and self.trainer.training:
+            pixels = self.augmentation(pixels)
+        return pixels, labels
+
+    def _loader(self, split: str, batch_size: int, shuffle: bool = False) -> DataLoader[Batch]:
+        return DataLoader(
+            self.splits[split],
+            batch_size,
+            shuffle=shuffle,
+            collate_fn=_as_is,
+            pin_memory=torch.cuda.is_available(),
+        )
+
+    def _check(self, name: str, part: LabelledImages) -> None:
+        if len(part) == 0:
+            return
+        shape = tuple(part.images.shape[1:])
+        if shape != self.input_shape:
+            raise UserError(
+                f"The {name} images are {list(shape)} (channels, height, width), but images.shape says "
+                f"{list(self.input_shape)}: type images.shape={list(shape)}"
+            )
+        low, high = int(part.labels.min()), int(part.labels.max())
+        if low < 0 or high >= self.num_classes:
+            raise UserError(
+                f"The {name} labels run from {low} to {high}, but images.classes={self.num_classes} allows "
+                f"0 to {self.num_classes - 1}: type images.classes={high + 1} or mend the labels"
+            )
+
+
+def to_pixels(images: Tensor) -> Tensor:
+    """Turn uint8 images, 0 to 255, into float pixels in [0, 1] on the same device.
+
+    >>> to_pixels(torch.tensor([0, 255], dtype=torch.uint8))
+    tensor([0., 1.])
+    """
+    return images.float().div_(255)
+
+
+def _as_is(batch: Any) -> Any:
+    return batch

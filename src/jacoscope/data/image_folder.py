@@ -1,0 +1,78 @@
+"""Images of the user's own: a folder for each class."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from PIL import Image, UnidentifiedImageError
+from torch import Tensor
+from torchvision.datasets import ImageFolder as TorchvisionImageFolder
+from torchvision.transforms import v2
+
+from jacoscope.data.images import ImageSets, LabelledImages
+from jacoscope.errors import UserError
+
+
+class ImageFolder:
+    """``root/train/CLASS/*.png``, ``root/test/CLASS/*.png`` and, if it is there, ``root/val/CLASS/*.png``.
+
+    Every picture is resized, so that its shorter side fits, and cropped at the centre to the wanted shape.
+
+    Args:
+        root: the folder that holds ``train`` and ``test``.
+        shape: ``(C, H, W)`` that every picture is brought to; C is 1 (grey) or 3 (colour).
+    """
+
+    def __init__(self, root: str | Path, shape: Sequence[int]) -> None:
+        self.root = Path(root)
+        self.channels, *self.size = shape
+        if self.channels not in (1, 3):
+            raise UserError(f"images.shape={list(shape)}: pictures have 1 channel (grey) or 3 (colour)")
+
+    def prepare(self) -> None:
+        """Look that the folders are there.
+
+        Raises:
+            UserError: if ``train`` or ``test`` is missing.
+        """
+        for part in ("train", "test"):
+            if not (self.root / part).is_dir():
+                raise UserError(
+                    f"There is no folder {self.root / part}. A folder of images looks like "
+                    f"{self.root}/train/CLASS/*.png and {self.root}/test/CLASS/*.png; "
+                    "name another one with data.source.root=FOLDER"
+                )
+
+    def load(self) -> ImageSets:
+        """Read all pictures into memory.
+
+        Raises:
+            UserError: if a picture cannot be read or the parts differ in their classes.
+        """
+        train, class_names = self._read("train")
+        test, test_names = self._read("test")
+        val, val_names = self._read("val") if (self.root / "val").is_dir() else (None, class_names)
+        for part, names in (("test", test_names), ("val", val_names)):
+            if names != class_names:
+                raise UserError(
+                    f"{self.root / part} has the classes {', '.join(names)}, "
+                    f"but {self.root / 'train'} has {', '.join(class_names)}: they must be the same"
+                )
+        return ImageSets(train=train, test=test, val=val, class_names=class_names)
+
+    def _read(self, part: str) -> tuple[LabelledImages, tuple[str, ...]]:
+        fit = v2.Compose([v2.Resize(min(self.size), antialias=True), v2.CenterCrop(self.size), v2.PILToTensor()])
+
+        def load(path: str) -> Tensor:
+            try:
+                with Image.open(path) as picture:
+                    return fit(picture.convert("L" if self.channels == 1 else "RGB"))  # type: ignore[no-any-return]
+            except (UnidentifiedImageError, OSError, SyntaxError) as error:
+                raise UserError(f"{path} cannot be read as a picture ({error}): mend it or remove it") from error
+
+        try:
+            folder = TorchvisionImageFolder(self.root / part, loader=load)
+        except FileNotFoundError as error:
+            raise UserError(f"{self.root / part}: {error}") from error
+        images, labels = zip(*folder, strict=True)
+        return LabelledImages(torch.stack(images), torch.tensor(labels)), tuple(folder.classes)

@@ -1,0 +1,75 @@
+"""Data sets that torchvision knows: Fashion-MNIST, Kuzushiji-MNIST, CIFAR-10."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+from urllib.error import URLError
+
+import torch
+import torchvision.datasets
+from torch import Tensor
+
+from jacoscope.data.images import ImageSets, LabelledImages
+from jacoscope.errors import UserError
+
+
+class TorchvisionSource:
+    """A data set by its name in :mod:`torchvision.datasets`, held in memory as uint8.
+
+    Files that are in place already are used as they are; otherwise torchvision downloads them.
+
+    Args:
+        name: a class of :mod:`torchvision.datasets` with ``train=True|False`` and its images in ``data``.
+        root: the data folder.
+        class_names: one for each class, in the order of the labels; by default torchvision's.
+    """
+
+    def __init__(self, name: str, root: str | Path, class_names: Sequence[str] | None = None) -> None:
+        self.name = name
+        self.root = Path(root)
+        self.class_names = class_names
+
+    def prepare(self) -> None:
+        """Download what is missing.
+
+        Raises:
+            UserError: if it cannot be downloaded; the message names the folder to put the files in.
+        """
+        try:
+            for train in (True, False):
+                self._open(train, download=True)
+        except (URLError, OSError, RuntimeError) as error:
+            raise UserError(
+                f"{self.name} is not in {self.root} and could not be downloaded ({error}).\n"
+                "Without a network, data=mnist works (it is part of the package), and so does data=image_folder.\n"
+                f"Or put the original files where torchvision.datasets.{self.name} looks for them: "
+                f"{self.root / self._folder()}"
+            ) from error
+
+    def load(self) -> ImageSets:
+        """Read both parts into memory."""
+        train, test = self._open(train=True), self._open(train=False)
+        return ImageSets(
+            train=LabelledImages(*_as_tensors(train)),
+            test=LabelledImages(*_as_tensors(test)),
+            class_names=tuple(self.class_names or train.classes),
+        )
+
+    def _open(self, train: bool, download: bool = False) -> Any:
+        try:
+            return getattr(torchvision.datasets, self.name)(self.root, train=train, download=download)
+        except (ValueError, EOFError) as error:
+            raise UserError(
+                f"The files of {self.name} in {self.root / self._folder()} cannot be read ({error}): "
+                "delete that folder and start again."
+            ) from error
+
+    def _folder(self) -> str:
+        dataset = getattr(torchvision.datasets, self.name)
+        return str(getattr(dataset, "base_folder", f"{self.name}/raw"))
+
+
+def _as_tensors(dataset: Any) -> tuple[Tensor, Tensor]:
+    images = torch.as_tensor(dataset.data)
+    images = images.unsqueeze(1) if images.ndim == 3 else images.permute(0, 3, 1, 2)
+    return images.contiguous(), torch.as_tensor(dataset.targets, dtype=torch.int64)
