@@ -27,7 +27,7 @@ class ImageDataModule(LightningDataModule):
         num_classes: how many classes they are expected to have.
         batch_size: samples of a training batch, on each device.
         eval_batch_size: samples of a validation or test batch, on each device.
-        val_size: how many training samples are set aside for validation, in proportion to the classes; ignored
+        val_size: how many training samples, or which share of them, are set aside for validation, in proportion to the classes; ignored
             where the source has a validation part of its own.
         split_seed: draws which ones; independent of the seed of the training.
         augmentation: applied to whole training batches, float pixels in [0, 1] ``[batch, C, H, W]``.
@@ -43,7 +43,7 @@ class ImageDataModule(LightningDataModule):
         num_classes: int,
         batch_size: int = 128,
         eval_batch_size: int = 500,
-        val_size: int = 5000,
+        val_size: int | float = 5000,
         split_seed: int = 0,
         augmentation: nn.Module | None = None,
     ) -> None:
@@ -71,7 +71,9 @@ class ImageDataModule(LightningDataModule):
         sets = self.source.load()
         train, val = sets.train, sets.val
         if val is None:
-            kept, held_out = stratified_split(train.labels, self.val_size, self.split_seed)
+            share = isinstance(self.val_size, float)
+            size = round(self.val_size * len(train)) if share else int(self.val_size)
+            kept, held_out = stratified_split(train.labels, size, self.split_seed)
             train, val = train.select(kept), train.select(held_out)
         splits = {"train": train, "val": val, "test": sets.test}
         for name, part in splits.items():

@@ -1,1 +1,1 @@
-"""."""
+"""Run directories, their records, and the frame around the entry scripts."""

@@ -10,6 +10,8 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 from torchmetrics.classification import MulticlassAccuracy
 
+from jacoscope.errors import UserError
+
 Batch = tuple[Tensor, Tensor]
 
 
@@ -17,7 +19,7 @@ class ClassifierModule(LightningModule):
     """Train a classifier of images, all of it chosen by configs.
 
     Logs ``train/loss`` and ``train/accuracy`` (means over the epoch, in training mode and with augmentation),
-    ``val/loss``, ``val/accuracy``, ``test/loss`` and ``test/accuracy``.
+    ``val/loss``, ``val/accuracy``, ``test/loss``, ``test/accuracy``, and ``train/learning_rate`` step by step.
 
     Args:
         network: pixels in [0, 1] ``[batch, C, H, W]`` to logits ``[batch, classes]``.
@@ -49,6 +51,8 @@ class ClassifierModule(LightningModule):
         return self.network(x)  # type: ignore[no-any-return]
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:  # noqa: ARG002
+        (schedule,) = self.trainer.lr_scheduler_configs
+        self.log("train/learning_rate", schedule.scheduler.get_last_lr()[0])
         return self._step("train", batch, self.train_accuracy)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:  # noqa: ARG002
@@ -58,8 +62,11 @@ class ClassifierModule(LightningModule):
         self._step("test", batch, self.test_accuracy)
 
     def configure_optimizers(self) -> Any:
-        optimizer = self.optimizer(self.network.parameters())
-        scheduler = self.scheduler(optimizer, int(self.trainer.estimated_stepping_batches))
+        try:
+            optimizer = self.optimizer(self.network.parameters())
+            scheduler = self.scheduler(optimizer, int(self.trainer.estimated_stepping_batches))
+        except (ValueError, TypeError) as error:
+            raise UserError(f"The optimizer or its scheduler cannot be made: {error}") from error
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
     def _step(self, stage: str, batch: Batch, accuracy: MulticlassAccuracy) -> Tensor:

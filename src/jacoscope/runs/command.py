@@ -1,0 +1,96 @@
+"""The frame around an entry script: Hydra composes its config, and mistakes end in one message.
+
+Nothing heavy is imported here, so that ``--help`` and ``--cfg`` answer at once.
+"""
+
+import inspect
+import os
+import sys
+from collections.abc import Callable
+from functools import wraps
+from pathlib import Path
+from typing import Any
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
+from hydra.types import RunMode
+from hydra.utils import UNSAFE_DISABLE_EXECUTION_CHECKS
+from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
+
+from jacoscope.errors import UserError
+
+Task = Callable[[DictConfig], Any]
+
+
+def command(config_name: str) -> Callable[[Task], Callable[[], None]]:
+    """Make a function of a config an entry script, composed by Hydra from ``configs/`` beside it.
+
+    What goes wrong by a user's mistake (:class:`UserError`, a config that cannot be composed) is told in one message
+    on stderr, with exit status 1. Ctrl-C leaves with status 130, as a shell expects. A traceback means a defect of
+    jacoscope, not of the command line.
+
+    Args:
+        config_name: the primary config, without ``.yaml``.
+    """
+
+    def decorate(task: Task) -> Callable[[], None]:
+        configs = Path(inspect.getfile(task)).parent / "configs"
+
+        @wraps(task)
+        def single_or_swept(cfg: DictConfig) -> Any:
+            try:
+                return task(cfg)
+            except Exception as error:  # in a sweep, Hydra carries it past the other jobs to the end
+                if HydraConfig.get().mode is RunMode.RUN:
+                    _leave_with_message(error, configs, config_name)
+                raise
+
+        # The config is the user's own: it may name any class. (Configs of others' runs are not trusted so.)
+        entry = hydra.main(
+            config_path="configs", config_name=config_name, execution_whitelist=UNSAFE_DISABLE_EXECUTION_CHECKS
+        )(single_or_swept)
+
+        @wraps(task)
+        def run() -> None:
+            os.environ["HYDRA_FULL_ERROR"] = "1"  # let exceptions come here instead of Hydra's own report
+            try:
+                entry()
+            except Exception as error:
+                _leave_with_message(error, configs, config_name)
+                raise
+            except KeyboardInterrupt:
+                _leave("Stopped.", status=130)
+
+        return run
+
+    return decorate
+
+
+def _leave_with_message(error: Exception, configs: Path, config_name: str) -> None:
+    """Leave where ``error`` is a user's mistake; return where it is not."""
+    message = _message(error, configs, config_name)
+    if message is not None:
+        _leave(message)
+
+
+def _message(error: Exception, configs: Path, config_name: str) -> str | None:
+    """Tell a user's mistake in words; none for anything else."""
+    if isinstance(error, UserError):
+        return str(error)
+    if isinstance(error, HydraException | OmegaConfBaseException):
+        from jacoscope.runs.suggestions import explain
+
+        return explain(error, sys.argv[1:], configs, config_name)
+    if "pytorch_lightning" in sys.modules:
+        from lightning_fabric.utilities.exceptions import MisconfigurationException
+
+        if isinstance(error, MisconfigurationException):
+            return str(error)
+    return None
+
+
+def _leave(message: str, status: int = 1) -> None:
+    print(f"\n{message}", file=sys.stderr)
+    sys.exit(status)

@@ -1,0 +1,84 @@
+"""From the composed config to plain, checked values, and from those to objects."""
+
+from typing import Any
+
+import torch
+from hydra.errors import InstantiationException
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from torch import Tensor, nn
+
+from jacoscope.errors import UserError
+from jacoscope.runs.targets import check_targets
+
+TYPES_OF_TOP_LEVEL = {"seed": int, "run_name": str, "objective": str}
+
+
+def checked_config(cfg: DictConfig) -> dict[str, Any]:
+    """Resolve a composed config and check it, before anything is built.
+
+    Raises:
+        UserError: if a value is missing, or is of the wrong type, or a target does not exist or take a key.
+    """
+    if missing := [key for key in sorted(OmegaConf.missing_keys(cfg)) if not _points_elsewhere(cfg, key)]:
+        raise UserError(f"No value for {', '.join(missing)}: type {' '.join(f'{key}=VALUE' for key in missing)}")
+    try:
+        config: Any = OmegaConf.to_container(cfg, resolve=True)
+    except OmegaConfBaseException as error:
+        raise UserError(f"The configuration cannot be resolved: {error}") from error
+    for key, kind in TYPES_OF_TOP_LEVEL.items():
+        if key in config and (not isinstance(config[key], kind) or isinstance(config[key], bool)):
+            raise UserError(f"{key}={config[key]!r} is of the wrong type: it is a {kind.__name__}")
+    check_targets(config)
+    return config  # type: ignore[no-any-return]
+
+
+def _points_elsewhere(cfg: DictConfig, key: str) -> bool:
+    parent, _, name = key.rpartition(".")
+    return OmegaConf.is_interpolation(OmegaConf.select(cfg, parent) if parent else cfg, name)
+
+
+def build(node: Any, **arguments: Any) -> Any:
+    """Make the object that a config node describes.
+
+    Args:
+        node: a mapping with ``_target_``.
+        arguments: given to the target besides those of the node.
+
+    Raises:
+        UserError: if the target refuses its arguments; with the target's own words.
+    """
+    try:
+        return instantiate(node, _convert_="all", **arguments)
+    except InstantiationException as error:
+        cause = error.__cause__ or error
+        if isinstance(cause, UserError):
+            raise cause from error
+        raise UserError(f"{node['_target_']} cannot be made: {cause}") from error
+
+
+def build_network(config: dict[str, Any]) -> nn.Module:
+    """Make the network of a config, and see that it takes the images and gives a logit for each class.
+
+    Raises:
+        UserError: if it cannot be made, does not take the images, or gives another shape.
+    """
+    network = build(config["model"])
+    shape, classes = config["images"]["shape"], config["images"]["classes"]
+    if not isinstance(network, nn.Module):
+        raise UserError(f"model: {config['model']['_target_']} makes a {type(network).__name__}, not an nn.Module")
+    was_training = network.training
+    try:
+        with torch.no_grad():
+            logits = network.eval()(torch.zeros(2, *shape))
+    except Exception as error:  # whatever a network of the user's own raises
+        raise UserError(f"model: {config['model']['_target_']} does not take images of {shape}: {error}") from error
+    network.train(was_training)
+    given = list(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
+    if given != [2, classes]:
+        raise UserError(
+            f"model: {config['model']['_target_']} gives {given} for two images; "
+            f"a classifier of {classes} classes gives logits [2, {classes}]"
+        )
+    return network

@@ -1,0 +1,106 @@
+"""A run is a directory: where in it things lie, and how one is found."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from pytorch_lightning.utilities import rank_zero_only
+
+from jacoscope.errors import UserError
+from jacoscope.runs.result import Result
+
+
+class RunDirectory:
+    """All that is known about one run.
+
+    Args:
+        path: the directory; it need not exist yet.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+
+    @property
+    def result_file(self) -> Path:
+        return self.path / "result.json"
+
+    @property
+    def best_checkpoint(self) -> Path:
+        return self.path / "checkpoints" / "best.ckpt"
+
+    @property
+    def last_checkpoint(self) -> Path:
+        return self.path / "checkpoints" / "last.ckpt"
+
+    def checkpoint_to_go_on_from(self) -> Path | None:
+        """Give the latest checkpoint of an interrupted start, or none for a start from scratch."""
+        return self.last_checkpoint if self.last_checkpoint.exists() else None
+
+    def earlier_result(self, config: dict[str, Any]) -> Result | None:
+        """Give the record of an earlier start of this run, if there was one.
+
+        Raises:
+            UserError: if that was with another config.
+        """
+        if not self.result_file.exists():
+            return None
+        result = Result.read(self.result_file)
+        if differences := result.differences(config):
+            raise UserError(
+                f"{self.path} holds a run with another configuration:\n  "
+                + "\n  ".join(differences)
+                + "\nType the same configuration to go on with it, or leave run_name out to start a new run"
+            )
+        return result
+
+    @contextmanager
+    def recording(self, config: dict[str, Any], earlier: Result | None) -> Iterator[Result]:
+        """Record a run while the body goes on: as running at first, then as what became of it.
+
+        Args:
+            config: the composed config, resolved.
+            earlier: the record of an interrupted start that the body goes on with.
+
+        Yields:
+            The record, for the body to put metrics in.
+        """
+        now = datetime.now().astimezone().isoformat(timespec="seconds")
+        result = Result("running", config, config["seed"], started=earlier.started if earlier else now)
+        before = earlier.wall_seconds if earlier else 0.0
+        start = time.monotonic()
+        self._write(result)
+        try:
+            yield result
+            result.status = "finished"
+        except (KeyboardInterrupt, SystemExit):
+            result.status = "interrupted"
+            raise
+        except BaseException as error:
+            result.status, result.error = "failed", f"{type(error).__name__}: {error}"
+            raise
+        finally:
+            result.wall_seconds = round(before + time.monotonic() - start, 3)
+            self._write(result)
+
+    @rank_zero_only
+    def _write(self, result: Result) -> None:
+        result.write(self.result_file)
+
+
+def latest_run(log_dir: str | Path) -> RunDirectory:
+    """Give the finished run that was started last, of all single runs and sweeps below ``log_dir``.
+
+    Raises:
+        UserError: if there is none.
+    """
+    finished = []
+    for file in Path(log_dir).glob("train/**/result.json"):
+        result = Result.read(file)
+        if result.status == "finished":
+            finished.append((datetime.fromisoformat(result.started), file.parent))
+    if not finished:
+        raise UserError(f"There is no finished run in {log_dir}/train: make one with python train.py")
+    return RunDirectory(max(finished)[1])

@@ -1,0 +1,101 @@
+"""``result.json``: what a run was, what became of it, and what it measured."""
+
+import json
+import math
+import platform
+import subprocess
+from dataclasses import asdict, dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Literal
+
+from jacoscope.errors import UserError
+from jacoscope.files import write_whole
+
+Status = Literal["running", "finished", "interrupted", "failed"]
+
+NOT_COMPARED = ("run_name", "paths")  # where a run lies does not change what it is
+
+
+@dataclass
+class Result:
+    """One run, as recorded in its directory.
+
+    Attributes:
+        status: ``running`` until it ends; a run that was killed stays so.
+        config: the composed config, resolved.
+        seed: the seed of the run.
+        started: when it started, ISO 8601 with time zone.
+        metrics: of the best checkpoint, by their names, ``test/accuracy`` for one.
+        wall_seconds: how long it took, in seconds; of an interrupted run, all its parts together.
+        versions: of Python and of the packages that decide the numbers.
+        git_revision: of the code, with ``-dirty`` where files had changed; none outside a checkout.
+        error: what stopped a failed run.
+    """
+
+    status: Status
+    config: dict[str, Any]
+    seed: int
+    started: str
+    metrics: dict[str, float] = field(default_factory=dict)
+    wall_seconds: float = 0.0
+    versions: dict[str, str] = field(default_factory=lambda: installed_versions())
+    git_revision: str | None = field(default_factory=lambda: git_revision())
+    error: str | None = None
+
+    def write(self, path: Path) -> None:
+        """Write it as JSON, whole or not at all; a metric that is NaN or infinite becomes null."""
+        content = asdict(self)
+        content["metrics"] = {k: v if math.isfinite(v) else None for k, v in self.metrics.items()}
+        write_whole(path, (json.dumps(content, indent=2, allow_nan=False) + "\n").encode())
+
+    @classmethod
+    def read(cls, path: Path) -> "Result":
+        """Read what :meth:`write` wrote.
+
+        Raises:
+            UserError: if the file is not there or is not the record of a run.
+        """
+        try:
+            content = json.loads(path.read_text())
+            metrics = {k: math.nan if v is None else float(v) for k, v in content.pop("metrics").items()}
+            return cls(**content, metrics=metrics)
+        except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+            raise UserError(f"{path} is not the record of a run ({error})") from error
+
+    def differences(self, config: dict[str, Any]) -> list[str]:
+        """Say, key by key, how ``config`` differs from the run's own."""
+        before, now = _flatten(self.config), _flatten(config)
+        return [
+            f"{key}: {before.get(key, 'absent')} then, {now.get(key, 'absent')} now"
+            for key in sorted(before | now)
+            if key.split(".")[0] not in NOT_COMPARED and before.get(key, ...) != now.get(key, ...)
+        ]
+
+
+def installed_versions() -> dict[str, str]:
+    """Give the versions that decide the numbers of a run."""
+    packages = ("jacoscope", "torch", "torchvision", "pytorch-lightning", "hydra-core")
+    return {"python": platform.python_version(), **{package: version(package) for package in packages}}
+
+
+def git_revision() -> str | None:
+    """Give the revision of the code that runs, or none outside a git checkout."""
+    try:
+        described = subprocess.run(
+            ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"],
+            cwd=Path(__file__).parent,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return described.stdout.strip()
+
+
+def _flatten(node: Any, prefix: str = "") -> dict[str, Any]:
+    """Give the leaves of a config by their dotted keys."""
+    if not isinstance(node, dict) or not node:
+        return {prefix.removesuffix("."): node}
+    return {k: v for key, value in node.items() for k, v in _flatten(value, f"{prefix}{key}.").items()}
