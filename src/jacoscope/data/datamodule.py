@@ -27,8 +27,8 @@ class ImageDataModule(LightningDataModule):
         num_classes: how many classes they are expected to have.
         batch_size: samples of a training batch, on each device.
         eval_batch_size: samples of a validation or test batch, on each device.
-        val_size: how many training samples, or which share of them, are set aside for validation, in proportion to the classes; ignored
-            where the source has a validation part of its own.
+        val_size: how many training samples, or which share of them, are set aside for validation, in proportion to
+            the classes; ignored where the source has a validation part of its own.
         split_seed: draws which ones; independent of the seed of the training.
         augmentation: applied to whole training batches, float pixels in [0, 1] ``[batch, C, H, W]``.
 

@@ -54,6 +54,8 @@ def command(config_name: str) -> Callable[[Task], Callable[[], None]]:
 
         @wraps(task)
         def run() -> None:
+            if os.environ.get("HYDRA_FULL_ERROR"):  # Hydra's own switch, for tracebacks of everything
+                return entry()
             os.environ["HYDRA_FULL_ERROR"] = "1"  # let exceptions come here instead of Hydra's own report
             try:
                 entry()

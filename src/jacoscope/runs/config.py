@@ -51,11 +51,11 @@ def build(node: Any, **arguments: Any) -> Any:
     """
     try:
         return instantiate(node, _convert_="all", **arguments)
-    except InstantiationException as error:
-        cause = error.__cause__ or error
+    except Exception as error:  # whatever a class of the user's own raises
+        cause = error.__cause__ if isinstance(error, InstantiationException) and error.__cause__ else error
         if isinstance(cause, UserError):
             raise cause from error
-        raise UserError(f"{node['_target_']} cannot be made: {cause}") from error
+        raise UserError(f"{node['_target_']} cannot be made: {type(cause).__name__}: {cause}") from error
 
 
 def build_network(config: dict[str, Any]) -> nn.Module:

@@ -66,7 +66,7 @@ def _check_node(node: Mapping[str, Any], path: str) -> None:
     target = find_target(node["_target_"])
     allowed = parameters_of(target)
     takes_anything = any(p.kind is p.VAR_KEYWORD for p in _signature(target))
-    hints = _type_hints(target)
+    hints = type_hints(target)
     for key, value in node.items():
         if key in _OF_HYDRA:
             continue
@@ -77,7 +77,7 @@ def _check_node(node: Mapping[str, Any], path: str) -> None:
                 f"{path}.{key}: {node['_target_']} does not take {key}.{nearest(key, allowed)}\n"
                 f"It takes: {', '.join(name for name in allowed if name != 'self')}"
             )
-        if key in hints and not _fits(value, hints[key], allowed[key].default):
+        if key in hints and not fits(value, hints[key], allowed[key].default):
             raise UserError(
                 f"{path}.{key}={value!r} is of the wrong type: {node['_target_']} takes {_name(hints[key])}"
             )
@@ -90,20 +90,30 @@ def _signature(target: Callable[..., Any]) -> list[inspect.Parameter]:
         return [inspect.Parameter("anything", inspect.Parameter.VAR_KEYWORD)]
 
 
-def _type_hints(target: Callable[..., Any]) -> dict[str, Any]:
+def type_hints(target: Callable[..., Any]) -> dict[str, Any]:
+    """Give the annotations of a target's parameters, by name; none where they cannot be resolved."""
     try:
         return typing.get_type_hints(inspect.unwrap(target.__init__ if inspect.isclass(target) else target))
     except Exception:  # annotations that name what is not imported: then types are not checked
         return {}
 
 
-def _fits(value: Any, hint: Any, default: Any) -> bool:
-    """Tell whether a plain value may be given where ``hint`` stands; in doubt it may."""
+def fits(value: Any, hint: Any, default: Any) -> bool:
+    """Tell whether a plain value of a config may be given where ``hint`` stands; in doubt it may.
+
+    Args:
+        value: as read from a config: a mapping, a list, a string, a number, a truth value or none.
+        hint: the annotation of the parameter.
+        default: the parameter's own default, which always fits.
+
+    >>> fits([1, 2], tuple[float, float], None), fits("1", int | None, None)
+    (True, False)
+    """
     if hint is Any or value is default or (isinstance(value, Mapping) and "_target_" in value):
         return True
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin in (typing.Union, UnionType):
-        return any(_fits(value, arm, default) for arm in arguments)
+        return any(fits(value, arm, default) for arm in arguments)
     if origin is typing.Literal:
         return value in arguments
     if value is None:
@@ -112,15 +122,15 @@ def _fits(value: Any, hint: Any, default: Any) -> bool:
         return hint is bool and isinstance(value, bool)
     if hint is float:
         return isinstance(value, (int, float))
-    if hint is Path:
-        return isinstance(value, str)
+    if isinstance(value, str):  # which is a sequence too, but never meant as one
+        return hint in (str, Path, object)
     kind = origin or hint
     if not inspect.isclass(kind):
         return True
     if isinstance(value, list):
         is_sequence = issubclass(list, kind) or issubclass(kind, Sequence)
         one_kind = arguments[:1] if len({a for a in arguments if a is not ...}) == 1 else ()
-        return is_sequence and all(_fits(item, one_kind[0], default) for item in value if one_kind)
+        return is_sequence and all(fits(item, one_kind[0], default) for item in value if one_kind)
     if getattr(kind, "_is_protocol", False):
         return not isinstance(value, (int, float, str))
     return isinstance(value, kind)

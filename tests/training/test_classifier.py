@@ -1,0 +1,103 @@
+from functools import partial
+from typing import Any
+
+import pytest
+import torch
+from pytorch_lightning import Trainer, seed_everything
+from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
+
+from jacoscope.errors import UserError
+from jacoscope.models import MLP
+from jacoscope.training import ClassifierModule, constant, one_cycle
+
+
+def loader(samples: int = 90, seed: int = 0) -> DataLoader[Any]:
+    generator = torch.Generator().manual_seed(seed)
+    x = torch.rand(samples, 1, 4, 4, generator=generator)
+    return DataLoader(TensorDataset(x, (x.mean((1, 2, 3)) > 0.5).long()), batch_size=32)
+
+
+def module(**replaced: Any) -> ClassifierModule:
+    parts = {
+        "network": MLP((1, 4, 4), 2, hidden=(8,)),
+        "loss": nn.CrossEntropyLoss(),
+        "optimizer": partial(torch.optim.AdamW, lr=0.01),
+        "scheduler": one_cycle,
+        "num_classes": 2,
+    }
+    return ClassifierModule(**{**parts, **replaced})
+
+
+def trainer(**arguments: Any) -> Trainer:
+    quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False, "accelerator": "cpu"}
+    return Trainer(**{**quiet, "enable_model_summary": False, "max_epochs": 2, **arguments})
+
+
+def test_evaluates_to_the_mean_over_samples_not_over_batches() -> None:
+    classifier, data = module(), loader(90)  # 32 + 32 + 26: a mean over batches would differ
+    (metrics,) = trainer().test(classifier, data, verbose=False)
+    x, y = data.dataset.tensors  # type: ignore[attr-defined]
+    with torch.no_grad():
+        logits = classifier(x)
+    assert metrics["test/loss"] == pytest.approx(nn.functional.cross_entropy(logits, y).item(), rel=1e-5)
+    assert metrics["test/accuracy"] == pytest.approx((logits.argmax(1) == y).float().mean().item())
+
+
+def test_logs_the_metrics_under_their_names() -> None:
+    fit = trainer()
+    fit.fit(module(), loader(), loader(seed=1))
+    names = {"train/loss", "train/accuracy", "train/learning_rate", "val/loss", "val/accuracy"}
+    assert set(fit.callback_metrics) == names
+
+
+def test_training_is_the_plain_loop_of_pytorch() -> None:
+    seed_everything(3, verbose=False)
+    classifier = module(scheduler=constant)
+    network = MLP((1, 4, 4), 2, hidden=(8,))
+    network.load_state_dict(classifier.network.state_dict())
+    trainer(max_epochs=2).fit(classifier, loader())
+
+    optimizer = torch.optim.AdamW(network.parameters(), lr=0.01)
+    for _ in range(2):
+        for x, y in loader():
+            optimizer.zero_grad()
+            nn.functional.cross_entropy(network(x), y).backward()
+            optimizer.step()
+    for ours, plain in zip(classifier.network.parameters(), network.parameters(), strict=True):
+        assert torch.equal(ours, plain)
+
+
+def test_the_same_seed_gives_bitwise_the_same_weights() -> None:
+    def weights(seed: int) -> torch.Tensor:
+        seed_everything(seed, verbose=False)
+        classifier = module()
+        trainer().fit(classifier, loader())
+        return nn.utils.parameters_to_vector(classifier.parameters()).detach()
+
+    assert torch.equal(weights(1), weights(1))
+    assert not torch.equal(weights(1), weights(2))
+
+
+def test_the_schedule_spans_the_whole_training() -> None:
+    classifier, rates = module(), []
+
+    class Watch(nn.CrossEntropyLoss):
+        def forward(self, logits: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+            rates.append(classifier.trainer.optimizers[0].param_groups[0]["lr"])
+            return super().forward(logits, y)
+
+    classifier.loss = Watch()
+    trainer(max_epochs=4).fit(classifier, loader())
+    assert len(rates) == 12
+    assert max(rates) == pytest.approx(0.01, rel=0.2)
+    assert rates[0] == pytest.approx(0.01 / 25)
+    assert rates[-1] < 1e-5
+
+
+@pytest.mark.parametrize(
+    "optimizer", [partial(torch.optim.AdamW, lr=-1), partial(torch.optim.SGD, lr=0.1, nesterov=True)]
+)
+def test_an_optimizer_that_cannot_be_made_is_the_users_to_mend(optimizer: Any) -> None:
+    with pytest.raises(UserError, match="optimizer or its scheduler"):
+        trainer().fit(module(optimizer=optimizer), loader())
