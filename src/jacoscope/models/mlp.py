@@ -1,8 +1,8 @@
 """A multilayer perceptron on pixels."""
 
 import math
-from itertools import pairwise
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 
 from torch import nn
 

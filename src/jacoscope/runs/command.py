@@ -29,7 +29,7 @@ def command(config_name: str) -> Callable[[Task], Callable[[], None]]:
 
     What goes wrong by a user's mistake (:class:`UserError`, a config that cannot be composed) is told in one message
     on stderr, with exit status 1. Ctrl-C leaves with status 130, as a shell expects. A traceback means a defect of
-    jacoscope, not of the command line.
+    jacoscope, not of the command line; ``JACOSCOPE_TRACEBACK=1`` in the environment shows it for mistakes too.
 
     Args:
         config_name: the primary config, without ``.yaml``.
@@ -54,8 +54,6 @@ def command(config_name: str) -> Callable[[Task], Callable[[], None]]:
 
         @wraps(task)
         def run() -> None:
-            if os.environ.get("HYDRA_FULL_ERROR"):  # Hydra's own switch, for tracebacks of everything
-                return entry()
             os.environ["HYDRA_FULL_ERROR"] = "1"  # let exceptions come here instead of Hydra's own report
             try:
                 entry()
@@ -71,7 +69,9 @@ def command(config_name: str) -> Callable[[Task], Callable[[], None]]:
 
 
 def _leave_with_message(error: Exception, configs: Path, config_name: str) -> None:
-    """Leave where ``error`` is a user's mistake; return where it is not."""
+    """Leave where ``error`` is a user's mistake; return where it is not, or the user wants to see the traceback."""
+    if os.environ.get("JACOSCOPE_TRACEBACK"):
+        return
     message = _message(error, configs, config_name)
     if message is not None:
         _leave(message)
