@@ -21,7 +21,7 @@ def main(cfg: DictConfig) -> float:
     earlier = run.earlier_result(config)
     if earlier is not None and earlier.status == "finished":
         show_summary(run, earlier)
-        return earlier.metrics[config["objective"]]
+        return earlier.objective
 
     seed_everything(config["seed"], verbose=False)
     module = ClassifierModule(
@@ -42,7 +42,7 @@ def main(cfg: DictConfig) -> float:
         trainer.fit(module, data, ckpt_path=run.checkpoint_to_go_on_from(), weights_only=True)
         result.metrics = evaluate_best(trainer, module, data)
     show_summary(run, result)
-    return result.metrics[config["objective"]]
+    return result.objective
 
 
 if __name__ == "__main__":

@@ -60,8 +60,8 @@ def command(config_name: str) -> Callable[[Task], Callable[[], None]]:
             except Exception as error:
                 _leave_with_message(error, configs, config_name)
                 raise
-            except KeyboardInterrupt:
-                _leave("Stopped.", status=130)
+            except KeyboardInterrupt as stop:
+                _leave(str(stop) or "Stopped.", status=130)
 
         return run
 

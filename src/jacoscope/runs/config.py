@@ -9,9 +9,10 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from torch import Tensor, nn
 
-from jacoscope.errors import UserError
+from jacoscope.errors import UserError, nearest
 from jacoscope.runs.targets import check_targets
 
+MEASURED = [f"{stage}/{name}" for stage in ("train", "val", "test") for name in ("loss", "accuracy")]
 TYPES_OF_TOP_LEVEL = {"seed": int, "run_name": str, "objective": str}
 
 
@@ -30,6 +31,12 @@ def checked_config(cfg: DictConfig) -> dict[str, Any]:
     for key, kind in TYPES_OF_TOP_LEVEL.items():
         if key in config and (not isinstance(config[key], kind) or isinstance(config[key], bool)):
             raise UserError(f"{key}={config[key]!r} is of the wrong type: it is a {kind.__name__}")
+    objective = config.get("objective", "val/loss")
+    if objective not in MEASURED and not objective.startswith("jacobian/"):
+        raise UserError(
+            f"objective={objective} is no metric of a run.{nearest(objective, MEASURED)}\n"
+            f"Metrics: {', '.join(MEASURED)}, and those of the Jacobian: jacobian/logits/frobenius/mean, …"
+        )
     check_targets(config)
     return config  # type: ignore[no-any-return]
 

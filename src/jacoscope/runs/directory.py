@@ -75,9 +75,12 @@ class RunDirectory:
         try:
             yield result
             result.status = "finished"
-        except (KeyboardInterrupt, SystemExit):
+        except (KeyboardInterrupt, SystemExit) as stop:  # Lightning turns Ctrl-C into SystemExit, after tidying up
             result.status = "interrupted"
-            raise
+            raise KeyboardInterrupt(
+                "Stopped. What was written stays; the same command with "
+                f"run_name={config['run_name']} goes on from the last checkpoint"
+            ) from stop
         except BaseException as error:
             result.status, result.error = "failed", f"{type(error).__name__}: {error}"
             raise

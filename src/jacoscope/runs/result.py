@@ -9,7 +9,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
 
-from jacoscope.errors import UserError
+from jacoscope.errors import UserError, nearest
 from jacoscope.files import write_whole
 
 Status = Literal["running", "finished", "interrupted", "failed"]
@@ -62,6 +62,21 @@ class Result:
             return cls(**content, metrics=metrics)
         except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
             raise UserError(f"{path} is not the record of a run ({error})") from error
+
+    @property
+    def objective(self) -> float:
+        """The metric that a sweep optimises.
+
+        Raises:
+            UserError: if the run did not measure it.
+        """
+        name = self.config["objective"]
+        if name not in self.metrics:
+            raise UserError(
+                f"The run did not measure objective={name}.{nearest(name, self.metrics)}\n"
+                f"It measured: {', '.join(self.metrics)}"
+            )
+        return self.metrics[name]
 
     def differences(self, config: dict[str, Any]) -> list[str]:
         """Say, key by key, how ``config`` differs from the run's own."""
