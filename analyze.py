@@ -1,0 +1,19 @@
+"""Ask a trained network about its Jacobians: python analyze.py --help"""
+
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig
+
+from jacoscope.runs.command import command
+
+
+@command("analyze")
+def main(cfg: DictConfig) -> None:
+    """Read the question → find the checkpoint → answer: a single picture, a whole split, or two networks compared."""
+    from jacoscope.analysis.answer import answer
+    from jacoscope.analysis.request import Request
+
+    answer(Request.from_config(cfg), cfg, HydraConfig.get().overrides.task)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,104 @@
+"""From a question to its answer: which of the analyses is meant, and where its results go."""
+
+import hashlib
+import json
+from collections.abc import Iterable
+from pathlib import Path
+
+from omegaconf import DictConfig
+from rich.console import Console
+
+from jacoscope.analysis.checkpoint import find_checkpoint
+from jacoscope.analysis.picture import find_pictures, in_blocks, looks_inverted, read_picture
+from jacoscope.analysis.request import Request
+from jacoscope.analysis.single import read_single
+from jacoscope.analysis.single_files import save_reading
+from jacoscope.analysis.single_terminal import show_files, show_reading
+from jacoscope.analysis.subject import Origin, Subject, origin
+from jacoscope.data.datamodule import to_pixels
+from jacoscope.errors import UserError
+
+
+def answer(request: Request, cfg: DictConfig, overrides: Iterable[str]) -> None:
+    """Answer a question about a checkpoint, in the terminal and in files.
+
+    Args:
+        request: the question.
+        cfg: the composed config, for what of it describes the network and its data.
+        overrides: the words of the command line.
+
+    Raises:
+        UserError: if it cannot be answered; nothing half-written is left.
+    """
+    console = Console()
+    checkpoint = find_checkpoint(request.checkpoint, cfg.paths.log_dir)
+    source = origin(checkpoint, cfg, overrides, request.trust)
+    console.print(f"checkpoint  {checkpoint.path}", highlight=False, soft_wrap=True)
+    if request.image is not None:
+        answer_pictures(request, source.subject(), console)
+    elif request.indices is not None:
+        answer_samples(request, source.subject(), console)
+
+
+def answer_samples(request: Request, subject: Subject, console: Console) -> None:
+    """Read samples of a split one by one."""
+    dataset = subject.split(request.split)
+    size = len(dataset)  # type: ignore[arg-type]
+    for index in request.indices or []:
+        if not 0 <= index < size:
+            raise UserError(f"sample {index} is out of range: the {request.split} split has samples 0 to {size - 1}")
+    for index in request.indices or []:
+        image, label = dataset[index]
+        reading = read_single(subject, to_pixels(image), int(label), request.named_output)
+        title = f"{request.split} sample {index}"
+        files = save_reading(
+            reading,
+            subject.class_names,
+            title,
+            results_folder(request, subject.origin, f"{request.split}_sample_{index}_{request.named_output}"),
+        )
+        show_reading(console, reading, subject.class_names, title)
+        show_files(console, files)
+
+
+def answer_pictures(request: Request, subject: Subject, console: Console) -> None:
+    """Read pictures of the user's own."""
+    assert request.image is not None
+    images = subject.origin.config["images"]
+    paths = find_pictures(request.image)
+    pictures = [read_picture(path, subject.shape, request.invert) for path in paths]
+    names = subject.class_names
+    for path, pixels in zip(paths, pictures, strict=True):
+        reading = read_single(subject, pixels, None, request.named_output)
+        folder = results_folder(request, subject.origin, f"image_{path.stem}_{request.named_output}")
+        files = save_reading(reading, names, path.name, folder)
+        console.print(f"\nwhat the network saw of {path} ({pixels.shape[2]}×{pixels.shape[1]}):")
+        console.print(in_blocks(pixels), highlight=False)
+        if looks_inverted(pixels, sum(images["mean"]) / len(images["mean"])):
+            console.print("It looks like dark ink on light paper; the network learnt light on dark: type invert=true")
+        show_reading(console, reading, names, path.name)
+        show_files(console, files)
+
+
+def results_folder(request: Request, source: Origin, name: str) -> Path:
+    """Give the folder for the results of one question: the same question always gives the same folder.
+
+    ``RUN/analysis/NAME``, or what the user named. Checkpoints other than the best one, and a network or data changed
+    on the command line, have folders of their own.
+    """
+    if request.output_dir is not None:
+        return Path(request.output_dir).expanduser() / name if _many(request) else Path(request.output_dir).expanduser()
+    checkpoint = source.checkpoint
+    prefix = "" if checkpoint.run and checkpoint.path.name == "best.ckpt" else f"{checkpoint.path.stem}_"
+    return checkpoint.home / "analysis" / f"{prefix}{name}{_mark(source)}"
+
+
+def _many(request: Request) -> bool:
+    return request.samples is not None or (request.image is not None and len(find_pictures(request.image)) > 1)
+
+
+def _mark(source: Origin) -> str:
+    """Nothing for the run's own config, else a few letters that stand for the changed one."""
+    if source.is_the_runs_own:
+        return ""
+    return "_" + hashlib.sha256(json.dumps(source.config, sort_keys=True).encode()).hexdigest()[:8]

@@ -1,0 +1,103 @@
+"""Pictures of the user's own: from a file of any size and mode to what a network takes."""
+
+from glob import glob
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps, UnidentifiedImageError
+from torch import Tensor
+
+from jacoscope.errors import UserError
+
+DARK_ON_LIGHT = 0.6  # brightness of the rim above which a picture is taken for ink on paper
+
+
+def find_pictures(pattern: str) -> list[Path]:
+    """Give the files that a name or a pattern (``scans/*.png``) stands for, in the order of their names.
+
+    Raises:
+        UserError: if there are none.
+    """
+    path = Path(pattern).expanduser()
+    if path.is_file():
+        return [path]
+    if path.is_dir():
+        raise UserError(f"image={pattern} is a folder: name the pictures in it, image='{path}/*.png'")
+    found = sorted(Path(name) for name in glob(str(path), recursive=True) if Path(name).is_file())  # noqa: PTH207
+    if not found:
+        raise UserError(f"image={pattern}: there is no such file")
+    return found
+
+
+def read_picture(path: Path, shape: tuple[int, int, int], invert: bool) -> Tensor:
+    """Read a picture as pixels in [0, 1], ``[C, H, W]``.
+
+    Every mode that Pillow knows is understood: 16 bits a channel, palettes, CMYK, a stored rotation; what is
+    transparent shows white paper. The picture is padded with the brightness of its rim to the network's
+    proportions, so that nothing is cut off, then resampled.
+
+    Args:
+        path: the file.
+        shape: ``(C, H, W)`` that the network takes; C is 1 (grey) or 3 (colour).
+        invert: swap dark and light.
+
+    Raises:
+        UserError: if it is no picture, is damaged, or is too large.
+    """
+    channels, height, width = shape
+    if channels not in (1, 3):
+        raise UserError(f"image={path}: a picture has 1 channel or 3, this network takes {channels}")
+    try:
+        with Image.open(path) as picture:
+            plain = _eight_bits(ImageOps.exif_transpose(picture)).convert("L" if channels == 1 else "RGB")
+    except Image.DecompressionBombError as error:
+        raise UserError(f"image={path} is too large to be read: {error}") from error
+    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
+        reason = "the file is empty" if not path.stat().st_size else "it is not a picture, or it is damaged"
+        raise UserError(f"image={path} cannot be read: {reason}. PNG and JPEG are understood") from error
+    fitted = ImageOps.pad(plain, (width, height), Image.Resampling.LANCZOS, color=_rim_colour(plain))
+    pixels = torch.from_numpy(np.array(fitted, dtype=np.float32) / 255)
+    pixels = pixels.unsqueeze(0) if channels == 1 else pixels.permute(2, 0, 1).contiguous()
+    return 1 - pixels if invert else pixels
+
+
+def looks_inverted(pixels: Tensor, training_mean: float) -> bool:
+    """Tell whether a picture seems to be dark on light although the network learnt light on dark."""
+    return _rim(pixels.mean(0)) > DARK_ON_LIGHT and training_mean < 0.5
+
+
+def in_blocks(pixels: Tensor) -> str:
+    """Draw a picture with text, two rows of pixels a line, for a terminal; light is light."""
+    grey = pixels.mean(0)
+    levels = " ░▒▓█"
+    rows = (grey[0::2] + torch.nn.functional.pad(grey[1::2], (0, 0, 0, grey.shape[0] % 2))) / 2
+    steps = (rows.clamp(0, 1) * (len(levels) - 1)).round().int().tolist()
+    return "\n".join("".join(levels[step] for step in row) for row in steps)
+
+
+def _eight_bits(picture: Image.Image) -> Image.Image:
+    """Bring wide modes to 8 bits a channel, where Pillow's own conversion would clip, and lay alpha on white."""
+    if picture.mode.startswith("I") or picture.mode == "F":
+        values = np.asarray(picture, dtype=np.float64)
+        if not np.isfinite(values).all():
+            raise ValueError("NaN or infinite pixels")
+        top = 1.0 if picture.mode == "F" and values.max() <= 1 else 255.0 if values.max() <= 255 else 65535.0
+        return Image.fromarray((values / top * 255).clip(0, 255).round().astype(np.uint8))
+    if picture.has_transparency_data:
+        drawing = picture.convert("RGBA")
+        paper = Image.new("RGBA", drawing.size, "white")
+        return Image.alpha_composite(paper, drawing)
+    return picture
+
+
+def _rim_colour(picture: Image.Image) -> int | tuple[int, ...]:
+    values = torch.from_numpy(np.array(picture))
+    if values.ndim == 2:
+        return round(_rim(values.float()))
+    return tuple(round(_rim(values[..., channel].float())) for channel in range(values.shape[2]))
+
+
+def _rim(values: Tensor) -> float:
+    """The median along the four sides."""
+    return float(torch.cat([values[0], values[-1], values[:, 0], values[:, -1]]).median())

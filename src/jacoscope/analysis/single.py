@@ -1,0 +1,142 @@
+"""One picture: what the network says of it, its Jacobian, and what would change the decision."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from jacoscope.analysis.decision import Crossing, crossing_along
+from jacoscope.analysis.subject import Subject
+from jacoscope.errors import UserError
+from jacoscope.jacobians import (
+    BoundaryDistance,
+    JacobianError,
+    as_matrix,
+    boundary_distance,
+    effective_rank,
+    frobenius_norm,
+    jacobian,
+    log_probs_jacobian_from_logits,
+    probs_jacobian_from_logits,
+    spectral_norm,
+)
+
+
+@dataclass(frozen=True)
+class Reading:
+    """All that is asked of one picture.
+
+    Attributes:
+        pixels: ``[C, H, W]`` in [0, 1], as the network saw it.
+        label: its class, or none for a picture of the user's own.
+        output: what is differentiated.
+        logits: ``[classes]``.
+        J: Jacobian of the output, ``[classes, C, H, W]``.
+        boundary: the decision boundary to first order, a batch of one.
+        crossing: where the decision really changes in that direction, a batch of one.
+    """
+
+    pixels: Tensor
+    label: int | None
+    output: str
+    logits: Tensor
+    J: Tensor
+    boundary: BoundaryDistance
+    crossing: Crossing
+
+    @property
+    def probabilities(self) -> Tensor:
+        return self.logits.softmax(0)
+
+    @property
+    def prediction(self) -> int:
+        return int(self.logits.argmax())
+
+    @property
+    def matrix(self) -> Tensor:
+        """``[features, classes]``: entry [i, k] = ∂ output k / ∂ pixel i."""
+        return as_matrix(self.J.unsqueeze(0))[0]
+
+
+def read_single(subject: Subject, pixels: Tensor, label: int | None, output: str) -> Reading:
+    """Ask a network about one picture ``[C, H, W]``.
+
+    Raises:
+        UserError: if it has no Jacobian.
+    """
+    x = pixels.unsqueeze(0)
+    J, logits = jacobian_of(subject, x)
+    boundary = boundary_distance(J, logits)
+    crossing = crossing_along(subject.network, x, boundary.direction, boundary.distance)
+    return Reading(pixels, label, output, logits[0], of_output(J, logits, output)[0], boundary, crossing)
+
+
+def jacobian_of(subject: Subject, x: Tensor) -> tuple[Tensor, Tensor]:
+    """Give the Jacobians of the logits, ``[batch, classes, C, H, W]``, and the logits.
+
+    Raises:
+        UserError: if they do not exist or are not finite.
+    """
+    try:
+        J, logits = jacobian(subject.network, x, "logits", return_outputs=True)
+    except JacobianError as error:
+        raise UserError(f"{subject.origin.checkpoint.path}: {error}") from error
+    return J, logits
+
+
+def of_output(J: Tensor, logits: Tensor, output: str) -> Tensor:
+    """Turn Jacobians of the logits into those of ``output``."""
+    if output == "probs":
+        return probs_jacobian_from_logits(J, logits)
+    return log_probs_jacobian_from_logits(J, logits) if output == "log_probs" else J
+
+
+def strongest_pixels(matrix: Tensor, shape: tuple[int, int, int], count: int) -> list[list[dict[str, Any]]]:
+    """Give, for each class, the pixels with the largest derivatives: row, column, value (and channel, if several).
+
+    >>> strongest_pixels(torch.tensor([[0.0], [-2.0], [1.0], [0.0]]), (1, 2, 2), 1)
+    [[{'row': 0, 'column': 1, 'value': -2.0}]]
+    """
+    channels, height, width = shape
+    chosen = matrix.abs().topk(min(count, len(matrix)), dim=0).indices.T
+    classes = []
+    for k, pixels in enumerate(chosen.tolist()):
+        entries = []
+        for i in pixels:
+            channel, rest = divmod(i, height * width)
+            place = {"row": rest // width, "column": rest % width, "value": float(matrix[i, k])}
+            entries.append({"channel": channel, **place} if channels > 1 else place)
+        classes.append(entries)
+    return classes
+
+
+def as_record(reading: Reading, class_names: list[str]) -> dict[str, Any]:
+    """Give the reading as plain values, for JSON; units are pixels in [0, 1]."""
+    J = reading.J.unsqueeze(0)
+    distance, found = float(reading.boundary.distance), float(reading.crossing.distance)
+    return {
+        "prediction": class_names[reading.prediction],
+        "label": None if reading.label is None else class_names[reading.label],
+        "probabilities": dict(zip(class_names, reading.probabilities.tolist(), strict=True)),
+        "logits": dict(zip(class_names, reading.logits.tolist(), strict=True)),
+        "output": reading.output,
+        "jacobian_shape": list(reading.matrix.shape),
+        "frobenius_norm": float(frobenius_norm(J)),
+        "spectral_norm": float(spectral_norm(J)),
+        "effective_rank": float(effective_rank(J)),
+        "strongest_pixels": dict(
+            zip(class_names, strongest_pixels(reading.matrix, _shape(reading.pixels), 5), strict=True)
+        ),
+        "decision": {
+            "nearest_class": class_names[int(reading.boundary.nearest)],
+            "first_order_distance": distance if torch.isfinite(reading.boundary.distance) else None,
+            "verified_distance": found if torch.isfinite(reading.crossing.distance) else None,
+            "verified_class": class_names[int(reading.crossing.prediction)],
+        },
+    }
+
+
+def _shape(pixels: Tensor) -> tuple[int, int, int]:
+    channels, height, width = pixels.shape
+    return channels, height, width

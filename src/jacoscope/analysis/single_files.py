@@ -1,0 +1,113 @@
+"""What is kept of one picture: the matrix for programs, the figures for people."""
+
+import csv
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import numpy as np
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from jacoscope.analysis.single import Reading, as_record
+from jacoscope.files import write_whole
+
+
+def save_reading(reading: Reading, class_names: list[str], title: str, folder: Path) -> list[Path]:
+    """Write ``reading.json``, ``jacobian.npy``, ``jacobian.csv``, ``heatmap.png``, ``.svg``, ``decision.png``.
+
+    Returns:
+        The files, in that order.
+
+    Raises:
+        UserError: if the folder cannot be written or the disk is full.
+    """
+    heatmap = heatmap_figure(reading, class_names, title)
+    contents = {
+        "reading.json": (json.dumps({"what": title, **as_record(reading, class_names)}, indent=2) + "\n").encode(),
+        "jacobian.npy": _npy(reading.matrix),
+        "jacobian.csv": _csv(reading, class_names),
+        "heatmap.png": _rendered(heatmap, "png"),
+        "heatmap.svg": _rendered(heatmap, "svg"),
+        "decision.png": _rendered(decision_figure(reading, class_names, title), "png"),
+    }
+    for name, content in contents.items():
+        write_whole(folder / name, content)
+    return [folder / name for name in contents]
+
+
+def heatmap_figure(reading: Reading, class_names: list[str], title: str) -> Figure:
+    """Draw the picture and its derivative map for each class, on one symmetric scale."""
+    columns = 5
+    rows = -(-len(class_names) // columns)
+    figure = Figure(figsize=(2.1 * (columns + 1.4), 2.25 * rows + 0.6), layout="constrained")
+    left, right = np.ravel(figure.subfigures(1, 2, width_ratios=[1.4, columns]))
+    axis = left.subplots()
+    _image(axis, reading.pixels)
+    truth = "" if reading.label is None else f"true class {class_names[reading.label]}\n"
+    name = class_names[reading.prediction]
+    axis.set_title(f"{truth}predicted {name} ({reading.probabilities[reading.prediction]:.1%})", fontsize=10)
+    maps = reading.J.sum(1)
+    limit = float(maps.abs().max()) or 1.0
+    axes = right.subplots(rows, columns, squeeze=False).flatten()
+    for k, panel in enumerate(axes):
+        panel.set_axis_off()
+        if k < len(class_names):
+            shown = panel.imshow(maps[k], cmap="RdBu_r", vmin=-limit, vmax=limit)
+            panel.set_title(f"{class_names[k]}  ({reading.probabilities[k]:.2g})", fontsize=10)
+    bar = right.colorbar(shown, ax=list(axes), fraction=0.03, pad=0.02)
+    bar.set_label(f"∂ {reading.output} / ∂ pixel")
+    figure.suptitle(title, fontsize=11)
+    return figure
+
+
+def decision_figure(reading: Reading, class_names: list[str], title: str) -> Figure:
+    """Draw the picture, the smallest change to first order that turns the decision, and the changed picture."""
+    figure = Figure(figsize=(8.4, 3.2), layout="constrained")
+    before, change, after = figure.subplots(1, 3)
+    _image(before, reading.pixels)
+    before.set_title(f"as it is: {class_names[reading.prediction]}", fontsize=10)
+    difference = (reading.crossing.changed[0] - reading.pixels).sum(0)
+    limit = float(difference.abs().max()) or 1.0
+    shown = change.imshow(difference, cmap="RdBu_r", vmin=-limit, vmax=limit)
+    change.set_axis_off()
+    change.set_title(f"the change: L2 length {float(reading.crossing.distance):.3g}", fontsize=10)
+    figure.colorbar(shown, ax=change, fraction=0.046, pad=0.03).set_label("change of pixel")
+    _image(after, reading.crossing.changed[0])
+    after.set_title(f"changed: {class_names[int(reading.crossing.prediction)]}", fontsize=10)
+    figure.suptitle(f"{title}: the smallest change to first order that turns the decision", fontsize=11)
+    return figure
+
+
+def _image(axis: Any, pixels: Tensor) -> None:
+    axis.imshow(pixels.permute(1, 2, 0).squeeze(2).clamp(0, 1), cmap="gray", vmin=0, vmax=1)
+    axis.set_axis_off()
+
+
+def _rendered(figure: Figure, kind: str) -> bytes:
+    buffer = io.BytesIO()
+    with matplotlib.rc_context({"svg.fonttype": "none"}):
+        figure.savefig(buffer, format=kind, dpi=160)
+    return buffer.getvalue()
+
+
+def _npy(matrix: Tensor) -> bytes:
+    buffer = io.BytesIO()
+    np.save(buffer, matrix.contiguous().numpy())
+    return buffer.getvalue()
+
+
+def _csv(reading: Reading, class_names: list[str]) -> bytes:
+    """A row for each pixel: where it is, its value, and the derivative of every class with respect to it."""
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    channels, height, width = reading.pixels.shape
+    writer.writerow(["channel", "row", "column", "pixel", *class_names])
+    places = [(c, r, w) for c in range(channels) for r in range(height) for w in range(width)]
+    for place, value, derivatives in zip(
+        places, reading.pixels.flatten().tolist(), reading.matrix.tolist(), strict=True
+    ):
+        writer.writerow([*place, f"{value:.6g}", *(f"{d:.9g}" for d in derivatives)])
+    return buffer.getvalue().encode()

@@ -1,0 +1,55 @@
+"""A run's config may come from somebody else: which of the classes it names may be built."""
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from jacoscope.errors import UserError
+
+HARMLESS = ("jacoscope.models", "jacoscope.data", "torch.nn", "torchvision.models", "torchvision.ops")
+"""Namespaces that hold networks, layers and data sets and nothing that runs what a config says."""
+
+
+def check_namespaces(config: Any, trusted: Iterable[str], origin: object) -> None:
+    """Check, before anything is imported, that a config builds only what is harmless or what the user trusts.
+
+    Names alone are judged here; that a harmless name does not lead elsewhere (``torch.nn.modules.os.system``) is
+    for :func:`whitelist` in :func:`hydra.utils.execution_whitelist`, which resolves it.
+
+    Args:
+        config: the parts of a config that are to be built.
+        trusted: packages, or whole targets, that the user vouches for.
+        origin: where the config comes from, for the message.
+
+    Raises:
+        UserError: naming the first target that is neither.
+    """
+    allowed = (*HARMLESS, *trusted)
+    for target in targets_in(config):
+        if not any(target == name or target.startswith(f"{name}.") for name in allowed):
+            package = target.partition(".")[0]
+            raise UserError(
+                f"{origin} wants to run {target}, which is neither a layer, a network nor a data set of jacoscope, "
+                f"torch or torchvision. Nothing of it was run. If you know that code and trust it, "
+                f"type trust=[{package}]"
+            )
+
+
+def whitelist(trusted: Iterable[str]) -> list[str]:
+    """Give the patterns for Hydra's own wall behind :func:`check_namespaces`."""
+    return [pattern for name in (*HARMLESS, *trusted) for pattern in (name, f"{name}.*")]
+
+
+def targets_in(config: Any) -> Iterator[str]:
+    """Give every ``_target_`` of a config, however deep.
+
+    >>> list(targets_in({"_target_": "a.B", "c": [{"_target_": "d.E"}]}))
+    ['a.B', 'd.E']
+    """
+    if isinstance(config, dict):
+        if "_target_" in config:
+            yield str(config["_target_"])
+        for value in config.values():
+            yield from targets_in(value)
+    elif isinstance(config, list):
+        for value in config:
+            yield from targets_in(value)
