@@ -1,6 +1,6 @@
 """Images in memory: where they come from, how they are split, batched and augmented."""
 
-from jacoscope.data.augmentation import RandomAffine
+from jacoscope.data.augmentation import RandomAffine, RandomDistortion, RandomElastic
 from jacoscope.data.datamodule import ImageDataModule
 from jacoscope.data.image_folder import ImageFolder
 from jacoscope.data.images import ImageSets, LabelledImages, Source
@@ -15,6 +15,8 @@ __all__ = [
     "ImageSets",
     "LabelledImages",
     "RandomAffine",
+    "RandomDistortion",
+    "RandomElastic",
     "Source",
     "TorchvisionSource",
     "stratified_split",

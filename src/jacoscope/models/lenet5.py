@@ -14,8 +14,9 @@ class LeNet5(nn.Sequential):
     """The de facto standard LeNet-5; 61,706 parameters for 28×28 digits and ten classes.
 
     Two 5×5 convolutions, each followed by an activation and 2×2 pooling, then three linear layers.
-    Images smaller than 32×32 are zero-padded to that size by the first convolution. After
-    LeCun, Bottou, Bengio and Haffner, "Gradient-based learning applied to document recognition", 1998;
+    Images smaller than 32×32 are zero-padded to that size by the first convolution. Weights start as Glorot and
+    Bengio propose, uniform with variance 2 / (fan-in + fan-out), and biases at zero. Source: LeCun, Bottou, Bengio
+    and Haffner, "Gradient-based learning applied to document recognition", 1998;
     :class:`~jacoscope.models.LeNet5Of1998` is the network as published.
 
     Args:
@@ -75,3 +76,8 @@ class LeNet5(nn.Sequential):
                 fc3=nn.Linear(hidden[1], num_classes),
             )
         )
+        for name, parameter in self.named_parameters():
+            if name.endswith("weight"):
+                nn.init.xavier_uniform_(parameter)
+            else:
+                nn.init.zeros_(parameter)
