@@ -5,6 +5,7 @@ Needs torch and nothing else.
 
 from .engine import jacobian as jacobian
 from .errors import JacobianError as JacobianError
+from .errors import NonFiniteJacobianError as NonFiniteJacobianError
 from .geometry import BoundaryDistance as BoundaryDistance
 from .geometry import boundary_distance as boundary_distance
 from .maps import class_mean_maps as class_mean_maps
@@ -22,3 +23,4 @@ from .norms import spectral_norm as spectral_norm
 from .norms import stable_rank as stable_rank
 from .outputs import log_probs_jacobian_from_logits as log_probs_jacobian_from_logits
 from .outputs import probs_jacobian_from_logits as probs_jacobian_from_logits
+from .strategies import STRATEGIES as STRATEGIES

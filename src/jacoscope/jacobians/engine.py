@@ -1,15 +1,21 @@
 """The input-output Jacobian of a batch."""
 
-from collections.abc import Callable
+import logging
 from typing import Any, Literal, overload
 
 import torch
 from torch import Tensor, nn
 
-from .errors import JacobianError
+from .errors import JacobianError, NonFiniteJacobianError
+from .memory import Footprint, Plan, plan
 from .outputs import Output, output_function
+from .purity import Model, pure, unwrapped
+from .rules import Kernels
+from .strategies import STRATEGIES, Chunk, Function, reference
 
-Model = Callable[[Tensor], Any]
+_log = logging.getLogger("jacoscope.jacobians")
+
+ChunkSize = int | Literal["auto"] | None
 
 
 @overload
@@ -19,10 +25,11 @@ def jacobian(
     output: Output = ...,
     *,
     strategy: str = ...,
-    chunk_size: int | Literal["auto"] | None = ...,
+    chunk_size: ChunkSize = ...,
     memory_budget: int | None = ...,
     create_graph: bool = ...,
     return_outputs: Literal[False] = ...,
+    check_finite: bool = ...,
 ) -> Tensor: ...
 @overload
 def jacobian(
@@ -31,10 +38,11 @@ def jacobian(
     output: Output = ...,
     *,
     strategy: str = ...,
-    chunk_size: int | Literal["auto"] | None = ...,
+    chunk_size: ChunkSize = ...,
     memory_budget: int | None = ...,
     create_graph: bool = ...,
     return_outputs: Literal[True],
+    check_finite: bool = ...,
 ) -> tuple[Tensor, Tensor]: ...
 
 
@@ -44,62 +52,213 @@ def jacobian(
     output: Output = "logits",
     *,
     strategy: str = "auto",
-    chunk_size: int | Literal["auto"] | None = "auto",
+    chunk_size: ChunkSize = "auto",
     memory_budget: int | None = None,
     create_graph: bool = False,
     return_outputs: bool = False,
+    check_finite: bool = True,
 ) -> Tensor | tuple[Tensor, Tensor]:
-    r"""Input-output Jacobian of every sample of a batch: `J[b, k] = ∂ output_k(x_b) / ∂ x_b`.
+    r"""Input-output Jacobian of every sample of a batch, :math:`J_{bk} = \partial f_k(x_b) / \partial x_b`.
+
+    The model is evaluated in evaluation mode and left exactly as it was: modes, parameters, gradients, buffers and
+    random state, also when an error is raised. At kinks the derivative is the one PyTorch chooses.
 
     Args:
         model: a module or function from a batch `[batch, *input_shape]` to outputs `[batch, outputs]`.
-        x: the inputs, `[batch, *input_shape]`, of a floating point type.
+        x: the inputs, `[batch, *input_shape]`, of a floating point type, where the model is.
         output: what is differentiated: `"logits"` (what the model returns), `"probs"`, `"log_probs"`, or a
-            callable
-            from what the model returns to a tensor `[batch, outputs]`.
-        strategy: how; see `STRATEGIES`. All give the same numbers.
-        chunk_size: samples at a time; `"auto"` keeps the peak memory within `memory_budget`, `None` takes
-            the batch whole.
-        memory_budget: bytes that the computation may take besides the result; by default a modest share of
-            what is free.
-        create_graph: make the result differentiable with respect to the parameters and `x`.
-        return_outputs: also return the outputs themselves, `[batch, outputs]`, which come for free.
+            callable from what the model returns to a tensor `[batch, outputs]`.
+        strategy: one of `STRATEGIES` or `"auto"`; all give the same numbers.
+        chunk_size: samples at a time; `"auto"` keeps the peak memory within `memory_budget` and the work in the
+            cache, `None` takes the batch whole.
+        memory_budget: bytes that the computation may take besides the result; by default a quarter of what is free.
+        create_graph: make the result differentiable with respect to the parameters and `x`, for training with it.
+        return_outputs: also return the outputs that were differentiated, `[batch, outputs]`; they cost nothing.
+        check_finite: raise if a sample's Jacobian is NaN or infinite.
 
     Returns:
-        `J`, `[batch, outputs, *input_shape]`, or `(J, outputs)`.
+        `J`, `[batch, outputs, *input_shape]`, in the type of `x`, or `(J, outputs)`.
 
     Raises:
-        JacobianError: the inputs or the outputs have no Jacobian of this form; the message says what would
-            work.
+        JacobianError: the inputs or the outputs have no Jacobian of this form, or samples depend on each other;
+            the message says what would work.
+        NonFiniteJacobianError: a result is NaN or infinite; its `samples` says for which.
 
     >>> model = torch.nn.Linear(4, 3)
     >>> J = jacobian(model, torch.rand(2, 4))
     >>> torch.equal(J, model.weight.expand(2, 3, 4))
     True
     """
+    bare = unwrapped(model)
+    _check_inputs(bare, x, strategy, chunk_size, memory_budget, create_graph)
+    with pure(bare, x.device, freeze=not create_graph) as called:
+        if x.is_inference():
+            x = x.clone()
+        function = outputs_of(called, output)
+        if create_graph:
+            J, values = _differentiable(function, x, chunk_size, memory_budget)
+        else:
+            J, values = _by_chunks(function, x, strategy, chunk_size, memory_budget)
+    if check_finite and J.numel():
+        _check_finite(J.detach(), values.detach())
+    return (J, values) if return_outputs else J
+
+
+def outputs_of(model: Model, output: Output) -> Function:
+    """The function that is differentiated, with the errors that explain what cannot be."""
     pick = output_function(output)
+
+    def function(x: Tensor) -> Tensor:
+        returned = model(x)
+        if not callable(output) and not isinstance(returned, Tensor):
+            raise JacobianError(
+                f"The model returns a {type(returned).__name__}{_contents(returned)}, not a tensor. Pass "
+                "output=… a callable that picks the tensor [batch, outputs] from it, e.g. output=lambda r: r[0]."
+            )
+        if isinstance(returned, Tensor) and not callable(output):
+            _check_outputs(returned, x)
+        values = pick(returned)
+        _check_outputs(values, x)
+        return values  # type: ignore[no-any-return]
+
+    return function
+
+
+def _by_chunks(
+    function: Function, x: Tensor, strategy: str, chunk_size: ChunkSize, budget: int | None
+) -> tuple[Tensor, Tensor]:
+    batch = x.shape[0]
+    alone = _forward(function, x[:1] if batch else x.new_zeros(1, *x.shape[1:]))
+    outputs = alone.shape[1]
+    pieces = _pieces(alone, x, chunk_size, budget)
+    name = _chosen(strategy, x, outputs)
+    _log.debug(
+        "strategy %s (%s), %d of %d samples and %d of %d outputs at a time (%s)",
+        name,
+        "given" if strategy != "auto" else "auto: fewer inputs than outputs" if name == "vmap-jacfwd" else "auto",
+        pieces.samples,
+        batch,
+        pieces.rows,
+        outputs,
+        pieces.reason,
+    )
+    alone = alone.detach()  # frees its graph
+    J = torch.empty(batch, outputs, *x.shape[1:], dtype=x.dtype, device=x.device)
+    values = alone.new_empty(batch, outputs)
+    kernels = Kernels()
+    for start in range(0, batch, pieces.samples):
+        part = slice(start, start + pieces.samples)
+        values[part] = STRATEGIES[name](function, Chunk(x[part].detach(), J[part], pieces.rows, kernels))
+        if start == 0 and batch > 1:
+            _check_independence(values[:1], alone)
+    return J, values
+
+
+def _differentiable(function: Function, x: Tensor, chunk_size: ChunkSize, budget: int | None) -> tuple[Tensor, Tensor]:
+    batch = x.shape[0]
+    alone = _forward(function, x[:1] if batch else x.new_zeros(1, *x.shape[1:]))
+    pieces = _pieces(alone, x, chunk_size, budget)
+    if not batch:
+        return x.new_zeros(0, alone.shape[1], *x.shape[1:]), alone[:0]
+    parts = [reference(function, part, pieces.rows) for part in torch.split(x, pieces.samples)]
+    return torch.cat([J for J, _ in parts]), torch.cat([values for _, values in parts])
+
+
+def _forward(function: Function, sample: Tensor) -> Tensor:
+    leaf = sample.detach().requires_grad_()
+    values = function(leaf.clone())
+    if not values.requires_grad:
+        raise JacobianError(
+            "The outputs do not depend on x through differentiable steps, so they have no Jacobian. Look for "
+            "detach(), torch.no_grad(), argmax or rounding between the input and the outputs."
+        )
+    return values
+
+
+def _pieces(alone: Tensor, x: Tensor, chunk_size: ChunkSize, budget: int | None) -> Plan:
+    batch, outputs = x.shape[0], alone.shape[1]
+    if chunk_size is None:
+        return Plan(max(1, batch), max(1, outputs), "the batch whole, as asked")
+    if chunk_size != "auto":
+        return Plan(chunk_size, max(1, outputs), "as asked")
+    return plan(batch, outputs, Footprint.of(alone), budget, x.device)
+
+
+def _chosen(strategy: str, x: Tensor, outputs: int) -> str:
+    if strategy != "auto":
+        return strategy
+    return "vmap-jacfwd" if x[:1].numel() < outputs and x.shape[0] else "pullback"
+
+
+def _check_inputs(
+    model: Model, x: Tensor, strategy: str, chunk_size: ChunkSize, budget: int | None, create_graph: bool
+) -> None:
+    if not isinstance(x, Tensor) or x.ndim == 0:
+        given = f"a {type(x).__name__}" if not isinstance(x, Tensor) else "a tensor without dimensions"
+        raise JacobianError(f"x is {given}; expected a tensor [batch, *input_shape].")
     if not x.is_floating_point():
         raise JacobianError(
-            f"x is {x.dtype}; derivatives need floating point inputs, e.g. x.float() / 255 for pixels."
+            f"x is {x.dtype}, and derivatives need floating point numbers. For pixels: x.float() / 255."
+        )
+    if strategy != "auto" and strategy not in STRATEGIES:
+        raise JacobianError(f"strategy={strategy!r} is not known. Use 'auto' or one of {', '.join(STRATEGIES)}.")
+    if create_graph and strategy not in ("auto", "vmap-jacrev"):
+        raise JacobianError(
+            f"strategy={strategy!r} has no differentiable form. With create_graph=True use 'auto' or 'vmap-jacrev'."
+        )
+    if chunk_size not in ("auto", None) and (not isinstance(chunk_size, int) or chunk_size < 1):
+        raise JacobianError(f"chunk_size={chunk_size!r}; expected a positive number of samples, 'auto' or None.")
+    if budget is not None and budget < 1:
+        raise JacobianError(f"memory_budget={budget!r}; expected a positive number of bytes.")
+    parameters = [p for p in model.parameters() if p.is_floating_point()] if isinstance(model, nn.Module) else []
+    if parameters and all(p.device != x.device for p in parameters):
+        raise JacobianError(
+            f"x is on {x.device} and the model on {parameters[0].device}. Move one of them; nothing is moved unasked."
+        )
+    autocast = torch.is_autocast_enabled(x.device.type)
+    if parameters and not autocast and all(p.dtype != x.dtype for p in parameters):
+        raise JacobianError(f"x is {x.dtype} and the model {parameters[0].dtype}. Convert one of them.")
+
+
+def _check_outputs(values: Any, x: Tensor) -> None:
+    if not isinstance(values, Tensor):
+        raise JacobianError(f"output(…) returned a {type(values).__name__}; expected a tensor [batch, outputs].")
+    if values.ndim != 2 or values.shape[0] != x.shape[0]:
+        raise JacobianError(
+            f"The outputs have shape {list(values.shape)} for {x.shape[0]} samples; expected [batch, outputs]. Pass "
+            "output=… a callable that gives this shape, e.g. output=lambda y: y.flatten(1), or y.unsqueeze(1) for "
+            "one number a sample."
+        )
+    if not values.is_floating_point():
+        raise JacobianError(f"The outputs are {values.dtype}; derivatives need floating point outputs.")
+
+
+def _contents(returned: Any) -> str:
+    if isinstance(returned, dict):
+        return f" with keys {', '.join(map(repr, returned))}"
+    if isinstance(returned, tuple | list):
+        return f" of {len(returned)}"
+    return ""
+
+
+def _check_independence(together: Tensor, alone: Tensor) -> None:
+    """The same sample must come out the same alone and among others, up to rounding."""
+    if not (together.isfinite().all() and alone.isfinite().all()):
+        return
+    tolerance = 10 * torch.finfo(alone.dtype).eps ** 0.5
+    difference = (together - alone).abs().max().item() if alone.numel() else 0.0
+    scale = max(alone.abs().max().item(), together.abs().max().item()) if alone.numel() else 0.0
+    if difference > tolerance * max(scale, 1e-6):
+        raise JacobianError(
+            f"The outputs of the first sample change by {difference:.3g} (of {scale:.3g}) with the samples beside it. "
+            "Either samples depend on each other (statistics or attention over the batch), or the model draws random "
+            "numbers in evaluation mode; there is no Jacobian of a single sample then."
         )
 
-    def sample_outputs(sample: Tensor) -> tuple[Tensor, Tensor]:
-        values = pick(model(sample.unsqueeze(0))).squeeze(0)
-        return values, values
 
-    modules = list(model.modules()) if isinstance(model, nn.Module) else []
-    flags = [module.training for module in modules]
-    try:
-        for module in modules:
-            module.training = False
-        with torch.inference_mode(False), torch.enable_grad():
-            if x.is_inference():
-                x = x.clone()
-            pull = torch.func.vmap(torch.func.jacrev(sample_outputs, has_aux=True), chunk_size=64)
-            J, values = pull(x)
-    finally:
-        for module, flag in zip(modules, flags, strict=True):
-            module.training = flag
-    if not create_graph:
-        J, values = J.detach(), values.detach()
-    return (J, values) if return_outputs else J
+def _check_finite(J: Tensor, values: Tensor) -> None:
+    low, high = J.aminmax()
+    if torch.isfinite(low) & torch.isfinite(high):
+        return
+    samples = (~J.flatten(1).isfinite().all(1)).nonzero().flatten().tolist()
+    raise NonFiniteJacobianError(samples, J, values)

@@ -1,4 +1,6 @@
-"""The one exception of the engine."""
+"""The exceptions of the engine."""
+
+from torch import Tensor
 
 
 class JacobianError(ValueError):
@@ -6,3 +8,24 @@ class JacobianError(ValueError):
 
     The message says what was given, why it has no Jacobian, and what would work.
     """
+
+
+class NonFiniteJacobianError(JacobianError):
+    """The Jacobian of some samples is NaN or infinite.
+
+    Attributes:
+        samples: their indices in the batch.
+        jacobian: the whole result all the same, `[batch, outputs, *input_shape]`.
+        outputs: the outputs, `[batch, outputs]`.
+    """
+
+    def __init__(self, samples: list[int], jacobian: Tensor, outputs: Tensor) -> None:
+        shown = ", ".join(map(str, samples[:10])) + (", …" if len(samples) > 10 else "")
+        blame = "outputs are" if not outputs[samples].isfinite().all() else "derivatives alone are"
+        super().__init__(
+            f"The Jacobian is NaN or infinite for {len(samples)} of {len(jacobian)} samples ({shown}); their {blame} "
+            "not finite. Check these inputs and the weights, or pass check_finite=False to have the result as it is."
+        )
+        self.samples = samples
+        self.jacobian = jacobian
+        self.outputs = outputs

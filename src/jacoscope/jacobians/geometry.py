@@ -59,9 +59,7 @@ def boundary_distance(J: Tensor, logits: Tensor, classes: Tensor | None = None) 
         )
     y = logits.argmax(1) if classes is None else classes.to(logits.device, torch.int64)
     if y.shape != logits.shape[:1]:
-        raise JacobianError(
-            f"classes has shape {list(y.shape)}; expected one class a sample, [{logits.shape[0]}]."
-        )
+        raise JacobianError(f"classes has shape {list(y.shape)}; expected one class a sample, [{logits.shape[0]}].")
     column = y.unsqueeze(1)
     margins = logits.gather(1, column) - logits
     chosen = A.gather(1, column.unsqueeze(2).expand(-1, 1, A.shape[2]))

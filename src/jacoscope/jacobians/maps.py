@@ -36,9 +36,7 @@ def class_mean_maps(J: Tensor, classes: Tensor | None = None, *, signed: bool = 
     if classes is None:
         return values.mean(0)
     if classes.shape != J.shape[:1]:
-        raise JacobianError(
-            f"classes has shape {list(classes.shape)}; expected one class a sample, [{J.shape[0]}]."
-        )
+        raise JacobianError(f"classes has shape {list(classes.shape)}; expected one class a sample, [{J.shape[0]}].")
     weights = torch.nn.functional.one_hot(classes.to(J.device, torch.int64), J.shape[1]).to(J.dtype)
     return torch.einsum("bk,bk...->k...", weights / weights.sum(0), values)
 

@@ -92,13 +92,14 @@ def singular_values(J: Tensor) -> Tensor:
     if 0 in A.shape:
         return A.new_zeros(A.shape[0], min(A.shape[1:]))
     if A.dtype == torch.float64 or A.requires_grad:
-        values: Tensor = torch.linalg.svdvals(A)
-        return values
+        exact: Tensor = torch.linalg.svdvals(A)
+        return exact
     gram = _gram(A)
     # LAPACK gives up on the whole batch when one matrix is not finite; only that sample's answer is unknown.
     broken = ~gram.isfinite().all(2).all(1)
     eigenvalues = torch.linalg.eigvalsh(gram.masked_fill_(broken.view(-1, 1, 1), 0.0))
-    return eigenvalues.clamp_(min=0).sqrt_().flip(1).masked_fill_(broken.unsqueeze(1), torch.nan).to(J.dtype)
+    values: Tensor = eigenvalues.clamp_(min=0).sqrt_().flip(1).masked_fill_(broken.unsqueeze(1), torch.nan)
+    return values.to(J.dtype)
 
 
 def spectral_norm(J: Tensor) -> Tensor:
@@ -154,7 +155,7 @@ def effective_rank(J: Tensor) -> Tensor:
     s = singular_values(J)
     total = s.sum(1, keepdim=True)
     q = s / total.where(total != 0, torch.ones_like(total))
-    rank = torch.special.entr(q).sum(1).exp()
+    rank: Tensor = torch.special.entr(q).sum(1).exp()
     return rank.where(total.squeeze(1) != 0, torch.zeros_like(rank))
 
 

@@ -1,0 +1,118 @@
+r"""Pull K cotangents of a batch back through PyTorch's own autograd graph, all at once.
+
+A forward pass leaves a graph of nodes; each maps cotangents of its outputs to cotangents of its inputs. Samples do
+not interact, so the cotangent that is one at output k *of every sample* pulls back to row k of every sample's
+Jacobian. This module walks the graph once with all K of them, as tensors `[K, *shape]`:
+
+- by a rule of ours (`rules.py`) where there is one, which shares among the K what does not depend on k;
+- else by the node itself under `torch.vmap`;
+- else, where the node cannot be batched, by the node itself for each k.
+
+Whatever the model is made of, each step is therefore PyTorch's own derivative or equal to it.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.graph import Node, get_gradient_edge
+
+from .cotangents import Cotangent
+from .rules import RULES, Kernels, Step
+
+
+def pull_back(outputs: Tensor, x: Tensor, rows: slice, kernels: Kernels) -> Cotangent | None:
+    """Rows of the Jacobian of every sample.
+
+    Args:
+        outputs: `[batch, outputs]`, computed from `x` with gradients enabled.
+        x: leaf `[batch, *input_shape]` that requires gradients.
+        rows: which outputs.
+        kernels: what rules keep between calls.
+
+    Returns:
+        `[rows, batch, *input_shape]`, possibly with work left; None if the outputs do not depend on `x`.
+    """
+    root, target = get_gradient_edge(outputs), get_gradient_edge(x).node
+    order, leads = _topological(root.node, target)
+    if not leads[root.node]:
+        return None
+    eye = torch.eye(outputs.shape[1], dtype=outputs.dtype, device=outputs.device)[rows]
+    first = Cotangent(eye.unsqueeze(1).expand(-1, outputs.shape[0], -1))
+    arriving: dict[Node, dict[int, Cotangent]] = {root.node: {root.output_nr: first}}
+    for node in order:
+        cotangents = arriving.pop(node, None)
+        if cotangents is None or node is target:
+            if node is target:
+                return cotangents[0] if cotangents else None
+            continue
+        edges = node.next_functions
+        needs = [edge is not None and leads.get(edge, False) for edge, _ in edges]
+        results = _step(node, cotangents, needs, kernels)
+        if sum(result is not None for result in results) > 1:
+            results = [None if result is None else result.shared() for result in results]
+        for (edge, number), result in zip(edges, results, strict=False):
+            if edge is None or result is None:
+                continue
+            waiting = arriving.setdefault(edge, {})
+            waiting[number] = waiting[number].plus(result) if number in waiting else result
+    return None
+
+
+def _topological(root: Node, target: Node) -> tuple[list[Node], dict[Node, bool]]:
+    """Nodes that lead to `target`, each before those it feeds; and for every node whether it leads there."""
+    leads: dict[Node, bool] = {target: True}
+    finished: list[Node] = [target]
+    stack: list[tuple[Node, Any]] = [] if root is target else [(root, iter(root.next_functions))]
+    entered = {root}
+    while stack:
+        node, edges = stack[-1]
+        for following, _ in edges:
+            if following is not None and following not in leads and following not in entered:
+                entered.add(following)
+                stack.append((following, iter(following.next_functions)))
+                break
+        else:
+            stack.pop()
+            leads[node] = any(following is not None and leads[following] for following, _ in node.next_functions)
+            if leads[node]:
+                finished.append(node)
+    return finished[::-1], leads
+
+
+def _step(
+    node: Node, cotangents: dict[int, Cotangent], needs: list[bool], kernels: Kernels
+) -> Sequence[Cotangent | None]:
+    rule = RULES.get(node.name())
+    if rule is not None and len(cotangents) == 1 and 0 in cotangents:
+        results = rule(Step(node, cotangents[0], needs, kernels))
+        if results is not None:
+            return results
+    arity = len(node._input_metadata)
+    return _through_node(node, [cotangents[i].dense() if i in cotangents else None for i in range(arity)], needs)
+
+
+def _through_node(node: Node, dense: list[Tensor | None], needs: list[bool]) -> list[Cotangent | None]:
+    """The node's own derivative, batched over K by vmap, or one by one."""
+    # Nodes of Python functions run their backward through `apply`; a direct call is for nodes of C++.
+    call: Any = getattr(node, "apply", node)
+    given = [value for value in dense if value is not None]
+    places: list[int] = []
+
+    def needed(*slices: Tensor) -> tuple[Tensor, ...]:
+        remaining = iter(slices)
+        results = call(*(None if value is None else next(remaining) for value in dense))
+        results = results if isinstance(results, tuple) else (results,)
+        places[:] = [i for i, result in enumerate(results) if result is not None and needs[i]]
+        return tuple(results[i] for i in places)
+
+    try:
+        batched = torch.vmap(needed)(*given)
+    except (RuntimeError, ValueError, TypeError):
+        rows = [needed(*(value[k] for value in given)) for k in range(given[0].shape[0])]
+        batched = tuple(torch.stack(same) for same in zip(*rows, strict=True))
+    results: list[Cotangent | None] = [None] * len(needs)
+    for place, value in zip(places, batched, strict=True):
+        results[place] = Cotangent(value)
+    return results

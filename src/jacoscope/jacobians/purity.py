@@ -1,0 +1,141 @@
+"""Run a model as a pure function of its input, and leave everything as it was found, also when it raises."""
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from .errors import JacobianError
+
+Model = Callable[[Tensor], Any]
+
+
+def unwrapped(model: Model) -> Model:
+    """The model inside DataParallel, DistributedDataParallel and torch.compile.
+
+    The wrappers scatter, synchronise or compile for training; the derivative is that of what they wrap.
+    """
+    while True:
+        if isinstance(model, nn.parallel.DataParallel | nn.parallel.DistributedDataParallel):
+            model = model.module
+        elif hasattr(model, "_orig_mod"):
+            model = model._orig_mod
+        elif hasattr(model, "_torchdynamo_orig_callable"):
+            model = model._torchdynamo_orig_callable
+        else:
+            return model
+
+
+@contextmanager
+def pure(model: Model, device: torch.device, *, freeze: bool) -> Iterator[Model]:
+    """A function of the input alone: in evaluation mode, with gradients enabled, drawing no lasting random numbers.
+
+    Args:
+        model: unwrapped; a module or any function.
+        device: where it runs.
+        freeze: derivatives with respect to the parameters are not wanted.
+
+    Yields:
+        What to call instead of `model`.
+
+    Raises:
+        JacobianError: a normalisation layer uses statistics of the batch even in evaluation mode.
+    """
+    modules = list(model.modules()) if isinstance(model, nn.Module) else []
+    _refuse_batch_statistics(modules)
+    with ExitStack() as stack:
+        stack.enter_context(torch.inference_mode(False))
+        stack.enter_context(torch.enable_grad())
+        cuda = [device] if device.type == "cuda" else []
+        stack.enter_context(torch.random.fork_rng(devices=cuda))
+        stack.enter_context(_evaluation_mode(modules))
+        stack.enter_context(_buffers_kept(modules))
+        stack.enter_context(_plain_attention())
+        if any(hasattr(module, "_orig_mod") for module in modules):  # compiled somewhere inside
+            stack.enter_context(torch.compiler.set_stance("force_eager"))
+        inference = isinstance(model, nn.Module) and any(tensor.is_inference() for tensor in model.parameters())
+        if inference:
+            model = _without_inference_tensors(model)  # type: ignore[arg-type]
+        elif freeze:
+            stack.enter_context(_frozen(modules))
+        yield model
+
+
+@contextmanager
+def _evaluation_mode(modules: list[nn.Module]) -> Iterator[None]:
+    # The flags themselves, since train() and eval() may be overridden to do more than set them.
+    training = [module for module in modules if module.training]
+    try:
+        for module in training:
+            module.training = False
+        yield
+    finally:
+        for module in training:
+            module.training = True
+
+
+@contextmanager
+def _buffers_kept(modules: list[nn.Module]) -> Iterator[None]:
+    kept = [
+        (module, name, buffer, None if buffer.is_inference() else buffer._version, buffer.detach().clone())
+        for module in modules
+        for name, buffer in module._buffers.items()
+        if buffer is not None
+    ]
+    try:
+        yield
+    finally:
+        for module, name, buffer, version, value in kept:
+            if version is None or buffer._version != version:
+                with torch.inference_mode(buffer.is_inference()), torch.no_grad():
+                    buffer.copy_(value)
+            module._buffers[name] = buffer
+
+
+@contextmanager
+def _frozen(modules: list[nn.Module]) -> Iterator[None]:
+    trainable = [p for module in modules for p in module._parameters.values() if p is not None and p.requires_grad]
+    try:
+        for parameter in trainable:
+            parameter.requires_grad = False
+        yield
+    finally:
+        for parameter in trainable:
+            parameter.requires_grad = True
+
+
+@contextmanager
+def _plain_attention() -> Iterator[None]:
+    """The fused kernels of attention have no derivatives of every kind, or none at all."""
+    fastpath = torch.backends.mha.get_fastpath_enabled()
+    try:
+        if fastpath:
+            torch.backends.mha.set_fastpath_enabled(False)
+        with torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH):
+            yield
+    finally:
+        if fastpath:
+            torch.backends.mha.set_fastpath_enabled(True)
+
+
+def _without_inference_tensors(model: nn.Module) -> Model:
+    """Parameters made in inference mode cannot take part in a derivative; copies of them can."""
+    tensors = {**dict(model.named_parameters()), **dict(model.named_buffers())}
+    copies = {name: tensor.detach().clone() for name, tensor in tensors.items()}
+
+    def call(x: Tensor) -> Any:
+        return torch.func.functional_call(model, copies, (x,))
+
+    return call
+
+
+def _refuse_batch_statistics(modules: list[nn.Module]) -> None:
+    for module in modules:
+        if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.running_mean is None:
+            raise JacobianError(
+                f"{type(module).__name__}({module.num_features}, track_running_stats=False) normalises with the "
+                "statistics of the batch even in evaluation mode, so the outputs of a sample depend on the other "
+                "samples. Use a layer that keeps running statistics, or GroupNorm, LayerNorm or InstanceNorm."
+            )

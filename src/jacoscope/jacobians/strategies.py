@@ -1,0 +1,99 @@
+"""Ways to compute the Jacobian of one chunk of samples. All give the same numbers; they differ in time and memory."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .pullback import pull_back
+from .rules import Kernels
+
+Function = Callable[[Tensor], Tensor]
+"""From `[batch, *input_shape]` to `[batch, outputs]`."""
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Some samples of a batch, and where their Jacobian goes."""
+
+    x: Tensor
+    """`[batch, *input_shape]`, detached."""
+    out: Tensor
+    """`[batch, outputs, *input_shape]`, to be filled."""
+    rows: int
+    """Outputs to take at a time."""
+    kernels: Kernels
+    """What is kept from chunk to chunk."""
+
+
+Strategy = Callable[[Function, Chunk], Tensor]
+"""Fills `chunk.out` and returns the outputs, `[batch, outputs]`."""
+
+
+def pullback(function: Function, chunk: Chunk) -> Tensor:
+    """One forward pass of the chunk, and its autograd graph pulled back by `pull_back`, all outputs at once."""
+    leaf = chunk.x.detach().requires_grad_()
+    # A copy, so that a model that works in place on its input does not touch the caller's.
+    outputs = function(leaf.clone())
+    with torch.no_grad(), torch.autocast(leaf.device.type, enabled=False):
+        for start in range(0, outputs.shape[1], chunk.rows):
+            part = slice(start, start + chunk.rows)
+            cotangent = pull_back(outputs, leaf, part, chunk.kernels)
+            target = chunk.out[:, part]
+            if cotangent is None:
+                target.zero_()
+            else:
+                cotangent.write(target.transpose(0, 1))
+    return outputs.detach()
+
+
+def vmap_jacrev(function: Function, chunk: Chunk) -> Tensor:
+    """`torch.func.jacrev` of one sample under `vmap`: the reference."""
+    J, outputs = reference(function, chunk.x, chunk.rows)
+    chunk.out.copy_(J.detach())
+    return outputs.detach()
+
+
+def vmap_jacfwd(function: Function, chunk: Chunk) -> Tensor:
+    """`torch.func.jacfwd` of one sample under `vmap`: a pass for each input feature instead of each output."""
+
+    def one(sample: Tensor) -> tuple[Tensor, Tensor]:
+        outputs = function(sample.unsqueeze(0)).squeeze(0)
+        return outputs, outputs
+
+    J, outputs = torch.func.vmap(torch.func.jacfwd(one, has_aux=True))(chunk.x)
+    chunk.out.copy_(J.detach())
+    values: Tensor = outputs.detach()
+    return values
+
+
+def backward(function: Function, chunk: Chunk) -> Tensor:
+    """One ordinary backward pass of the batch for each output: slow, and asks nothing of the model."""
+    leaf = chunk.x.detach().requires_grad_()
+    outputs = function(leaf.clone())
+    for k in range(outputs.shape[1]):
+        (gradient,) = torch.autograd.grad(outputs[:, k].sum(), leaf, retain_graph=True, materialize_grads=True)
+        chunk.out[:, k] = gradient
+    return outputs.detach()
+
+
+def reference(function: Function, x: Tensor, rows: int | None = None) -> tuple[Tensor, Tensor]:
+    """`jacrev` under `vmap`, differentiable once more: `(J, outputs)`."""
+
+    def one(sample: Tensor) -> tuple[Tensor, Tensor]:
+        outputs = function(sample.clone().unsqueeze(0)).squeeze(0)
+        return outputs, outputs
+
+    result: tuple[Any, Any] = torch.func.vmap(torch.func.jacrev(one, has_aux=True, chunk_size=rows))(x)
+    return result
+
+
+STRATEGIES: dict[str, Strategy] = {
+    "pullback": pullback,
+    "vmap-jacrev": vmap_jacrev,
+    "vmap-jacfwd": vmap_jacfwd,
+    "backward": backward,
+}
+"""The strategies by name; `"auto"` chooses among them."""
