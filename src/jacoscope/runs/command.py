@@ -6,6 +6,7 @@ Nothing heavy is imported here, so that ``--help`` and ``--cfg`` answer at once.
 import inspect
 import os
 import sys
+import warnings
 from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
@@ -54,6 +55,7 @@ def command(config_name: str) -> Callable[[Task], Callable[[], None]]:
 
         @wraps(task)
         def run() -> None:
+            warnings.filterwarnings("ignore", message=".*LeafSpec", module="pytorch_lightning")  # Lightning's to mend
             os.environ["HYDRA_FULL_ERROR"] = "1"  # let exceptions come here instead of Hydra's own report
             try:
                 entry()

@@ -3,6 +3,7 @@
 import sys
 from pathlib import Path
 
+from pytorch_lightning.utilities import rank_zero_only
 from rich.console import Console
 from rich.table import Table
 
@@ -15,6 +16,7 @@ SHOWN = {
 }
 
 
+@rank_zero_only
 def show_summary(run: RunDirectory, result: Result) -> None:
     """Print a run's metrics, where it lies, and the commands that show more of it."""
     console = Console()

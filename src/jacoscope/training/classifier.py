@@ -76,6 +76,6 @@ class ClassifierModule(LightningModule):
         accuracy.update(logits, y)
         evaluating = stage != "train"
         log = partial(self.log, on_step=False, on_epoch=True, prog_bar=evaluating, batch_size=len(y))
-        log(f"{stage}/loss", loss, sync_dist=evaluating)
+        log(f"{stage}/loss", loss, sync_dist=True)
         log(f"{stage}/accuracy", accuracy)
         return loss
