@@ -1,0 +1,54 @@
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import jacoscope
+import jacoscope.jacobians
+from jacoscope.data.mnist import MD5_OF_FILES
+
+ROOT = Path(__file__).parents[1]
+
+
+def test_importing_costs_nothing() -> None:
+    code = "import sys, jacoscope; assert 'torch' not in sys.modules; jacoscope.jacobian; assert 'torch' in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_the_mathematics_needs_torch_alone() -> None:
+    code = "import sys, jacoscope.jacobians\nprint([m for m in ('pytorch_lightning', 'hydra', 'matplotlib', "
+    code += "'torchvision', 'tensorboard') if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_every_public_name_is_there() -> None:
+    for name in jacoscope.__all__:
+        assert getattr(jacoscope, name) is not None
+    assert jacoscope.jacobian is jacoscope.jacobians.jacobian
+
+
+def test_the_wheel_carries_mnist_with_its_notice(tmp_path: Path) -> None:
+    source = tmp_path / "source"  # building in place would leave folders behind
+    shutil.copytree(ROOT / "src", source / "src", ignore=shutil.ignore_patterns("*.egg-info", "__pycache__"))
+    for file in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / file, source)
+    build = [
+        sys.executable,
+        "-m",
+        "pip",
+        "wheel",
+        "--no-deps",
+        "--no-build-isolation",
+        "-w",
+        str(tmp_path),
+        str(source),
+    ]
+    subprocess.run(build, check=True, capture_output=True)
+    (wheel,) = tmp_path.glob("*.whl")
+    names = zipfile.ZipFile(wheel).namelist()
+    for file in [*(f"{name}.xz" for name in MD5_OF_FILES), "README.md"]:
+        assert f"jacoscope/data/mnist_idx/{file}" in names
+    assert "jacoscope/py.typed" in names
+    assert any(name.endswith("licenses/LICENSE") for name in names)
