@@ -9,6 +9,7 @@ from omegaconf import DictConfig
 from rich.console import Console
 
 from jacoscope.analysis.checkpoint import find_checkpoint
+from jacoscope.analysis.full import FullAnalysis
 from jacoscope.analysis.picture import find_pictures, in_blocks, looks_inverted, read_picture
 from jacoscope.analysis.request import Request
 from jacoscope.analysis.single import read_single
@@ -38,6 +39,28 @@ def answer(request: Request, cfg: DictConfig, overrides: Iterable[str]) -> None:
         answer_pictures(request, source.subject(), console)
     elif request.indices is not None:
         answer_samples(request, source.subject(), console)
+    else:
+        answer_split(request, source.subject(), cfg, console)
+
+
+def answer_split(request: Request, subject: Subject, cfg: DictConfig, console: Console) -> None:
+    """Analyse a whole split."""
+    limit = f"_first_{request.limit}" if request.limit else ""
+    name = f"{request.split}_{request.named_output}{limit}"
+    full = FullAnalysis(request, subject, results_folder(request, subject.origin, name))
+    full.run(console, cfg.trainer.accelerator, processes(cfg))
+    full.show(console)
+    show_files(console, sorted(path for path in full.folder.iterdir() if not path.name.startswith((".", "parts_"))))
+
+
+def processes(cfg: DictConfig) -> int:
+    """Give how many processes share the samples: those of ``trainer=ddp``, else one."""
+    devices = cfg.trainer.devices
+    if not str(cfg.trainer.get("strategy", "auto")).startswith("ddp"):
+        return 1
+    if not isinstance(devices, int) or devices < 1:
+        raise UserError(f"trainer.devices={devices}: type the number of processes, trainer.devices=2")
+    return devices
 
 
 def answer_samples(request: Request, subject: Subject, console: Console) -> None:

@@ -154,4 +154,5 @@ def _common_prefix(have: list[str], want: list[str]) -> str:
         return ""
     candidates = {name.removesuffix(wanted) for name in have for wanted in want if name.endswith(wanted)}
     names = set(have)
-    return max(sorted({"", *candidates}), key=lambda prefix: sum(f"{prefix}{wanted}" in names for wanted in want))
+    whole = {prefix for prefix in candidates if prefix.endswith(".")}
+    return max(sorted({"", *whole}), key=lambda prefix: sum(f"{prefix}{wanted}" in names for wanted in want))

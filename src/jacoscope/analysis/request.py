@@ -46,7 +46,7 @@ class Request:
         Raises:
             UserError: if a value is of the wrong type, out of range, or two of them exclude each other.
         """
-        plain: Any = OmegaConf.to_container(OmegaConf.masked_copy(cfg, [k for k in cfg if k not in OF_THE_RUN]))
+        plain: Any = OmegaConf.to_container(OmegaConf.masked_copy(cfg, [str(k) for k in cfg if k not in OF_THE_RUN]))
         hints = get_type_hints(cls)
         for name, value in plain.items():
             if isinstance(value, str) and list[str] in (hints[name], *get_args(hints[name])):

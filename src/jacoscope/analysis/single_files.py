@@ -43,7 +43,8 @@ def heatmap_figure(reading: Reading, class_names: list[str], title: str) -> Figu
     columns = 5
     rows = -(-len(class_names) // columns)
     figure = Figure(figsize=(2.1 * (columns + 1.4), 2.25 * rows + 0.6), layout="constrained")
-    left, right = np.ravel(figure.subfigures(1, 2, width_ratios=[1.4, columns]))
+    halves: Any = figure.subfigures(1, 2, width_ratios=[1.4, columns])
+    left, right = halves
     axis = left.subplots()
     _image(axis, reading.pixels)
     truth = "" if reading.label is None else f"true class {class_names[reading.label]}\n"

@@ -2,10 +2,11 @@
 
 from collections.abc import Iterable
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
+import torch
 from hydra.utils import execution_whitelist
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning import LightningDataModule
@@ -67,6 +68,10 @@ class Subject:
     origin: Origin
     network: nn.Module
     progress: dict[str, int]
+
+    def on(self, device: torch.device) -> "Subject":
+        """Give the same subject with a copy of the network on a device."""
+        return self if device.type == "cpu" else replace(self, network=deepcopy(self.network).to(device))
 
     @property
     def shape(self) -> tuple[int, int, int]:

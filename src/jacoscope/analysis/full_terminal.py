@@ -1,0 +1,93 @@
+"""A whole split in the terminal: progress while it is computed, then what came out."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
+
+SHOWN = ("frobenius", "spectral", "nuclear", "effective_rank", "boundary_distance")
+LABELS = {
+    "frobenius": "Frobenius norm",
+    "spectral": "spectral norm",
+    "nuclear": "nuclear norm",
+    "l1_operator": "L1 operator norm",
+    "linf_operator": "L∞ operator norm",
+    "stable_rank": "stable rank",
+    "effective_rank": "effective rank",
+    "boundary_distance": "boundary distance",
+    "margin": "margin",
+    "confidence": "confidence",
+}
+
+
+class _Rate(ProgressColumn):
+    def render(self, task: Task) -> Text:
+        return Text(f"{task.speed:,.0f} samples/s" if task.speed else "")
+
+
+@contextmanager
+def progress_bar(console: Console, what: str, total: int) -> Iterator[Callable[[int], None]]:
+    """Show a bar with rate and time left; yields what to call with the number that is done."""
+    bar = Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        _Rate(),
+        TimeRemainingColumn(),
+        console=console,
+        transient=True,
+    )
+    with bar:
+        task = bar.add_task(what, total=total)
+
+        def show(done: int) -> None:
+            bar.update(task, completed=done)
+
+        yield show
+
+
+def show_summary(console: Console, summary: dict[str, Any], output: str, split: str) -> None:
+    """Print the summary as tables."""
+    accuracy = f"{summary['accuracy']:.2%}"
+    console.print(
+        f"\n[bold]{summary['samples']:,} {split} samples, accuracy {accuracy} ({summary['errors']} errors)[/]; "
+        f"J = ∂ {output} / ∂ pixels",
+        highlight=False,
+    )
+    console.print(_overall(summary))
+    console.print()
+    console.print(_by_class(summary))
+
+
+def _overall(summary: dict[str, Any]) -> Table:
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
+    table.add_column("")
+    for heading in ("median", "5 %", "95 %", "max", "right", "wrong", "AUROC"):
+        table.add_column(heading, justify="right")
+    for name in (*SHOWN, "confidence"):
+        numbers = summary["measures"][name]
+        cells = [numbers["median"], numbers["percentile_5"], numbers["percentile_95"], numbers["max"]]
+        cells += [summary["correct"][name], summary["wrong"][name], summary["auroc_of_errors"].get(name)]
+        table.add_row(LABELS[name], *map(_short, cells))
+    table.caption = "right, wrong: means; AUROC: how well it tells wrong from right, 0.5 is chance"
+    table.caption_justify = "left"
+    return table
+
+
+def _by_class(summary: dict[str, Any]) -> Table:
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
+    for heading in ("class", "samples", "accuracy", "Frobenius", "spectral", "rank", "distance"):
+        table.add_column(heading, justify="left" if heading == "class" else "right")
+    for name, group in summary["by_class"].items():
+        accuracy = "–" if group["accuracy"] is None else f"{group['accuracy']:.2%}"
+        cells = [_short(group[key]) for key in ("frobenius", "spectral", "effective_rank", "boundary_distance")]
+        table.add_row(name, f"{group['samples']:,}", accuracy, *cells)
+    return table
+
+
+def _short(value: float | None) -> str:
+    return "–" if value is None else f"{value:.3g}"
