@@ -74,6 +74,18 @@ def test_every_image_gets_a_distortion_of_its_own_and_the_seed_decides_it() -> N
     assert (first[:1] - first[1:]).abs().amax((1, 2, 3)).min() > 0.01
 
 
+def test_strength_moves_every_pixel_less_in_proportion() -> None:
+    ramp = torch.linspace(0, 1, 28).expand(16, 1, 28, 28)  # brightness tells where a pixel came from
+    distortion = RandomDistortion(RandomAffine(degrees=5), RandomElastic(amplitude=0.5))
+    moved = {}
+    for strength in (0.0, 0.5, 1.0):
+        distortion.strength = strength
+        torch.manual_seed(0)
+        moved[strength] = (distortion(ramp) - ramp)[:, :, 8:20, 8:20]
+    torch.testing.assert_close(moved[0.0], torch.zeros_like(moved[0.0]), atol=1e-5, rtol=0)
+    torch.testing.assert_close(moved[0.5], moved[1.0] / 2, atol=1e-5, rtol=1e-3)
+
+
 def test_no_distortion_is_the_identity() -> None:
     x = torch.rand(3, 2, 9, 14)
     still = RandomDistortion(RandomAffine(), RandomElastic(amplitude=0))

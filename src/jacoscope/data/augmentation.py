@@ -95,8 +95,7 @@ class RandomElastic(nn.Module):
         self._roots: dict[tuple[int, torch.device, torch.dtype], Tensor] = {}
 
     def forward(self, x: Tensor) -> Tensor:
-        identity = torch.eye(2, 3, device=x.device, dtype=x.dtype).expand(len(x), 2, 3)
-        return _resample(x, F.affine_grid(identity, list(x.shape), align_corners=False) + self.displacement(x))
+        return _resample(x, _still(x) + self.displacement(x))
 
     def displacement(self, x: Tensor) -> Tensor:
         """Draw how far from its place each pixel is read: ``[batch, H, W, 2]``, in units of half a side."""
@@ -125,6 +124,9 @@ class RandomDistortion(nn.Module):
         affine: the affine map.
         elastic: the displacement that is added to it.
 
+    Attributes:
+        strength: by how much each pixel's way from its place is multiplied; 1 as drawn, 0 none.
+
     Shapes:
         float pixels ``[batch, C, H, W]`` to the same.
     """
@@ -133,9 +135,17 @@ class RandomDistortion(nn.Module):
         super().__init__()
         self.affine = affine
         self.elastic = elastic
+        self.strength = 1.0
 
     def forward(self, x: Tensor) -> Tensor:
-        return _resample(x, self.affine.grid(x) + self.elastic.displacement(x))
+        still = _still(x)
+        return _resample(x, torch.lerp(still, self.affine.grid(x) + self.elastic.displacement(x), self.strength))
+
+
+def _still(x: Tensor) -> Tensor:
+    """Give the grid that reads each pixel at its own place."""
+    identity = torch.eye(2, 3, device=x.device, dtype=x.dtype).unsqueeze(0)
+    return F.affine_grid(identity, [1, *x.shape[1:]], align_corners=False)
 
 
 def _resample(x: Tensor, grid: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
 from jacoscope.training.classifier import ClassifierModule
 from jacoscope.training.losses import RubbishClassLoss
+from jacoscope.training.muon import Muon
 from jacoscope.training.schedules import constant, cosine, one_cycle
 
-__all__ = ["ClassifierModule", "RubbishClassLoss", "constant", "cosine", "one_cycle"]
+__all__ = ["ClassifierModule", "Muon", "RubbishClassLoss", "constant", "cosine", "one_cycle"]

@@ -1,0 +1,42 @@
+"""Milder distortions towards the end of a training."""
+
+from pytorch_lightning import Callback, LightningModule, Trainer
+
+from jacoscope.data import RandomDistortion
+from jacoscope.errors import UserError
+
+
+class DistortionAnnealing(Callback):
+    """Let the strength of the random distortion fall linearly in the last part of a training.
+
+    The early epochs learn what stays under strong distortions, the last ones come closer to the digits as they are.
+
+    Args:
+        start: share of the epochs after which the strength begins to fall, 0 to 1.
+        final: strength that it would reach after the last epoch, of 1 at the start.
+
+    Raises:
+        UserError: when training starts, if the datamodule has no
+            :class:`~jacoscope.data.RandomDistortion` as its augmentation.
+    """
+
+    def __init__(self, start: float = 0.5, final: float = 0.5) -> None:
+        if not 0 <= start < 1 or final < 0:
+            raise UserError(f"DistortionAnnealing: start={start} is from 0 to 1, final={final} is not negative")
+        self.start = start
+        self.final = final
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
+        augmentation = getattr(getattr(trainer, "datamodule", None), "augmentation", None)
+        if not isinstance(augmentation, RandomDistortion):
+            raise UserError("callbacks.distortion_annealing needs a distortion to anneal: augmentation=elastic")
+        augmentation.strength = self.strength(trainer.current_epoch, trainer.max_epochs or 1)
+
+    def strength(self, epoch: int, epochs: int) -> float:
+        """Give the strength of an epoch, counted from 0, of so many.
+
+        >>> [DistortionAnnealing(start=0.5, final=0.5).strength(epoch, 4) for epoch in range(4)]
+        [1.0, 1.0, 1.0, 0.75]
+        """
+        passed = max(0.0, epoch / epochs - self.start) / (1 - self.start)
+        return 1.0 + (self.final - 1.0) * passed
