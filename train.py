@@ -8,6 +8,7 @@ from jacoscope.runs.command import command
 @command("train")
 def main(cfg: DictConfig) -> float:
     """Compose a config → build → fit → test → record the result; give the metric that a sweep optimises."""
+    import torch
     from pytorch_lightning import seed_everything
 
     from jacoscope.runs.config import build, build_network, checked_config
@@ -23,6 +24,7 @@ def main(cfg: DictConfig) -> float:
         show_summary(run, earlier)
         return earlier.objective
 
+    torch.set_flush_denormal(True)  # CPUs stumble over numbers below 1e-38, which fading moments are full of
     seed_everything(config["seed"], verbose=False)
     module = ClassifierModule(
         network=build_network(config),
