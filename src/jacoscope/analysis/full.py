@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from rich.console import Console
 
+from jacoscope.analysis import adversarial
 from jacoscope.analysis.full_terminal import progress_bar, show_summary
 from jacoscope.analysis.manifest import Manifest
 from jacoscope.analysis.request import Request
@@ -42,6 +43,8 @@ class FullAnalysis:
         self.table_file = folder / "samples.parquet"
         self.maps_file = folder / "maps.npz"
         self.summary_file = folder / "summary.json"
+        self.adversarial_file = folder / "adversarial.parquet"
+        self.report_file = folder / "report.html"
         self.manifest_file = folder / "analysis.json"
         self.manifest = self._manifest()
 
@@ -55,6 +58,14 @@ class FullAnalysis:
             self.manifest.write(self.manifest_file)  # tells at once whether the folder can be written
             with self.stage("table", self._table_request()):
                 self._make_table(console, accelerator, devices)
+        wanted = {"samples": self.request.attack, "with": adversarial.has_attack()}
+        if self.request.attack and not self.is_done("adversarial", wanted):
+            with self.stage("adversarial", wanted), console.status("Searching the nearest adversarial examples"):
+                self._search_adversarial()
+        state = {key: value for key, value in self.manifest.done.items() if key != "report"}
+        if self.request.report and not (self.is_done("report", state) and self.report_file.exists()):
+            with self.stage("report", state), console.status("Writing the report"):
+                self._write_report()
 
     def is_done(self, stage: str, asked: Any) -> bool:
         """Tell whether a stage was finished with just this request."""
@@ -122,8 +133,42 @@ class FullAnalysis:
             np.savez(partial, count=count.numpy(), **{k: v.astype(np.float32) for k, v in means.items()})
             partial.replace(self.maps_file)
         summary = {**self._about(), **summarise(self.table(), self.subject.class_names)}
-        write_whole(self.summary_file, (json.dumps(summary, indent=2, allow_nan=False) + "\n").encode())
+        self._write_summary(summary)
+        self.manifest.done.pop("adversarial", None)  # its part of the summary is gone
         plan.parts.clear()
+
+    def _search_adversarial(self) -> None:
+        found = adversarial.search(self.subject, self.request.split, self.samples, self.request.attack)
+        adversarial.save(found, self.adversarial_file)
+        summary = {**self.summary(), "adversarial": adversarial.compare_distances(found)}
+        self._write_summary(summary)
+
+    def _write_report(self) -> None:
+        from jacoscope.analysis.report import write_report
+
+        maps = np.load(self.maps_file) if self.maps_file.exists() else None
+        searched = pq.read_table(self.adversarial_file) if "adversarial" in self.manifest.done else None
+        write_report(self.report_file, self.subject, self.summary(), self.table(), maps, searched, self._in_words())
+
+    def _write_summary(self, summary: dict[str, Any]) -> None:
+        write_whole(self.summary_file, (json.dumps(summary, indent=2, allow_nan=False) + "\n").encode())
+
+    def _in_words(self) -> dict[str, str]:
+        """What was analysed and how, for the reader of the report."""
+        config, checkpoint = self.subject.origin.config, self.subject.origin.checkpoint
+        parameters = sum(parameter.numel() for parameter in self.subject.network.parameters())
+        progress = "".join(f", {key.replace('_', ' ')} {value}" for key, value in self.subject.progress.items())
+        source = config["data"].get("source", config["data"])["_target_"].rpartition(".")[2]
+        return {
+            "network": f"{config['model']['_target_']}, {parameters:,} parameters",
+            "checkpoint": f"{checkpoint.path}{progress}, SHA-256 {self.manifest.question['checkpoint_sha256'][:16]}…",
+            "data": f"{source}, the first {self.samples:,} samples of its {self.request.split} split",
+            "J": f"∂ {self.request.named_output} / ∂ pixels in [0, 1], exact, by automatic differentiation in float32",
+            "time": ", ".join(f"{stage} {seconds:.1f} s" for stage, seconds in self.manifest.seconds.items()),
+            "versions": ", ".join(f"{name} {version}" for name, version in self.manifest.versions.items()),
+            "again": f"python analyze.py checkpoint={checkpoint.home} split={self.request.split} "
+            f"output={self.request.named_output}",
+        }
 
     def _about(self) -> dict[str, Any]:
         """What the results are of."""

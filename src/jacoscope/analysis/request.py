@@ -33,7 +33,7 @@ class Request:
     jacobian_dtype: str = "float32"
     compare: list[str] | None = None
     history: bool = False
-    attack: int = 100
+    attack: int = 50
     report: bool = True
     chunk_size: int = 512
     output_dir: str | None = None

@@ -1,0 +1,117 @@
+"""Does the first-order distance mean anything? Predicted against found adversarial examples, on a few samples."""
+
+import warnings
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+from torch import Tensor, nn
+
+from jacoscope.analysis.decision import crossing_along
+from jacoscope.analysis.single import jacobian_of
+from jacoscope.analysis.stream import read_samples
+from jacoscope.analysis.subject import Subject
+from jacoscope.analysis.summary import ranks
+from jacoscope.errors import UserError
+from jacoscope.files import write_whole
+from jacoscope.jacobians import boundary_distance
+
+ATTACK = "Decoupling Direction and Norm (Rony et al., 2019), 100 steps, by foolbox"
+FIELDS = (
+    ("index", pa.int64(), "", "index of the sample in its split"),
+    ("predicted_distance", pa.float32(), "pixel units, L2", "first-order distance to the decision boundary"),
+    ("predicted_class", pa.int32(), "class", "class behind that boundary"),
+    ("along_distance", pa.float32(), "pixel units, L2", "change along the predicted direction that turns the decision"),
+    ("along_class", pa.int32(), "class", "what the network then says"),
+    ("attack_distance", pa.float32(), "pixel units, L2", f"smallest change that an attack found: {ATTACK}"),
+    ("attack_class", pa.int32(), "class", "what the network then says"),
+)
+
+
+def has_attack() -> bool:
+    """Tell whether the attack library is installed."""
+    return find_spec("foolbox") is not None
+
+
+def search(subject: Subject, split: str, samples: int, count: int) -> pa.Table:
+    """Search the nearest adversarial example of ``count`` samples, spread evenly over the first ``samples``.
+
+    Three distances for each, all L2 in pixels: what the Jacobian predicts; how far one really has to go in the
+    predicted direction (pixels not clipped, as in the prediction); the smallest change that an established attack
+    finds (pixels within [0, 1]). What was not found, or not searched for lack of the library, is null.
+    """
+    count = min(count, samples)
+    indices = sorted({int(i) for i in torch.linspace(0, samples - 1, count).round().tolist()})
+    x, _ = read_samples(subject.split(split), indices)
+    J, logits = jacobian_of(subject, x)
+    predicted = boundary_distance(J, logits)
+    along = crossing_along(subject.network, x, predicted.direction, predicted.distance)
+    distance, into = _attack(subject.network, x, logits.argmax(1)) if has_attack() else (None, None)
+    found = along.distance.isfinite()
+    columns = [
+        pa.array(indices),
+        pa.array(predicted.distance.numpy()),
+        pa.array(predicted.nearest.numpy()),
+        pa.array(along.distance.numpy(), mask=~found.numpy()),
+        pa.array(along.prediction.numpy(), mask=~found.numpy()),
+        _known(distance, len(indices), pa.float32()),
+        _known(into, len(indices), pa.int32(), distance),
+    ]
+    schema = pa.schema([pa.field(n, k, metadata={"unit": u, "meaning": m}) for n, k, u, m in FIELDS])
+    return pa.table([column.cast(field.type) for column, field in zip(columns, schema, strict=True)], schema=schema)
+
+
+def save(table: pa.Table, path: Path) -> None:
+    """Write the table whole or not at all."""
+    sink = pa.BufferOutputStream()
+    pq.write_table(table, sink)
+    write_whole(path, sink.getvalue().to_pybytes())
+
+
+def compare_distances(table: pa.Table) -> dict[str, Any]:
+    """Say how well the prediction does: ratio of found to predicted distance, and whether the order agrees."""
+    columns = {name: np.asarray(table.column(name).to_numpy(), np.float64) for name in table.column_names}
+    summary: dict[str, Any] = {"samples": len(table), "attack_name": ATTACK if has_attack() else None}
+    for name in ("along", "attack"):
+        both = np.isfinite(columns["predicted_distance"]) & np.isfinite(columns[f"{name}_distance"])
+        predicted, found = columns["predicted_distance"][both], columns[f"{name}_distance"][both]
+        known = len(found) > 1 and bool((predicted > 0).all())
+        ratio = np.quantile(found / predicted, [0.05, 0.5, 0.95]).tolist() if known else [None] * 3
+        order = float(np.corrcoef(ranks(predicted), ranks(found))[0, 1]) if known else float("nan")
+        same = columns[f"{name}_class"][both] == columns["predicted_class"][both]
+        summary[name] = {
+            "found": int(both.sum()),
+            "ratio_percentile_5": ratio[0],
+            "ratio_median": ratio[1],
+            "ratio_percentile_95": ratio[2],
+            "spearman": order if np.isfinite(order) else None,
+            "same_class": float(same.mean()) if len(same) else None,
+        }
+    return summary
+
+
+def _attack(network: nn.Module, x: Tensor, classes: Tensor) -> tuple[Tensor, Tensor]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # foolbox imports names of scipy that are deprecated
+        foolbox: Any = import_module("foolbox")
+    model = foolbox.PyTorchModel(network, bounds=(0, 1), device=x.device)
+    try:
+        _, changed, success = foolbox.attacks.DDNAttack(steps=100)(model, x.clamp(0, 1), classes, epsilons=None)
+    except Exception as error:  # whatever a foreign attack raises on a network of the user's own
+        raise UserError(f"The attack failed on this network: {error}\nType attack=0 to leave it out") from error
+    distance = torch.linalg.vector_norm((changed - x).flatten(1), dim=1)
+    with torch.no_grad():
+        into = network(changed).argmax(1)
+    return distance.where(success & (into != classes), torch.inf).detach(), into
+
+
+def _known(values: Tensor | None, length: int, kind: pa.DataType, distance: Tensor | None = None) -> pa.Array:
+    if values is None:
+        return pa.nulls(length, kind)
+    missing = ~(values if distance is None else distance).isfinite()
+    return pa.array(values.numpy(), mask=missing.numpy())

@@ -1,0 +1,66 @@
+"""Numbers in the text of the report, each with the place in summary.json that it comes from."""
+
+import math
+from html import escape
+from typing import Any
+
+
+class Numbers:
+    """Write numbers of a summary as HTML.
+
+    Each becomes ``<span class="n" data-from="…">`` with its path in summary.json, so that a reader who points at it,
+    and a test, can trace it.
+
+    Args:
+        summary: the content of summary.json.
+    """
+
+    def __init__(self, summary: dict[str, Any]) -> None:
+        self.summary = summary
+
+    def value(self, path: str) -> Any:
+        """Give what is at a path of keys joined with slashes; none where nothing is.
+
+        >>> Numbers({"a": {"b": 2}}).value("a/b")
+        2
+        """
+        node: Any = self.summary
+        for key in path.split("/"):
+            node = node.get(key) if isinstance(node, dict) else None
+        return node
+
+    def known(self, *paths: str) -> bool:
+        """Tell whether there is a number at each of the paths."""
+        return all(isinstance(self.value(path), (int, float)) for path in paths)
+
+    def __call__(self, path: str, form: str = "") -> str:
+        """Write the number at a path.
+
+        Args:
+            path: keys joined with slashes.
+            form: a format specification; by default three significant digits.
+        """
+        value = self.value(path)
+        return self.shown(value, path, form)
+
+    @staticmethod
+    def shown(value: Any, path: str, form: str = "") -> str:
+        """Write a number that was found, or computed, from a path."""
+        text = "–" if value is None else short(value) if not form else format(value, form).replace("%", " %")
+        source = escape(path, quote=True)
+        return f'<span class="n" data-from="{source}" title="summary.json: {source}">{text}</span>'
+
+
+def short(value: float) -> str:
+    """Write three significant digits, without an exponent where that is short.
+
+    >>> short(9.4512), short(0.0123456), short(12345.6), short(0.00001234), short(7)
+    ('9.45', '0.0123', '12,346', '1.23e-05', '7')
+    """
+    if isinstance(value, int):
+        return f"{value:,}"
+    if value == 0 or not math.isfinite(value):
+        return f"{value:g}"
+    if abs(value) >= 1000:
+        return f"{value:,.0f}"
+    return f"{value:.3g}"

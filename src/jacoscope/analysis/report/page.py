@@ -1,0 +1,168 @@
+"""report.html, put together: one file that needs no network."""
+
+import json
+from collections.abc import Mapping
+from datetime import datetime
+from html import escape
+from importlib.resources import files
+from pathlib import Path
+from string import Template
+from typing import Any
+
+import pyarrow as pa
+
+from jacoscope.analysis.report import charts, sections
+from jacoscope.analysis.report.explorer import explorer_data
+from jacoscope.analysis.report.numbers import Numbers
+from jacoscope.analysis.report.pictures import color_table
+from jacoscope.analysis.single import jacobian_of, of_output
+from jacoscope.analysis.stream import read_samples
+from jacoscope.analysis.subject import Subject
+from jacoscope.errors import UserError
+from jacoscope.files import write_whole
+
+ROWS = 6  # samples shown with all their maps, of each kind
+
+
+def write_report(
+    path: Path,
+    subject: Subject,
+    summary: dict[str, Any],
+    table: pa.Table,
+    maps: Mapping[str, Any] | None,
+    adversarial: pa.Table | None,
+    about: dict[str, str],
+) -> None:
+    """Write the report.
+
+    Args:
+        path: the HTML file.
+        subject: the network and its data.
+        summary: the content of summary.json.
+        table: the content of samples.parquet.
+        maps: the content of maps.npz, if maps were kept.
+        adversarial: predicted and found distances, if they were searched.
+        about: what was analysed and how, a line for each entry.
+
+    Raises:
+        UserError: if plotly is not installed, or the file cannot be written.
+    """
+    n = Numbers(summary)
+    output, names = summary["output"], subject.class_names
+    drawn: dict[str, Any] = {
+        "norms": charts.norm_histogram(table),
+        "confidence": charts.norm_against_confidence(table),
+        "spectrum": charts.spectrum(summary),
+    }
+    parts = [
+        _section("What J says", sections.headline(n) + sections.reading_guide(output)),
+        _section(
+            "How sensitive, and where it is wrong",
+            sections.norms_text(n) + _chart("norms") + sections.confidence_text(n) + _chart("confidence"),
+        ),
+        _section("By class", sections.class_text(n) + _by_class(table, names) + sections.class_table(n)),
+    ]
+    if maps is not None:
+        parts.append(_section("What each class looks for", sections.mean_maps(dict(maps), names, output)))
+    parts += _sample_sections(subject, summary, names)
+    parts.append(_section("The spectrum of J", sections.spectrum_text(n) + _chart("spectrum")))
+    if adversarial is not None:
+        drawn["distances"] = charts.distances(adversarial)
+        parts.append(_section("Predicted and found distances", sections.distance_text(n) + _chart("distances")))
+    data = {
+        "charts": drawn,
+        "byClass": charts.by_class(table, names),
+        "samples": explorer_data(subject, summary["split"], output, summary, table),
+        "shape": [3 if subject.shape[0] == 3 else 1, *subject.shape[1:]],
+        "names": names,
+        "output": sections.OF[output],
+        "colors": color_table(),
+    }
+    parts.insert(1, _explorer(output))
+    parts.append(_section("What was analysed, and how", _about(about)))
+    page = Template(_asset("report.html")).substitute(
+        title=escape(f"{_name(subject)} on {summary['samples']:,} {summary['split']} images"),
+        subtitle=escape(f"How every {sections.OF[output]} depends on every pixel"),
+        date=datetime.now().astimezone().strftime("%-d %B %Y"),
+        css=_asset("report.css"),
+        body="\n".join(parts),
+        data=json.dumps(data, separators=(",", ":"), ensure_ascii=False).replace("</", "<\\/"),
+        plotly=_plotly(),
+        script=_asset("report.js"),
+    )
+    write_whole(path, page.encode())
+
+
+def _sample_sections(subject: Subject, summary: dict[str, Any], names: list[str]) -> list[str]:
+    kinds = (
+        ("The most sensitive samples", "most_sensitive", "<p>The samples with the largest Frobenius norms.</p>"),
+        (
+            "Errors made with confidence",
+            "confident_errors",
+            "<p>Wrong, and sure of it: the errors with the largest confidence.</p>",
+        ),
+    )
+    parts = []
+    for title, key, text in kinds:
+        rows = summary[key][:ROWS]
+        if not rows:
+            parts.append(_section(title, "<p>There are none.</p>"))
+            continue
+        x, _ = read_samples(subject.split(summary["split"]), [row["index"] for row in rows])
+        J, logits = jacobian_of(subject, x)
+        wanted = of_output(J, logits, summary["output"])
+        shown = sections.derivative_rows(rows, x, wanted, logits.softmax(1), names, summary["output"])
+        parts.append(_section(title, text + shown))
+    return parts
+
+
+def _section(title: str, content: str) -> str:
+    return f"<section><h2>{escape(title)}</h2>{content}</section>"
+
+
+def _chart(name: str) -> str:
+    return f'<div class="chart" id="chart-{name}"></div>'
+
+
+def _by_class(table: pa.Table, names: list[str]) -> str:
+    options = "".join(
+        f'<option value="{key}">{escape(chart["layout"]["yaxis"]["title"]["text"])}</option>'
+        for key, chart in charts.by_class(table, names).items()
+    )
+    return f'<label class="pick">Show <select id="measure">{options}</select></label>{_chart("by-class")}'
+
+
+def _explorer(output: str) -> str:
+    return _section(
+        "Explore",
+        f"<p>Choose a sample and a class. Point at a pixel, or touch it, to read its row of J: the derivative of every "
+        f"class’s {sections.OF[output]} with respect to that pixel. The arrow keys move from pixel to pixel.</p>"
+        + _asset("explorer.html"),
+    )
+
+
+def _about(about: dict[str, str]) -> str:
+    rows = "".join(f"<tr><th>{escape(key)}</th><td>{escape(value)}</td></tr>" for key, value in about.items())
+    return (
+        f'<div class="scroll"><table class="about">{rows}</table></div><p class="note">Every number in the '
+        "text is from summary.json, which is computed from samples.parquet, a row for each sample; point at a number "
+        "to see where it stands. Both lie beside this file.</p>"
+    )
+
+
+def _name(subject: Subject) -> str:
+    return str(subject.origin.config["model"]["_target_"]).rpartition(".")[2]
+
+
+def _asset(name: str) -> str:
+    return (files("jacoscope.analysis.report") / name).read_text(encoding="utf-8")
+
+
+def _plotly() -> str:
+    try:
+        from plotly.offline import get_plotlyjs
+    except ImportError as error:
+        raise UserError(
+            "The report needs plotly: pip install 'jacoscope[analysis]', or type report=false to leave it out"
+        ) from error
+    return str(get_plotlyjs()).replace("</script", "<\\/script")

@@ -1,0 +1,216 @@
+"""The sections of the report: sentences made from the summary, and the pictures beside them."""
+
+from html import escape
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from jacoscope.analysis.report.numbers import Numbers
+from jacoscope.analysis.report.pictures import digit, magnitude_map, scale_bar, signed_map
+from jacoscope.visuals import symmetric_limit
+
+OF = {"logits": "logit", "probs": "probability", "log_probs": "log-probability"}
+PLURAL = {"logits": "logits", "probs": "probabilities", "log_probs": "log-probabilities"}
+
+
+def headline(n: Numbers) -> str:
+    """The numbers that one wants first."""
+    cards = [
+        (n("accuracy", ".2%"), f"right, {n('errors')} of {n('samples')} are wrong"),
+        (n("measures/frobenius/median"), "median Frobenius norm of J"),
+        (n("measures/boundary_distance/median"), "median distance to the decision boundary, to first order"),
+        (n("auroc_of_errors/boundary_distance"), "AUROC: errors told from right decisions by that distance"),
+    ]
+    return '<div class="cards">' + "".join(f"<div><b>{b}</b><span>{t}</span></div>" for b, t in cards) + "</div>"
+
+
+def reading_guide(output: str) -> str:
+    """What J is."""
+    return (
+        f"<p>J holds the derivative of every class’s {OF[output]} with respect to every pixel: "
+        f"J[i, k] says how fast the {OF[output]} of class k grows when pixel i gets brighter. Pixels run from 0 to 1. "
+        "A change of the image of L2 length 0.1 moves the outputs by at most 0.1 times the spectral norm, to first order; noise of standard "
+        "deviation 0.1 on every pixel moves them by about 0.1 times the Frobenius norm. "
+        "The distance to the decision boundary is the length of the smallest change that turns the decision, "
+        "if the network were linear around the image.</p>"
+    )
+
+
+def norms_text(n: Numbers) -> str:
+    """What the distribution of norms says."""
+    middle = (
+        f"<p>Nine in ten samples have a Frobenius norm between {n('measures/frobenius/percentile_5')} and "
+        f"{n('measures/frobenius/percentile_95')}. "
+    )
+    if not n.known("wrong/frobenius", "correct/frobenius"):
+        return middle + "There is no decision of the other kind to compare with.</p>"
+    ratio = n.value("wrong/frobenius") / n.value("correct/frobenius")
+    word = "more" if ratio >= 1 else "less"
+    factor = n.shown(max(ratio, 1 / ratio), "wrong/frobenius : correct/frobenius", ".2f")
+    return (
+        f"{middle}Where the network is wrong it is {factor} times {word} sensitive than where it is right: "
+        f"the mean norm is {n('wrong/frobenius')} against {n('correct/frobenius')}. "
+        f"{_detectors(n)}</p>"
+    )
+
+
+def _detectors(n: Numbers) -> str:
+    return (
+        "Picking a wrong and a right decision at random, the wrong one has the larger norm with probability "
+        f"{n('auroc_of_errors/frobenius', '.1%')}, the smaller boundary distance with probability "
+        f"{n('auroc_of_errors/boundary_distance', '.1%')}, and the smaller confidence with probability "
+        f"{n('auroc_of_errors/confidence', '.1%')} (50 % would be chance)."
+    )
+
+
+def confidence_text(n: Numbers) -> str:
+    """How sensitivity and confidence go together."""
+    path = "correlation_with_confidence/frobenius/spearman"
+    if not n.known(path):
+        return ""
+    rho = n.value(path)
+    strength = (
+        "strongly" if abs(rho) > 0.6 else "clearly" if abs(rho) > 0.3 else "weakly" if abs(rho) > 0.1 else "hardly"
+    )
+    direction = "falls" if rho < 0 else "rises"
+    how = "is hardly related to" if strength == "hardly" else f"{strength} {direction} with"
+    return f"<p>Sensitivity {how} confidence: the rank correlation is {n(path, '.2f')}.</p>"
+
+
+def class_text(n: Numbers) -> str:
+    """Which classes stand out."""
+    classes = {name: group for name, group in n.summary["by_class"].items() if group["samples"]}
+    if len(classes) < 2:
+        return ""
+    most = max(classes, key=lambda name: classes[name]["frobenius"])
+    least = min(classes, key=lambda name: classes[name]["frobenius"])
+    return (
+        f"<p>The network is most sensitive on class {escape(most)}, with a mean norm of "
+        f"{n(f'by_class/{most}/frobenius')} and a mean boundary distance of {n(f'by_class/{most}/boundary_distance')}, "
+        f"and least on class {escape(least)} "
+        f"({n(f'by_class/{least}/frobenius')}; {n(f'by_class/{least}/boundary_distance')}). "
+        "Boxes hold the middle half of a class, whiskers the middle 90 %.</p>"
+    )
+
+
+def class_table(n: Numbers) -> str:
+    """The numbers of each class."""
+    rows = []
+    for name, group in n.summary["by_class"].items():
+        if not group["samples"]:
+            continue
+        path = f"by_class/{name}"
+        cells = [n(f"{path}/samples"), n(f"{path}/accuracy", ".2%")]
+        cells += [n(f"{path}/{key}") for key in ("frobenius", "spectral", "effective_rank", "boundary_distance")]
+        rows.append(f"<tr><th>{escape(name)}</th>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>")
+    heads = ("class", "samples", "accuracy", "Frobenius", "spectral", "effective rank", "distance")
+    head = "".join(f"<th>{name}</th>" for name in heads)
+    return (
+        "<details><summary>The numbers of each class (means)</summary>"
+        f'<div class="scroll"><table><tr>{head}</tr>{"".join(rows)}</table></div></details>'
+    )
+
+
+def mean_maps(maps: dict[str, Any], class_names: list[str], output: str) -> str:
+    """For each class: the mean image, the mean derivative of its own output, and its mean magnitude."""
+    there = np.flatnonzero(maps["count"])[:20]
+    image, own, magnitude = (torch.from_numpy(maps[key][there]) for key in ("image", "own", "own_magnitude"))
+    limit = symmetric_limit(own.sum(1))
+    top = symmetric_limit(torch.linalg.vector_norm(magnitude, dim=1))
+    figures = []
+    for i, k in enumerate(there.tolist()):
+        name = escape(class_names[k])
+        pictures = [
+            digit(image[i], f"mean image of class {name}"),
+            signed_map(own[i], limit, f"mean derivative, class {name}"),
+            magnitude_map(magnitude[i], top, f"mean magnitude, class {name}"),
+        ]
+        figures.append(f"<figure>{''.join(pictures)}<figcaption>{name}</figcaption></figure>")
+    return (
+        f'<div class="gallery">{"".join(figures)}</div>{scale_bar(limit, f"mean ∂ {OF[output]} / ∂ pixel")}'
+        f'<p class="note">Left: the mean image of the class. Middle: the mean derivative of the class’s '
+        f"own {OF[output]}; orange pixels speak for the class, blue ones against it. Right: the mean "
+        f"magnitude, from 0 (light) to {top:.3g} (violet): where the network looks, whatever the sign.</p>"
+    )
+
+
+def derivative_rows(
+    rows: list[dict[str, Any]], x: Tensor, J: Tensor, probabilities: Tensor, class_names: list[str], output: str
+) -> str:
+    """A row for each sample: the digit, then a derivative map for each class, each row on its own scale."""
+    shown = min(10, len(class_names))
+    lines = []
+    for i, row in enumerate(rows):
+        classes = sorted(probabilities[i].topk(shown).indices.tolist())
+        limit = symmetric_limit(J[i, classes].sum(1))
+        truth, said = escape(class_names[row["label"]]), escape(class_names[row["prediction"]])
+        verdict = f"{said} ✓" if truth == said else f"{said}, is {truth}"
+        cells = "".join(
+            f'<figure class="{"own" if k == row["label"] else ""}">'
+            f"{signed_map(J[i, k], limit, f'derivative of class {escape(class_names[k])}')}"
+            f"<figcaption>{escape(class_names[k])} · {_percent(float(probabilities[i, k]))}</figcaption></figure>"
+            for k in classes
+        )
+        about = (
+            f"<b>{verdict}</b><small>sample {row['index']}<br>norm {row['frobenius']:.3g}<br>"
+            f"distance {'–' if row['boundary_distance'] is None else format(row['boundary_distance'], '.3g')}<br>"
+            f"scale ±{limit:.2g}</small>"
+        )
+        name = f"sample {row['index']}"
+        lines.append(
+            f'<div class="row" data-sample="{row["index"]}"><div class="about">{digit(x[i], name)}'
+            f'<div>{about}</div></div><div class="maps">{cells}</div></div>'
+        )
+    note = (
+        f'<p class="note">Each map is the derivative of one class’s {OF[output]}; below it the class and '
+        "its probability. Orange: brightening the pixel raises it; blue: lowers it. The true class is framed. "
+        "A row has its own scale.</p>"
+    )
+    return f'<div class="rows">{"".join(lines)}</div>{note}'
+
+
+def spectrum_text(n: Numbers) -> str:
+    """How many directions matter."""
+    s = n.summary["spectrum"]["mean"]
+    total = sum(value**2 for value in s)
+    share = n.shown(s[0] ** 2 / total if total else None, "spectrum/mean: σ1² / Σσ²", ".0%")
+    text = (
+        "<p>The singular values of J tell in how many independent directions the outputs react. The median effective "
+        f"rank is {n('measures/effective_rank/median')} of at most {n.shown(len(s), 'spectrum/mean')}; "
+        f"going by the mean spectrum, the strongest direction carries {share} of the squared sensitivity."
+    )
+    if n.value("output") == "probs":
+        text += " Probabilities sum to one, so the last singular value is zero."
+    return text + "</p>"
+
+
+def distance_text(n: Numbers) -> str:
+    """Whether the first-order distance can be trusted."""
+    a = "adversarial"
+    if not n.known(f"{a}/along/ratio_median"):
+        return "<p>Too few decisions could be turned to compare the distances.</p>"
+    text = (
+        f"<p>On {n(f'{a}/samples')} samples, evenly spread, the prediction was put to the test. Going in the predicted "
+        f"direction, the decision really turned on {n(f'{a}/along/found')} of them, after "
+        f"{n(f'{a}/along/ratio_median', '.2f')} times the predicted distance in the median (middle 90 %: "
+        f"{n(f'{a}/along/ratio_percentile_5', '.2f')} to {n(f'{a}/along/ratio_percentile_95', '.2f')}), and "
+        f"into the predicted class in {n(f'{a}/along/same_class', '.0%')} of them. "
+    )
+    if n.known(f"{a}/attack/ratio_median"):
+        text += (
+            "An established attack, which searches freely but keeps pixels within [0, 1], found changes of "
+            f"{n(f'{a}/attack/ratio_median', '.2f')} times the predicted length in the median "
+            f"({n(f'{a}/attack/ratio_percentile_5', '.2f')} to {n(f'{a}/attack/ratio_percentile_95', '.2f')}); "
+            f"predicted and found distances order the samples with a rank correlation of "
+            f"{n(f'{a}/attack/spearman', '.2f')}. "
+            f"The attack: {escape(str(n.value(f'{a}/attack_name') or ''))}."
+        )
+    else:
+        text += "The attack library is not installed (pip install 'jacoscope[attack]'), so no attack was run."
+    return text + "</p>"
+
+
+def _percent(probability: float) -> str:
+    return f"{probability:.0%}".replace("%", " %") if probability >= 0.005 else "<1 %"
