@@ -11,7 +11,7 @@ from .memory import Footprint, Plan, plan
 from .outputs import Output, output_function
 from .purity import Model, pure, unwrapped
 from .rules import Kernels
-from .strategies import STRATEGIES, Chunk, Function, reference
+from .strategies import STRATEGIES, Chunk, Function, differentiable, forward, reference
 
 _log = logging.getLogger("jacoscope.jacobians")
 
@@ -96,7 +96,7 @@ def jacobian(
             x = x.clone()
         function = outputs_of(called, output)
         if create_graph:
-            J, values = _differentiable(function, x, chunk_size, memory_budget)
+            J, values = _differentiable(function, x, strategy, chunk_size, memory_budget)
         else:
             J, values = _by_chunks(function, x, strategy, chunk_size, memory_budget)
     if check_finite and J.numel():
@@ -128,7 +128,7 @@ def _by_chunks(
     function: Function, x: Tensor, strategy: str, chunk_size: ChunkSize, budget: int | None
 ) -> tuple[Tensor, Tensor]:
     batch = x.shape[0]
-    alone = _forward(function, x[:1] if batch else x.new_zeros(1, *x.shape[1:]))
+    leaf, alone = _one(function, x)
     outputs = alone.shape[1]
     pieces = _pieces(alone, x, chunk_size, budget)
     name = _chosen(strategy, x, outputs)
@@ -142,37 +142,44 @@ def _by_chunks(
         outputs,
         pieces.reason,
     )
-    alone = alone.detach()  # frees its graph
+    passed = (leaf, alone) if batch == 1 else None
+    alone = alone.detach()
     J = torch.empty(batch, outputs, *x.shape[1:], dtype=x.dtype, device=x.device)
     values = alone.new_empty(batch, outputs)
     kernels = Kernels()
     for start in range(0, batch, pieces.samples):
         part = slice(start, start + pieces.samples)
-        values[part] = STRATEGIES[name](function, Chunk(x[part].detach(), J[part], pieces.rows, kernels))
+        chunk = Chunk(x[part].detach(), J[part], pieces.rows, kernels, passed)
+        values[part] = STRATEGIES[name](function, chunk)
         if start == 0 and batch > 1:
             _check_independence(values[:1], alone)
     return J, values
 
 
-def _differentiable(function: Function, x: Tensor, chunk_size: ChunkSize, budget: int | None) -> tuple[Tensor, Tensor]:
-    batch = x.shape[0]
-    alone = _forward(function, x[:1] if batch else x.new_zeros(1, *x.shape[1:]))
+def _differentiable(
+    function: Function, x: Tensor, strategy: str, chunk_size: ChunkSize, budget: int | None
+) -> tuple[Tensor, Tensor]:
+    _, alone = _one(function, x)
     pieces = _pieces(alone, x, chunk_size, budget)
-    if not batch:
+    if not x.shape[0]:
         return x.new_zeros(0, alone.shape[1], *x.shape[1:]), alone[:0]
-    parts = [reference(function, part, pieces.rows) for part in torch.split(x, pieces.samples)]
-    return torch.cat([J for J, _ in parts]), torch.cat([values for _, values in parts])
+    compute = reference if strategy == "vmap-jacrev" else differentiable
+    parts = [compute(function, part) for part in torch.split(x, pieces.samples)]
+    J, values = torch.cat([J for J, _ in parts]), torch.cat([values for _, values in parts])
+    if x.shape[0] > 1:
+        _check_independence(values[:1].detach(), alone.detach())
+    return J, values
 
 
-def _forward(function: Function, sample: Tensor) -> Tensor:
-    leaf = sample.detach().requires_grad_()
-    values = function(leaf.clone())
+def _one(function: Function, x: Tensor) -> tuple[Tensor, Tensor]:
+    """The forward pass of the first sample, which tells the number of outputs and the memory that a sample takes."""
+    leaf, values = forward(function, x[:1] if len(x) else x.new_zeros(1, *x.shape[1:]))
     if not values.requires_grad:
         raise JacobianError(
             "The outputs do not depend on x through differentiable steps, so they have no Jacobian. Look for "
             "detach(), torch.no_grad(), argmax or rounding between the input and the outputs."
         )
-    return values
+    return leaf, values
 
 
 def _pieces(alone: Tensor, x: Tensor, chunk_size: ChunkSize, budget: int | None) -> Plan:

@@ -14,14 +14,18 @@ class NonFiniteJacobianError(JacobianError):
     """The Jacobian of some samples is NaN or infinite.
 
     Attributes:
-        samples: their indices in the batch.
+        samples: their indices in the batch (in the loader, from `iter_jacobians`).
         jacobian: the whole result all the same, `[batch, outputs, *input_shape]`.
         outputs: the outputs, `[batch, outputs]`.
     """
 
-    def __init__(self, samples: list[int], jacobian: Tensor, outputs: Tensor) -> None:
+    def __init__(self, samples: list[int], jacobian: Tensor, outputs: Tensor, first: int = 0) -> None:
         shown = ", ".join(map(str, samples[:10])) + (", …" if len(samples) > 10 else "")
-        blame = "outputs are" if not outputs[samples].isfinite().all() else "derivatives alone are"
+        blame = (
+            "outputs are"
+            if not outputs[[sample - first for sample in samples]].isfinite().all()
+            else "derivatives alone are"
+        )
         super().__init__(
             f"The Jacobian is NaN or infinite for {len(samples)} of {len(jacobian)} samples ({shown}); their {blame} "
             "not finite. Check these inputs and the weights, or pass check_finite=False to have the result as it is."

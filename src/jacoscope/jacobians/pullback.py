@@ -55,6 +55,9 @@ def pull_back(outputs: Tensor, x: Tensor, rows: slice, kernels: Kernels) -> Cota
         for (edge, number), result in zip(edges, results, strict=False):
             if edge is None or result is None:
                 continue
+            dtype = edge._input_metadata[number].dtype
+            if result.base.dtype != dtype:  # types were mixed, or autocast
+                result = Cotangent(result.dense().to(dtype), owned=True)
             waiting = arriving.setdefault(edge, {})
             waiting[number] = waiting[number].plus(result) if number in waiting else result
     return None
@@ -114,5 +117,16 @@ def _through_node(node: Node, dense: list[Tensor | None], needs: list[bool]) -> 
         batched = tuple(torch.stack(same) for same in zip(*rows, strict=True))
     results: list[Cotangent | None] = [None] * len(needs)
     for place, value in zip(places, batched, strict=True):
-        results[place] = Cotangent(value)
+        edge, number = node.next_functions[place]
+        shape = tuple(edge._input_metadata[number].shape) if edge is not None else ()
+        results[place] = Cotangent(_summed_to(value, shape))
     return results
+
+
+def _summed_to(values: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """Sum over the dimensions along which the forward pass broadcast; a node leaves that to whoever calls it."""
+    extra = values.ndim - 1 - len(shape)
+    if extra > 0:
+        values = values.sum(tuple(range(1, 1 + extra)))
+    broadcast = [d for d, n in enumerate(shape, start=1) if n == 1 and values.shape[d] != 1]
+    return values.sum(broadcast, keepdim=True) if broadcast else values

@@ -26,6 +26,15 @@ class Chunk:
     """Outputs to take at a time."""
     kernels: Kernels
     """What is kept from chunk to chunk."""
+    passed: tuple[Tensor, Tensor] | None = None
+    """The leaf and the outputs of a forward pass of these samples, where one has been made."""
+
+
+def forward(function: Function, x: Tensor) -> tuple[Tensor, Tensor]:
+    """A leaf that requires gradients, and the outputs from it."""
+    leaf = x.detach().requires_grad_()
+    # A copy, so that a model that works in place on its input does not touch the caller's.
+    return leaf, function(leaf.clone())
 
 
 Strategy = Callable[[Function, Chunk], Tensor]
@@ -34,9 +43,7 @@ Strategy = Callable[[Function, Chunk], Tensor]
 
 def pullback(function: Function, chunk: Chunk) -> Tensor:
     """One forward pass of the chunk, and its autograd graph pulled back by `pull_back`, all outputs at once."""
-    leaf = chunk.x.detach().requires_grad_()
-    # A copy, so that a model that works in place on its input does not touch the caller's.
-    outputs = function(leaf.clone())
+    leaf, outputs = chunk.passed or forward(function, chunk.x)
     with torch.no_grad(), torch.autocast(leaf.device.type, enabled=False):
         for start in range(0, outputs.shape[1], chunk.rows):
             part = slice(start, start + chunk.rows)
@@ -63,7 +70,7 @@ def vmap_jacfwd(function: Function, chunk: Chunk) -> Tensor:
         outputs = function(sample.unsqueeze(0)).squeeze(0)
         return outputs, outputs
 
-    J, outputs = torch.func.vmap(torch.func.jacfwd(one, has_aux=True))(chunk.x)
+    J, outputs = torch.func.vmap(torch.func.jacfwd(one, has_aux=True), randomness="different")(chunk.x)
     chunk.out.copy_(J.detach())
     values: Tensor = outputs.detach()
     return values
@@ -71,12 +78,24 @@ def vmap_jacfwd(function: Function, chunk: Chunk) -> Tensor:
 
 def backward(function: Function, chunk: Chunk) -> Tensor:
     """One ordinary backward pass of the batch for each output: slow, and asks nothing of the model."""
-    leaf = chunk.x.detach().requires_grad_()
-    outputs = function(leaf.clone())
+    leaf, outputs = chunk.passed or forward(function, chunk.x)
     for k in range(outputs.shape[1]):
         (gradient,) = torch.autograd.grad(outputs[:, k].sum(), leaf, retain_graph=True, materialize_grads=True)
         chunk.out[:, k] = gradient
     return outputs.detach()
+
+
+def differentiable(function: Function, x: Tensor) -> tuple[Tensor, Tensor]:
+    """All rows by one batched backward pass that is itself recorded: `(J, outputs)`, differentiable once more."""
+    x = x.clone() if x.requires_grad else x.clone().requires_grad_()
+    outputs = function(x.clone())
+    eye = torch.eye(outputs.shape[1], dtype=outputs.dtype, device=x.device)
+    rows = eye.unsqueeze(1).expand(-1, *outputs.shape)
+    try:
+        (J,) = torch.autograd.grad(outputs, x, rows, is_grads_batched=True, create_graph=True)
+    except (RuntimeError, ValueError):  # some step cannot be batched
+        J = torch.stack([torch.autograd.grad(outputs, x, row, create_graph=True)[0] for row in rows])
+    return J.transpose(0, 1), outputs
 
 
 def reference(function: Function, x: Tensor, rows: int | None = None) -> tuple[Tensor, Tensor]:
@@ -86,7 +105,8 @@ def reference(function: Function, x: Tensor, rows: int | None = None) -> tuple[T
         outputs = function(sample.clone().unsqueeze(0)).squeeze(0)
         return outputs, outputs
 
-    result: tuple[Any, Any] = torch.func.vmap(torch.func.jacrev(one, has_aux=True, chunk_size=rows))(x)
+    jacrev = torch.func.jacrev(one, has_aux=True, chunk_size=rows)
+    result: tuple[Any, Any] = torch.func.vmap(jacrev, randomness="different")(x)
     return result
 
 

@@ -1,0 +1,198 @@
+r"""Norms of Jacobians that do not fit in memory, from products alone.
+
+1000 outputs × 150,528 pixels are 602 MB for one image. Its Frobenius norm and leading singular triplets need a few
+dozen products :math:`J v` and :math:`J^\top u`, each at the cost and in the memory of one pass through the network.
+"""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from .errors import JacobianError
+from .outputs import Output
+from .products import Products, products
+from .purity import Model
+
+
+class FrobeniusEstimate(NamedTuple):
+    """An estimate of every sample's Frobenius norm."""
+
+    value: Tensor
+    """`[batch]`: the square root of `squared`."""
+    standard_error: Tensor
+    """`[batch]`: of `value`, to first order."""
+    squared: Tensor
+    """`[batch]`: an unbiased estimate of the squared norm."""
+    squared_standard_error: Tensor
+    """`[batch]`: of `squared`."""
+
+
+def estimate_frobenius(
+    model: Model,
+    x: Tensor,
+    output: Output = "logits",
+    *,
+    projections: int = 16,
+    generator: torch.Generator | None = None,
+) -> FrobeniusEstimate:
+    r"""Frobenius norm of every sample's Jacobian from random projections of the outputs.
+
+    For :math:`u` with independent entries ±1, :math:`\mathbb{E}\,\|J^\top u\|^2 = \|J\|_F^2`: the mean over n
+    projections is unbiased, and their spread gives its standard error, which falls as :math:`1/\sqrt n`
+    (Hutchinson, 1989; for Jacobians of networks, Hoffman, Roberts & Yaida, 2019). One forward and n
+    backward passes.
+
+    Args:
+        model: as for `jacobian`.
+        x: `[batch, *input_shape]`.
+        output: as for `jacobian`.
+        projections: n, at least 2.
+        generator: where the random signs come from; the global generator is left alone either way.
+
+    Returns:
+        `FrobeniusEstimate(value, standard_error, squared, squared_standard_error)`.
+
+    Raises:
+        JacobianError: fewer than two projections.
+
+    >>> model = torch.nn.Linear(4, 1)
+    >>> estimate = estimate_frobenius(model, torch.rand(2, 4))
+    >>> torch.allclose(estimate.value, model.weight.norm().expand(2))
+    True
+    """
+    if projections < 2:
+        raise JacobianError(f"projections={projections}; a standard error needs at least 2.")
+    generator = _own_generator(generator, x.device)
+    squares = []
+    with products(model, x, output) as at:
+        for _ in range(projections):
+            signs = torch.randint(0, 2, at.outputs.shape, generator=generator, device=x.device)
+            g = at.vjp((2 * signs - 1).to(at.outputs.dtype))
+            squares.append(g.flatten(1).double().square().sum(1))
+    stacked = torch.stack(squares)
+    squared, spread = stacked.mean(0), stacked.std(0) / projections**0.5
+    value = squared.sqrt()
+    error = spread / (2 * value).clamp_min(torch.finfo(torch.float64).tiny)
+    return FrobeniusEstimate(*(t.to(x.dtype) for t in (value, error, squared, spread)))
+
+
+class SingularTriplets(NamedTuple):
+    """The leading singular values and vectors of every sample's Jacobian: `J v = σ u`."""
+
+    values: Tensor
+    """`[batch, k]`, descending."""
+    left: Tensor
+    """`[batch, k, outputs]`: unit vectors of outputs."""
+    right: Tensor
+    """`[batch, k, *input_shape]`: unit vectors of the input, the directions to which the outputs react most."""
+    residual: Tensor
+    """`[batch, k]`: `‖Jᵀu − σ v‖ / σ₁`; a singular value lies this close to `values`, relative to the largest."""
+    iterations: int
+    """Products with J, and as many with Jᵀ."""
+
+
+def leading_singular_triplets(
+    model: Model,
+    x: Tensor,
+    k: int = 1,
+    output: Output = "logits",
+    *,
+    tolerance: float = 1e-4,
+    max_iterations: int = 100,
+    generator: torch.Generator | None = None,
+) -> SingularTriplets:
+    r"""The k largest singular values of every sample's Jacobian, with their vectors, by Lanczos bidiagonalisation.
+
+    Golub and Kahan's recurrence builds orthonormal bases of the outputs and the inputs in which J is bidiagonal, from
+    a random start and one product with J and one with Jᵀ a step; the singular triplets of the small matrix converge to
+    the leading ones of J (Golub & Van Loan, Matrix Computations, §10.4). Bases are orthogonalised in full. Memory is
+    that of one backward pass plus one input-sized vector a step.
+
+    Args:
+        model: as for `jacobian`.
+        x: `[batch, *input_shape]`.
+        k: how many triplets, at most `min(outputs, features)`.
+        output: as for `jacobian`.
+        tolerance: stop when every residual is below it, relative to the largest singular value.
+        max_iterations: stop then at the latest; `residual` says how far it got.
+        generator: where the random start comes from; the global generator is left alone either way.
+
+    Returns:
+        `SingularTriplets(values, left, right, residual, iterations)`.
+
+    Raises:
+        JacobianError: k is out of range.
+
+    >>> model = torch.nn.Linear(5, 3)
+    >>> top = leading_singular_triplets(model, torch.rand(2, 5), k=2)
+    >>> torch.allclose(top.values[0], torch.linalg.svdvals(model.weight)[:2], rtol=1e-3)
+    True
+    """
+    generator = _own_generator(generator, x.device)
+    with products(model, x, output) as at:
+        features, outputs = x[:1].numel(), at.outputs.shape[1]
+        if not 1 <= k <= min(features, outputs):
+            raise JacobianError(f"k={k}; this Jacobian has {min(features, outputs)} singular values.")
+        steps = min(max(max_iterations, k), outputs, features)
+        return _bidiagonalise(at, x, k, tolerance, steps, generator)
+
+
+def _bidiagonalise(
+    at: Products, x: Tensor, k: int, tolerance: float, steps: int, generator: torch.Generator
+) -> SingularTriplets:
+    batch, outputs = at.outputs.shape
+    # The start is on the side of the outputs: Jᵀu lies in the row space, so no step is lost on what J cannot see.
+    u = torch.randn(batch, outputs, generator=generator, device=x.device, dtype=x.dtype)
+    us = [_unit(u)[0]]
+    vs: list[Tensor] = []
+    alphas: list[Tensor] = []
+    betas: list[Tensor] = []
+    for step in range(steps):
+        v = at.vjp(us[-1]).to(x.dtype).flatten(1)
+        if step:
+            v = v - betas[-1] * vs[-1]
+        v, alpha = _unit(_orthogonal(v, vs))
+        vs.append(v)
+        alphas.append(alpha)
+        u = at.jvp(v.view_as(x)).to(x.dtype) - alpha * us[-1]
+        u, beta = _unit(_orthogonal(u, us))
+        us.append(u)
+        betas.append(beta)
+        # Jᵀ U = V Bᵀ holds exactly and J V = U B + β u eᵀ: what is left over is the last β.
+        B = torch.diag_embed(torch.cat(alphas, 1).double())
+        for i, b in enumerate(betas[:-1]):
+            B[:, i + 1, i] = b.squeeze(1).double()
+        P, sigma, Qh = torch.linalg.svd(B)
+        if step + 1 < k:
+            continue
+        residual = betas[-1].double() * Qh[:, :k, -1].abs() / sigma[:, :1].clamp_min(torch.finfo(torch.float64).tiny)
+        if bool((residual <= tolerance).all()) or step + 1 == steps:
+            break
+    P, Qh = P.to(x.dtype), Qh.to(x.dtype)
+    left = P[:, :, :k].mT @ torch.stack(us[:-1], 1)
+    right = Qh[:, :k] @ torch.stack(vs, 1)
+    return SingularTriplets(
+        sigma[:, :k].to(x.dtype), left, right.view(batch, k, *x.shape[1:]), residual.to(x.dtype), step + 1
+    )
+
+
+def _unit(vector: Tensor) -> tuple[Tensor, Tensor]:
+    length = torch.linalg.vector_norm(vector, dim=1, keepdim=True)
+    return vector / length.where(length > 0, torch.ones_like(length)), length
+
+
+def _orthogonal(vector: Tensor, basis: list[Tensor]) -> Tensor:
+    """Gram-Schmidt, twice: once is not enough (Kahan)."""
+    if basis:
+        Q = torch.stack(basis, 2)
+        for _ in range(2):
+            vector = vector - (Q @ (Q.mT @ vector.unsqueeze(2))).squeeze(2)
+    return vector
+
+
+def _own_generator(generator: torch.Generator | None, device: torch.device) -> torch.Generator:
+    if generator is None:
+        generator = torch.Generator(device)
+        generator.manual_seed(0)
+    return generator

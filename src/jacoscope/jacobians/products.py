@@ -1,0 +1,114 @@
+r"""Products with the Jacobian, without the Jacobian: :math:`J v` and :math:`J^\top u` for every sample of a batch."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor
+
+from .engine import outputs_of
+from .errors import JacobianError
+from .outputs import Output
+from .purity import Model, pure, unwrapped
+
+
+def jvp(model: Model, x: Tensor, v: Tensor, output: Output = "logits") -> Tensor:
+    r"""The directional derivative of every sample, :math:`J_b v_b`, by forward differentiation.
+
+    How the outputs move, per unit, when the input moves along `v`.
+
+    Args:
+        model: as for `jacobian`.
+        x: `[batch, *input_shape]`.
+        v: one direction for each sample, `[batch, *input_shape]`; or several, `[n, batch, *input_shape]`.
+        output: as for `jacobian`.
+
+    Returns:
+        `[batch, outputs]`, or `[n, batch, outputs]`.
+
+    Raises:
+        JacobianError: `v` has another shape.
+
+    >>> model = torch.nn.Linear(4, 3)
+    >>> x, v = torch.rand(2, 4), torch.rand(2, 4)
+    >>> torch.allclose(jvp(model, x, v), v @ model.weight.T, atol=1e-6)
+    True
+    """
+    with products(model, x, output) as at:
+        return _for_each(at.jvp, v, x, "x")
+
+
+def vjp(model: Model, x: Tensor, u: Tensor, output: Output = "logits") -> Tensor:
+    r"""The gradient of a weighted sum of the outputs of every sample, :math:`J_b^\top u_b`, by one backward pass.
+
+    Args:
+        model: as for `jacobian`.
+        x: `[batch, *input_shape]`.
+        u: weights of the outputs of each sample, `[batch, outputs]`; or several, `[n, batch, outputs]`.
+        output: as for `jacobian`.
+
+    Returns:
+        `[batch, *input_shape]`, or `[n, batch, *input_shape]`.
+
+    Raises:
+        JacobianError: `u` has another shape.
+
+    >>> model = torch.nn.Linear(4, 3)
+    >>> x, u = torch.rand(2, 4), torch.rand(2, 3)
+    >>> torch.allclose(vjp(model, x, u), u @ model.weight, atol=1e-6)
+    True
+    """
+    with products(model, x, output) as at:
+        return _for_each(at.vjp, u, at.outputs, "the outputs")
+
+
+class Products:
+    """The Jacobian at a batch, as a linear map: one forward pass, kept for as many products as are wanted."""
+
+    def __init__(self, function: Model, x: Tensor) -> None:
+        self._function = function
+        self._x = x.detach().clone().requires_grad_()
+        self._graph: Tensor = function(self._x.clone())
+        if not self._graph.requires_grad:
+            raise JacobianError("The outputs do not depend on x through differentiable steps; there is no Jacobian.")
+
+    @property
+    def outputs(self) -> Tensor:
+        """`[batch, outputs]`."""
+        return self._graph.detach()
+
+    def vjp(self, u: Tensor) -> Tensor:
+        """`[batch, outputs]` to `[batch, *input_shape]`."""
+        with torch.autocast(u.device.type, enabled=False):
+            (product,) = torch.autograd.grad(
+                self._graph, self._x, u.to(self._graph.dtype), retain_graph=True, materialize_grads=True
+            )
+        return product
+
+    def jvp(self, v: Tensor) -> Tensor:
+        """`[batch, *input_shape]` to `[batch, outputs]`."""
+        tangent = torch.func.jvp(self._function, (self._x.detach(),), (v.to(self._x.dtype),))[1]
+        product: Tensor = tangent.detach()
+        return product
+
+
+@contextmanager
+def products(model: Model, x: Tensor, output: Output) -> Iterator[Products]:
+    """The Jacobian at `x` as a linear map, while the model is held as a pure function."""
+    bare = unwrapped(model)
+    with pure(bare, x.device, freeze=True) as called:
+        if x.is_inference():
+            x = x.clone()
+        yield Products(outputs_of(called, output), x)
+
+
+def _for_each(product: Model, vectors: Tensor, like: Tensor, name: str) -> Tensor:
+    if vectors.shape == like.shape:
+        result: Tensor = product(vectors)
+        return result
+    if vectors.shape[1:] == like.shape and vectors.ndim == like.ndim + 1:
+        return torch.stack([product(vector) for vector in vectors])
+    raise JacobianError(
+        f"The vectors have shape {list(vectors.shape)}; expected that of {name}, {list(like.shape)}, or several of "
+        f"them, [n, {', '.join(map(str, like.shape))}]."
+    )

@@ -1,0 +1,170 @@
+"""The Jacobian is right, for every model and by every strategy."""
+
+import importlib.util
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+from jacoscope.jacobians import STRATEGIES, check, jacobian
+from jacoscope.models import MLP, LeNet5, LeNet5Of1998, ResNet18
+
+_spec = importlib.util.spec_from_file_location("architectures", Path(__file__).with_name("architectures.py"))
+architectures = sys.modules.setdefault("architectures", importlib.util.module_from_spec(_spec))
+_spec.loader.exec_module(architectures)
+networks = architectures.networks
+
+COMMON = settings(max_examples=40, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+
+
+def backward_passes(model, x):
+    """The oracle: one ordinary backward pass for every sample and output."""
+    rows = []
+    for image in x:
+        leaf = image.clone().unsqueeze(0).requires_grad_()
+        z = model(leaf * 1)[0]
+        rows.append(torch.stack([torch.autograd.grad(zk, leaf, retain_graph=True)[0][0] for zk in z]))
+    return torch.stack(rows)
+
+
+def largest_error(J, oracle):
+    return ((J.double() - oracle.double()).abs().max() / oracle.abs().max().clamp_min(1e-30)).item()
+
+
+@COMMON
+@given(networks())
+def test_every_architecture_has_the_derivatives_of_ordinary_backward_passes(network):
+    model, shape = network
+    model = model.double()
+    x = torch.randn(3, *shape, dtype=torch.float64)
+    oracle = backward_passes(model, x)
+    assert largest_error(jacobian(model, x), oracle) < 1e-10
+    assert largest_error(jacobian(model, x, chunk_size=2), oracle) < 1e-10
+
+
+@COMMON
+@given(networks())
+def test_float32_is_as_precise_as_ordinary_backward_passes(network):
+    model, shape = network
+    x = torch.randn(3, *shape)
+    J, plain = jacobian(model, x), backward_passes(model, x)
+    double = backward_passes(model.double(), x.double())
+    # Rounding decides near a kink, and some random networks amplify it: no better than PyTorch itself is asked.
+    assert min(largest_error(J, plain), largest_error(J, double)) < max(1e-5, 3 * largest_error(plain, double))
+
+
+@settings(COMMON, max_examples=20)
+@given(networks(smooth=True))
+def test_smooth_networks_agree_with_finite_differences(network):
+    model, shape = network
+    x = torch.randn(2, *shape, dtype=torch.float64)
+    report = check(model.double(), x, step=3e-6, directions=3)
+    assert report.compared > 0
+    assert report.max_error < 1e-7
+
+
+@settings(COMMON, max_examples=12)
+@given(networks(), st.sampled_from(sorted(STRATEGIES)))
+def test_every_strategy_gives_the_same(network, strategy):
+    model, shape = network
+    if any(isinstance(module, architectures.ByHand) for module in model.modules()) and "vmap" in strategy:
+        return  # torch.func does not take functions of the old style
+    x = torch.randn(3, *shape, dtype=torch.float64)
+    assert largest_error(jacobian(model.double(), x, strategy=strategy), backward_passes(model, x)) < 1e-10
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_attention_in_a_small_vision_transformer(strategy):
+    model = architectures.attentive().double()
+    x = torch.rand(2, 3, 16, 16, dtype=torch.float64)
+    assert largest_error(jacobian(model, x, strategy=strategy), backward_passes(model, x)) < 1e-10
+
+
+@pytest.mark.parametrize(
+    ("build", "shape", "tolerance"),
+    [
+        (LeNet5, (1, 28, 28), 1e-5),
+        (lambda: LeNet5(activation=nn.ReLU, pooling=nn.MaxPool2d), (1, 28, 28), 1e-5),
+        (LeNet5Of1998, (1, 28, 28), 1e-5),
+        (MLP, (1, 28, 28), 1e-5),
+        (ResNet18, (3, 32, 32), 1e-4),
+    ],
+    ids=["lenet5", "lenet5_relu", "lenet5_1998", "mlp", "resnet18"],
+)
+@pytest.mark.parametrize("output", ["logits", "probs", "log_probs"])
+def test_float32_of_the_models_is_close_to_float64(build, shape, tolerance, output):
+    torch.manual_seed(0)
+    model = build().eval()
+    x = torch.rand(3, *shape)
+    single = jacobian(model, x, output)
+    double = jacobian(model.double(), x.double(), output, strategy="vmap-jacrev")
+    assert largest_error(single, double) < tolerance
+
+
+def test_probs_sum_to_one_so_their_derivatives_sum_to_zero():
+    model = LeNet5().double()
+    J = jacobian(model, torch.rand(4, 1, 28, 28, dtype=torch.float64), "probs")
+    assert J.sum(1).abs().max() < 1e-12 * J.abs().max()
+
+
+def test_large_batches_in_uneven_chunks_are_one_result():
+    model, x = LeNet5(), torch.rand(37, 1, 28, 28)
+    whole = jacobian(model, x, chunk_size=None)
+    torch.testing.assert_close(jacobian(model, x, chunk_size=8), whole, rtol=0, atol=1e-6)
+    torch.testing.assert_close(jacobian(model, x, memory_budget=1 << 20), whole, rtol=0, atol=1e-6)
+
+
+def test_rows_are_split_too_where_one_sample_exceeds_the_budget():
+    model, x = LeNet5(num_classes=40), torch.rand(2, 1, 28, 28)
+    torch.testing.assert_close(jacobian(model, x, memory_budget=1), jacobian(model, x), rtol=0, atol=1e-6)
+
+
+def test_more_outputs_than_inputs_goes_forward(caplog):
+    model, x = nn.Sequential(nn.Linear(3, 50), nn.Tanh()).double(), torch.rand(4, 3, dtype=torch.float64)
+    with caplog.at_level("DEBUG", "jacoscope.jacobians"):
+        J = jacobian(model, x)
+    assert "vmap-jacfwd" in caplog.text
+    assert largest_error(J, backward_passes(model, x)) < 1e-12
+
+
+def test_the_choice_is_explained_and_stable(caplog):
+    model, x = LeNet5(), torch.rand(5, 1, 28, 28)
+    with caplog.at_level("DEBUG", "jacoscope.jacobians"):
+        jacobian(model, x)
+        jacobian(model, x)
+    first, second = [record.getMessage() for record in caplog.records]
+    assert "pullback" in first
+    assert first.split("(a budget")[0] == second.split("(a budget")[0]
+
+
+def test_create_graph_gives_the_gradient_of_a_norm_of_the_jacobian():
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(5, 7), nn.Tanh(), nn.Linear(7, 3)).double()
+    x = torch.rand(4, 5, dtype=torch.float64)
+    J = jacobian(model, x, create_graph=True)
+    weight = model[0].weight
+    (gradient,) = torch.autograd.grad(J.square().sum(), weight)
+    step = torch.randn_like(weight)
+    numeric = []
+    for sign in (1, -1):
+        with torch.no_grad():
+            weight += sign * 1e-6 * step
+        numeric.append(jacobian(model, x).square().sum())
+        with torch.no_grad():
+            weight -= sign * 1e-6 * step
+    assert (gradient * step).sum().item() == pytest.approx(((numeric[0] - numeric[1]) / 2e-6).item(), rel=1e-6)
+
+
+def test_check_finds_a_wrong_entry_and_counts_kinks():
+    model, x = LeNet5().double(), torch.rand(2, 1, 28, 28, dtype=torch.float64)
+    J = jacobian(model, x)
+    assert check(model, x, jacobian=J, step=1e-5).max_error < 1e-7
+    J[0, 3] *= 1.01
+    assert check(model, x, jacobian=J, step=1e-5).max_error > 1e-4
+    kinked = nn.Sequential(nn.Linear(4, 3, bias=False), nn.ReLU()).double()
+    report = check(kinked, torch.zeros(2, 4), directions=5)
+    assert (report.compared, report.skipped) == (0, 10)

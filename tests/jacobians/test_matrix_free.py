@@ -1,0 +1,106 @@
+"""Products with the Jacobian, and norms from products alone, agree with the dense Jacobian."""
+
+import pytest
+import torch
+
+from jacoscope.jacobians import (
+    JacobianError,
+    as_matrix,
+    estimate_frobenius,
+    frobenius_norm,
+    jacobian,
+    jvp,
+    leading_singular_triplets,
+    singular_values,
+    vjp,
+)
+from jacoscope.models import LeNet5
+
+
+@pytest.fixture(scope="module")
+def case():
+    torch.manual_seed(0)
+    model, x = LeNet5().double(), torch.rand(3, 1, 28, 28, dtype=torch.float64)
+    return model, x, jacobian(model, x)
+
+
+@pytest.mark.parametrize("output", ["logits", "probs"])
+def test_products_are_those_with_the_dense_jacobian(case, output):
+    model, x, _ = case
+    A = as_matrix(jacobian(model, x, output))
+    v, u = torch.randn_like(x), torch.randn(3, 10, dtype=x.dtype)
+    torch.testing.assert_close(jvp(model, x, v, output), (A.mT @ v.flatten(1).unsqueeze(2)).squeeze(2))
+    torch.testing.assert_close(vjp(model, x, u, output).flatten(1), (A @ u.unsqueeze(2)).squeeze(2))
+
+
+def test_several_vectors_at_once_and_wrong_shapes(case):
+    model, x, _ = case
+    v, u = torch.randn(4, *x.shape, dtype=x.dtype), torch.randn(4, 3, 10, dtype=x.dtype)
+    torch.testing.assert_close(jvp(model, x, v)[2], jvp(model, x, v[2]))
+    torch.testing.assert_close(vjp(model, x, u)[2], vjp(model, x, u[2]))
+    # ⟨u, J v⟩ = ⟨Jᵀ u, v⟩
+    left, right = (u * jvp(model, x, v)).sum(2), (vjp(model, x, u) * v).flatten(2).sum(2)
+    torch.testing.assert_close(left, right)
+    with pytest.raises(JacobianError, match=r"\[3, 10\]"):
+        vjp(model, x, u[0, :, :4])
+
+
+def test_the_frobenius_estimate_is_unbiased_with_an_honest_standard_error(case):
+    model, x, J = case
+    truth = frobenius_norm(J)
+    estimate = estimate_frobenius(model, x, projections=400)
+    assert ((estimate.squared - truth**2).abs() < 4 * estimate.squared_standard_error).all()
+    assert ((estimate.value - truth).abs() < 4 * estimate.standard_error).all()
+    assert (estimate.standard_error < 0.1 * truth).all()
+    generator = torch.Generator()
+    short = [estimate_frobenius(model, x, projections=4, generator=generator.manual_seed(i)) for i in range(150)]
+    errors = torch.stack([e.squared for e in short]) - truth**2
+    stated = torch.stack([e.squared_standard_error for e in short]).square().mean(0).sqrt()
+    assert (errors.mean(0).abs() < 4 * errors.std(0) / 150**0.5).all()
+    torch.testing.assert_close(errors.std(0), stated, rtol=0.25, atol=0)
+
+
+def test_singular_triplets_are_those_of_the_dense_jacobian(case):
+    model, x, J = case
+    top = leading_singular_triplets(model, x, 3, tolerance=1e-9)
+    torch.testing.assert_close(top.values, singular_values(J)[:, :3])
+    A = as_matrix(J).mT
+    right, left = top.right.flatten(2), top.left
+    torch.testing.assert_close(right @ A.mT, top.values.unsqueeze(2) * left)
+    torch.testing.assert_close(left @ A, top.values.unsqueeze(2) * right)
+    assert (top.residual <= 1e-9).all()
+
+
+def test_few_iterations_report_how_far_they_got(case):
+    model, x, J = case
+    top = leading_singular_triplets(model, x, max_iterations=2)
+    assert top.iterations == 2
+    s = singular_values(J)
+    gaps = (s - top.values).abs().min(1).values
+    assert (gaps <= top.residual.squeeze(1) * s[:, 0] + 1e-9).all()
+    assert leading_singular_triplets(model, x, tolerance=1e-2).iterations < 10
+
+
+def test_float32_and_out_of_range():
+    torch.manual_seed(0)
+    model, x = LeNet5(), torch.rand(2, 1, 28, 28)
+    top = leading_singular_triplets(model, x, 2)
+    torch.testing.assert_close(top.values, singular_values(jacobian(model, x))[:, :2], rtol=1e-4, atol=0)
+    with pytest.raises(JacobianError, match="10 singular values"):
+        leading_singular_triplets(model, x, 11)
+    with pytest.raises(JacobianError, match="at least 2"):
+        estimate_frobenius(model, x, projections=1)
+
+
+def test_attention_and_a_network_of_many_outputs():
+    from torchvision.models import VisionTransformer
+
+    torch.manual_seed(0)
+    model = VisionTransformer(32, 8, 2, 2, 32, 64, num_classes=100)
+    torch.nn.init.normal_(model.heads.head.weight)
+    x = torch.rand(1, 3, 32, 32)
+    J = jacobian(model, x)
+    top = leading_singular_triplets(model, x, 2)
+    torch.testing.assert_close(top.values, singular_values(J)[:, :2], rtol=1e-3, atol=0)
+    estimate = estimate_frobenius(model, x, projections=64)
+    assert ((estimate.value - frobenius_norm(J)).abs() < 4 * estimate.standard_error).all()

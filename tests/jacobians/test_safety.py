@@ -1,0 +1,266 @@
+"""A Jacobian may be asked for anywhere, and leaves nothing behind."""
+
+import os
+from contextlib import contextmanager
+
+import pytest
+import torch
+from torch import nn
+
+from jacoscope.jacobians import JacobianError, NonFiniteJacobianError, jacobian, jvp, leading_singular_triplets, vjp
+
+
+def network():
+    torch.manual_seed(0)
+    return nn.Sequential(
+        nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU(inplace=True), nn.MaxPool2d(2), nn.Dropout(0.5), nn.Flatten(),
+        nn.Linear(36, 3),
+    )  # fmt: skip
+
+
+X = torch.rand(4, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+
+
+@contextmanager
+def everything_as_before(model, *tensors):
+    """Bitwise: parameters, their grads and flags, buffers, modes, hooks, random state, global switches."""
+
+    def look():
+        return {
+            "parameters": [p.detach().clone() for p in model.parameters()],
+            "grads": [torch.zeros(0) if p.grad is None else p.grad.clone() for p in [*model.parameters(), *tensors]],
+            "flags": [p.requires_grad for p in model.parameters()],
+            "identity": [id(t) for t in [*model.parameters(), *model.buffers()]],
+            "buffers": [b.clone() for b in model.buffers()],
+            "modes": [m.training for m in model.modules()],
+            "hooks": [(len(m._forward_hooks), len(m._backward_hooks)) for m in model.modules()],
+            "random": torch.get_rng_state(),
+            "given": [t.detach().clone() for t in tensors],
+            "given_flags": [t.requires_grad for t in tensors],
+        }
+
+    def switches():
+        return (
+            torch.is_grad_enabled(),
+            torch.is_inference_mode_enabled(),
+            torch.get_default_dtype(),
+            torch.is_autocast_enabled("cpu"),
+            torch.backends.mha.get_fastpath_enabled(),
+            torch.backends.cuda.flash_sdp_enabled(),
+        )
+
+    before, switched = look(), switches()
+    yield
+    assert switches() == switched
+    torch.testing.assert_close(look(), before, rtol=0, atol=0)
+
+
+def expected():
+    return jacobian(network().eval(), X)
+
+
+def test_a_model_in_training_mode_is_evaluated_and_every_flag_restored():
+    model = network().train()
+    model[4].eval()
+    with everything_as_before(model, X):
+        J = jacobian(model, X)
+    torch.testing.assert_close(J, expected())
+
+
+def test_gradients_collected_so_far_stay():
+    model = network()
+    model(X).sum().backward()
+    model.eval()
+    with everything_as_before(model, X):
+        jacobian(model, X)
+        vjp(model, X, torch.ones(4, 3))
+        jvp(model, X, torch.ones_like(X))
+        leading_singular_triplets(model, X, 2)
+    create = jacobian(model, X, create_graph=True)
+    assert create.requires_grad
+
+
+class Naughty(nn.Module):
+    """Changes its buffers and its input, draws random numbers, and may give up half way."""
+
+    def __init__(self, *, fail):
+        super().__init__()
+        self.fail = fail
+        self.inner = nn.Linear(64, 3)
+        self.register_buffer("calls", torch.zeros(()))
+        self.register_buffer("seen", torch.zeros(()))
+
+    def forward(self, x):
+        torch.rand(3)
+        self.calls += 1
+        self.seen = self.seen + 1
+        x.mul_(2)
+        if self.fail:
+            raise RuntimeError("given up")
+        return self.inner(x.flatten(1))
+
+
+@pytest.mark.parametrize("create_graph", [False, True])
+@pytest.mark.parametrize("fail", [False, True])
+def test_a_model_that_changes_things_leaves_them_as_they_were_also_when_it_raises(fail, create_graph):
+    model = Naughty(fail=fail).train()
+    x = X.clone()
+    with everything_as_before(model, x):
+        try:
+            J = jacobian(model, x, create_graph=create_graph)
+        except RuntimeError as error:
+            given_up = str(error) == "given up"
+            assert given_up == fail
+        else:
+            assert torch.allclose(J.detach().flatten(2), 2 * model.inner.weight.detach().expand(4, 3, 64))
+
+
+@pytest.mark.parametrize("context", [torch.no_grad, torch.inference_mode, torch.enable_grad])
+def test_any_gradient_mode(context):
+    model = network()
+    with context():
+        J = jacobian(model, X)
+        torch.testing.assert_close(J, expected())
+        torch.testing.assert_close(jacobian(model, X.clone()), expected())
+    assert not J.requires_grad
+    torch.testing.assert_close(J * 2, expected() * 2)
+
+
+def test_a_model_made_in_inference_mode():
+    with torch.inference_mode():
+        model = network()
+        torch.testing.assert_close(jacobian(model, X), expected())
+
+
+def test_frozen_parameters_and_inputs_that_require_gradients():
+    model, x = network().requires_grad_(False), X.clone().requires_grad_()
+    with everything_as_before(model, x):
+        J = jacobian(model, x)
+    assert not J.requires_grad
+    torch.testing.assert_close(J, expected())
+
+
+@pytest.mark.parametrize(
+    "x",
+    [
+        X.permute(0, 1, 3, 2).contiguous().permute(0, 1, 3, 2),
+        X[:1].expand(4, -1, -1, -1),
+        torch.cat([X, X])[::2],
+        X.contiguous(memory_format=torch.channels_last),
+    ],
+    ids=["permuted", "expanded", "strided", "channels_last"],
+)
+def test_any_memory_layout(x):
+    model = network()
+    torch.testing.assert_close(jacobian(model, x), jacobian(model, x.clone(memory_format=torch.contiguous_format)))
+    model = model.to(memory_format=torch.channels_last)
+    torch.testing.assert_close(jacobian(model, x), jacobian(network(), x))
+
+
+@pytest.mark.parametrize("batch", [0, 1, 2])
+@pytest.mark.parametrize("create_graph", [False, True])
+def test_any_batch_size(batch, create_graph):
+    J, outputs = jacobian(network(), X[:batch], return_outputs=True, create_graph=create_graph)
+    assert outputs.shape == (batch, 3)
+    torch.testing.assert_close(J.detach(), expected()[:batch])
+
+
+def test_outputs_come_along():
+    model = network().eval()
+    J, outputs = jacobian(model, X, "probs", return_outputs=True)
+    torch.testing.assert_close(outputs, model(X).softmax(1).detach())
+    assert J.dtype == X.dtype
+
+
+def test_float64():
+    J = jacobian(network().double(), X.double())
+    assert J.dtype == torch.float64
+    torch.testing.assert_close(J.float(), expected(), rtol=1e-5, atol=1e-6)
+
+
+def test_autocast_is_as_precise_as_bfloat16():
+    with torch.autocast("cpu", torch.bfloat16):
+        J = jacobian(network(), X)
+    assert J.dtype == torch.float32
+    assert (J - expected()).abs().max() < 0.05 * expected().abs().max()
+
+
+def test_wrapped_models():
+    model = network().eval()
+    torch.testing.assert_close(jacobian(nn.DataParallel(model), X), expected())
+    compiled = torch.compile(model)  # unwrapped, so never compiled here
+    torch.testing.assert_close(jacobian(compiled, X), expected())
+    torch.testing.assert_close(jacobian(torch.compile(lambda x: model(x)), X), expected())
+    inside = nn.Sequential(compiled, nn.Identity())
+    torch.testing.assert_close(jacobian(inside, X), expected())
+
+
+def test_distributed_data_parallel(tmp_path):
+    os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
+    torch.distributed.init_process_group("gloo", f"file://{tmp_path / 'rendezvous'}", rank=0, world_size=1)
+    try:
+        model = nn.parallel.DistributedDataParallel(network())
+        torch.testing.assert_close(jacobian(model, X), expected())
+    finally:
+        torch.distributed.destroy_process_group()
+
+
+def test_a_plain_function_will_do():
+    torch.testing.assert_close(jacobian(network().eval().forward, X), expected())
+
+
+@pytest.mark.parametrize(
+    ("model", "x", "said"),
+    [
+        (network(), (X * 255).to(torch.uint8), r"x\.float\(\) / 255"),
+        (network(), X.double(), "float64"),
+        (network(), torch.tensor(1.0), r"\[batch, \*input_shape\]"),
+        (lambda x: (x, x), X, r"tuple of 2.*output=lambda r: r\[0\]"),
+        (lambda x: {"logits": x}, X, "keys 'logits'"),
+        (lambda x: x, X, r"\[1, 1, 8, 8\].*flatten"),
+        (lambda x: x.flatten(1).sum(1), X, "unsqueeze"),
+        (lambda x: x.flatten(1).detach(), X, "detach"),
+        (lambda x: x.flatten(1).argmax(1, keepdim=True), X, "floating point"),
+        (nn.Sequential(nn.BatchNorm2d(1, track_running_stats=False), nn.Flatten()), X, "track_running_stats"),
+        (lambda x: (x - x.mean(0)).flatten(1), X, "samples depend on each other"),
+        (lambda x: nn.functional.dropout(x.flatten(1)), X, "random"),
+    ],
+)
+def test_errors_say_what_would_work(model, x, said):
+    with pytest.raises(JacobianError, match=f"(?s){said}"):
+        jacobian(model, x)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"output": "logit"}, "'logits', 'probs', 'log_probs'"),
+        ({"strategy": "fast"}, "vmap-jacrev"),
+        ({"strategy": "pullback", "create_graph": True}, "create_graph"),
+        ({"chunk_size": 0}, "chunk_size"),
+        ({"memory_budget": 0}, "memory_budget"),
+    ],
+)
+def test_wrong_options_are_named(options, said):
+    with pytest.raises(JacobianError, match=said):
+        jacobian(network(), X, **options)
+
+
+def test_an_output_is_picked_from_what_the_model_returns():
+    model = network().eval()
+    J = jacobian(lambda x: {"out": (model(x), x)}, X, output=lambda r: r["out"][0])
+    torch.testing.assert_close(J, expected())
+
+
+def test_samples_without_a_finite_jacobian_are_named_and_the_rest_is_there():
+    x = X.clone()
+    x[2] = torch.nan
+    with pytest.raises(NonFiniteJacobianError, match=r"1 of 4 samples \(2\)") as caught:
+        jacobian(lambda x: (x**3).flatten(1), x)
+    assert caught.value.samples == [2]
+    J = jacobian(lambda x: (x**3).flatten(1), x, check_finite=False)
+    assert J[[0, 1, 3]].isfinite().all()
+    torch.testing.assert_close(caught.value.jacobian, J, equal_nan=True)
+    root = torch.zeros(2, 3)
+    with pytest.raises(NonFiniteJacobianError, match="derivatives alone"):
+        jacobian(torch.sqrt, root)
