@@ -1,0 +1,73 @@
+"""From a batch of any structure to inputs and classes, and the checks that come first."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from jacoscope.callbacks.measurement import Model
+from jacoscope.errors import UserError
+from jacoscope.jacobians.outputs import output_function
+
+
+def first_element(batch: Any) -> Any:
+    """Give the inputs of a batch ``(inputs, …)``, or the batch itself if it is a tensor."""
+    return batch[0] if isinstance(batch, Sequence) and len(batch) else batch
+
+
+def second_element(batch: Any) -> Any:
+    """Give the second element of a batch ``(inputs, classes, …)``; ``None`` where there is none."""
+    return batch[1] if isinstance(batch, Sequence) and len(batch) > 1 else None
+
+
+def inputs_of(batch: Any, inputs_fn: Callable[[Any], Any]) -> Tensor:
+    """Take the inputs out of a batch.
+
+    Raises:
+        UserError: if what is found is no tensor of floating point numbers.
+    """
+    x = inputs_fn(batch)
+    if not isinstance(x, Tensor):
+        raise UserError(
+            f"JacobianCallback: {getattr(inputs_fn, '__name__', inputs_fn)} of a batch is no tensor of inputs but a "
+            f"{type(x).__name__}. Say where they are: JacobianCallback(inputs_fn=lambda batch: batch['image'])"
+        )
+    if not x.is_floating_point():
+        raise UserError(
+            f"JacobianCallback: the inputs are {x.dtype}; a derivative needs floating point numbers. Convert them "
+            "in the data set or in on_after_batch_transfer, or give inputs_fn=lambda batch: batch[0].float() / 255 "
+            "and a forward_fn that takes such inputs"
+        )
+    return x
+
+
+def require_input_gradient(model: Model, x: Tensor, output: Any) -> None:
+    """Check that the logits are what is expected and have a gradient with respect to the input.
+
+    Args:
+        model: inputs to what ``output`` takes, in evaluation mode.
+        x: a batch of inputs.
+        output: ``"logits"``, or a callable that picks the logits.
+
+    Raises:
+        UserError: if not; with what to do.
+    """
+    with torch.inference_mode(False), torch.enable_grad():
+        few = x[:2].detach().clone().requires_grad_()
+        logits = output_function(output)(model(few))
+        if not isinstance(logits, Tensor) or logits.ndim != 2:
+            what = f"shape {list(logits.shape)}" if isinstance(logits, Tensor) else f"type {type(logits).__name__}"
+            raise UserError(
+                f"JacobianCallback: forward gives something of {what}; expected logits [batch, classes]. Say how "
+                "to get them: JacobianCallback(output=lambda returned: returned['logits'])"
+            )
+        gradient = None
+        if logits.requires_grad:
+            (gradient,) = torch.autograd.grad(logits.sum(), few, allow_unused=True)
+    if gradient is None:
+        raise UserError(
+            "JacobianCallback: the logits have no gradient with respect to the input. Something on the way cuts it: "
+            ".detach(), torch.no_grad(), argmax, a conversion to NumPy, or integer indices. Remove it, or give a "
+            "forward_fn that leads around it"
+        )

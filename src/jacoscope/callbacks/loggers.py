@@ -1,0 +1,61 @@
+"""Pictures, histograms and texts for whichever logger there is; scalars all loggers take by themselves.
+
+Lightning's loggers agree on scalars alone. What a logger has no place for is left out without a word: a CSV file
+is chosen for its numbers.
+"""
+
+from collections.abc import Mapping
+from importlib import import_module
+from typing import Any
+
+from pytorch_lightning.loggers import Logger, MLFlowLogger, TensorBoardLogger, WandbLogger
+from torch import Tensor
+
+from jacoscope.visuals import Pixels
+
+
+def log_scalars(loggers: list[Logger], scalars: Mapping[str, float], step: int) -> None:
+    """Log numbers."""
+    for logger in loggers:
+        logger.log_metrics(dict(scalars), step=step)
+
+
+def log_image(loggers: list[Logger], tag: str, picture: Pixels, step: int) -> None:
+    """Log a picture, ``[height, width, 3]``."""
+    for logger in loggers:
+        experiment = _experiment(logger)
+        if isinstance(logger, TensorBoardLogger):
+            experiment.add_image(tag, picture, step, dataformats="HWC")
+        elif isinstance(logger, WandbLogger):
+            # No step of its own: W&B drops what comes with a smaller step than the last.
+            experiment.log({tag: _wandb().Image(picture), "trainer/global_step": step})
+        elif isinstance(logger, MLFlowLogger):
+            experiment.log_image(logger.run_id, picture, key=tag, step=step)
+
+
+def log_histogram(loggers: list[Logger], tag: str, values: Tensor, step: int) -> None:
+    """Log the distribution of values."""
+    for logger in loggers:
+        experiment = _experiment(logger)
+        if isinstance(logger, TensorBoardLogger):
+            experiment.add_histogram(tag, values, step)
+        elif isinstance(logger, WandbLogger):
+            experiment.log({tag: _wandb().Histogram(values.numpy()), "trainer/global_step": step})
+
+
+def log_text(loggers: list[Logger], tag: str, markdown: str) -> None:
+    """Log a page of text."""
+    for logger in loggers:
+        experiment = _experiment(logger)
+        if isinstance(logger, TensorBoardLogger):
+            experiment.add_text(tag, markdown, 0)
+        elif isinstance(logger, MLFlowLogger):
+            experiment.log_text(logger.run_id, markdown, f"{tag}.md")
+
+
+def _experiment(logger: Any) -> Any:
+    return getattr(logger, "experiment", None)
+
+
+def _wandb() -> Any:
+    return import_module("wandb")

@@ -1,0 +1,87 @@
+"""From numbers of each sample to the few that are logged."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from jacoscope.callbacks.measurement import Measurement
+
+NORMS = ("frobenius", "spectral")
+
+
+def summarise(measured: Measurement, class_names: Sequence[str], max_classes: int) -> dict[str, float]:
+    """Give the scalars of a measurement, by tag.
+
+    Args:
+        measured: of validation or test samples.
+        class_names: one for each output.
+        max_classes: the means of classes are given for the first so many.
+    """
+    scalars: dict[str, float] = {}
+    labelled = measured.labels >= 0
+    correct = measured.predictions == measured.labels
+    for name, values in measured.values.items():
+        tag = f"jacobian/{name}"
+        known = values.isfinite()  # a boundary that no input moves is infinitely far
+        scalars |= _spread(tag, values[known])
+        if name.endswith("effective_rank"):
+            continue
+        for what, part in (("correct", correct), ("wrong", ~correct)):
+            scalars |= _mean(f"{tag}/{what}", values[known & labelled & part])
+        for k in range(min(max_classes, len(class_names))):
+            scalars |= _mean(f"{tag}/by_class/{class_names[k]}", values[known & (measured.labels == k)])
+        if name.endswith(NORMS):
+            wrong, right = values[labelled & ~correct], values[labelled & correct]
+            if len(wrong) and len(right):
+                scalars[f"{tag}/auroc_of_wrong"] = auroc(wrong, right)
+    for output, spectrum in measured.spectra.items():
+        for i, value in enumerate(spectrum.mean(0)[:10].tolist() if len(spectrum) else [], start=1):
+            scalars[f"jacobian/{output}/singular_value/{i:02d}"] = value
+    return scalars
+
+
+def summarise_training(measured: Measurement, scalars: dict[str, float]) -> dict[str, float]:
+    """Give the means over training samples, and how much larger those of validation samples are.
+
+    Args:
+        measured: of training samples.
+        scalars: of validation samples, as ``summarise`` gives them.
+    """
+    result: dict[str, float] = {}
+    for name, values in measured.values.items():
+        tag = f"jacobian/{name}"
+        result |= _mean(f"{tag}/train_mean", values[values.isfinite()])
+        if f"{tag}/mean" in scalars and result.get(f"{tag}/train_mean"):
+            result[f"{tag}/val_over_train"] = scalars[f"{tag}/mean"] / result[f"{tag}/train_mean"]
+    return result
+
+
+def auroc(positives: Tensor, negatives: Tensor) -> float:
+    """Give the probability that a random positive is larger than a random negative; a tie counts one half.
+
+    The area under the ROC curve (Hanley & McNeil, 1982): 0.5 tells nothing, 1 tells all.
+
+    >>> auroc(torch.tensor([3.0, 1.0]), torch.tensor([1.0, 0.0]))
+    0.875
+    """
+    difference = positives.double()[:, None] - negatives.double()[None]
+    return float(((difference > 0).double() + (difference == 0).double() / 2).mean())
+
+
+def _spread(tag: str, values: Tensor) -> dict[str, float]:
+    if not len(values):
+        return {}
+    values = values.double()
+    p05, median, p95 = values.quantile(torch.tensor([0.05, 0.5, 0.95], dtype=torch.float64)).tolist()
+    return {
+        f"{tag}/mean": float(values.mean()),
+        f"{tag}/median": median,
+        f"{tag}/p05": p05,
+        f"{tag}/p95": p95,
+        f"{tag}/max": float(values.max()),
+    }
+
+
+def _mean(tag: str, values: Tensor) -> dict[str, float]:
+    return {tag: float(values.double().mean())} if len(values) else {}
