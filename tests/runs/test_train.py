@@ -60,7 +60,7 @@ def test_a_run_ends_with_what_came_out_and_what_to_type_next(
         "logs/train/runs/finished",
         "tensorboard --logdir logs/train/runs/finished/tensorboard",
         "analyze.py checkpoint=logs/train/runs/finished",
-        "norm of ∂ logits/∂ pixels",
+        "Frobenius norm of ∂logits/∂pixels",
     ):
         assert told in finished.stdout
 
