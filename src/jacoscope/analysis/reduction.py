@@ -12,7 +12,6 @@ from jacoscope.jacobians import (
     l1_operator_norm,
     linf_operator_norm,
     output_norms,
-    sensitivity_map,
     singular_values,
 )
 
@@ -52,7 +51,7 @@ class MapSums:
             (self.image, x),
             (self.own, own),
             (self.own_magnitude, own.abs()),
-            (self.sensitivity, sensitivity_map(J)),
+            (self.sensitivity, J.square().mean(1).sqrt_()),
         ):
             total.index_add_(0, labels, values.double())
 

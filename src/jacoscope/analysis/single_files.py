@@ -13,6 +13,7 @@ from torch import Tensor
 
 from jacoscope.analysis.single import Reading, as_record
 from jacoscope.files import write_whole
+from jacoscope.visuals import diverging, jacobian_figure
 
 
 def save_reading(reading: Reading, class_names: list[str], title: str, folder: Path) -> list[Path]:
@@ -24,7 +25,9 @@ def save_reading(reading: Reading, class_names: list[str], title: str, folder: P
     Raises:
         UserError: if the folder cannot be written or the disk is full.
     """
-    heatmap = heatmap_figure(reading, class_names, title)
+    heatmap = jacobian_figure(
+        reading.pixels, reading.J, reading.probabilities, reading.label, class_names, reading.output
+    )
     contents = {
         "reading.json": (json.dumps({"what": title, **as_record(reading, class_names)}, indent=2) + "\n").encode(),
         "jacobian.npy": _npy(reading.matrix),
@@ -38,32 +41,6 @@ def save_reading(reading: Reading, class_names: list[str], title: str, folder: P
     return [folder / name for name in contents]
 
 
-def heatmap_figure(reading: Reading, class_names: list[str], title: str) -> Figure:
-    """Draw the picture and its derivative map for each class, on one symmetric scale."""
-    columns = 5
-    rows = -(-len(class_names) // columns)
-    figure = Figure(figsize=(2.1 * (columns + 1.4), 2.25 * rows + 0.6), layout="constrained")
-    halves: Any = figure.subfigures(1, 2, width_ratios=[1.4, columns])
-    left, right = halves
-    axis = left.subplots()
-    _image(axis, reading.pixels)
-    truth = "" if reading.label is None else f"true class {class_names[reading.label]}\n"
-    name = class_names[reading.prediction]
-    axis.set_title(f"{truth}predicted {name} ({reading.probabilities[reading.prediction]:.1%})", fontsize=10)
-    maps = reading.J.sum(1)
-    limit = float(maps.abs().max()) or 1.0
-    axes = right.subplots(rows, columns, squeeze=False).flatten()
-    for k, panel in enumerate(axes):
-        panel.set_axis_off()
-        if k < len(class_names):
-            shown = panel.imshow(maps[k], cmap="RdBu_r", vmin=-limit, vmax=limit)
-            panel.set_title(f"{class_names[k]}  ({reading.probabilities[k]:.2g})", fontsize=10)
-    bar = right.colorbar(shown, ax=list(axes), fraction=0.03, pad=0.02)
-    bar.set_label(f"∂ {reading.output} / ∂ pixel")
-    figure.suptitle(title, fontsize=11)
-    return figure
-
-
 def decision_figure(reading: Reading, class_names: list[str], title: str) -> Figure:
     """Draw the picture, the smallest change to first order that turns the decision, and the changed picture."""
     figure = Figure(figsize=(8.4, 3.2), layout="constrained")
@@ -72,7 +49,7 @@ def decision_figure(reading: Reading, class_names: list[str], title: str) -> Fig
     before.set_title(f"as it is: {class_names[reading.prediction]}", fontsize=10)
     difference = (reading.crossing.changed[0] - reading.pixels).sum(0)
     limit = float(difference.abs().max()) or 1.0
-    shown = change.imshow(difference, cmap="RdBu_r", vmin=-limit, vmax=limit)
+    shown = change.imshow(difference, cmap=diverging(), vmin=-limit, vmax=limit)
     change.set_axis_off()
     change.set_title(f"the change: L2 length {float(reading.crossing.distance):.3g}", fontsize=10)
     figure.colorbar(shown, ax=change, fraction=0.046, pad=0.03).set_label("change of pixel")

@@ -35,7 +35,10 @@ def norm_histogram(table: pa.Table) -> Chart:
                 "hovertemplate": "%{x:.3g}: %{y:.1f} % (%{customdata} samples)<extra></extra>",
             }
         )
-    axes = {"xaxis": {"title": {"text": "Frobenius norm of J"}}, "yaxis": {"title": {"text": "% of the decisions"}}}
+    axes: Chart = {
+        "xaxis": {"title": {"text": "Frobenius norm of J"}},
+        "yaxis": {"title": {"text": "% of the decisions"}},
+    }
     return {"data": traces, "layout": {"barmode": "overlay", "bargap": 0.02, **axes}}
 
 
@@ -48,8 +51,8 @@ def by_class(table: pa.Table, class_names: list[str]) -> dict[str, Chart]:
         values = _column(table, name)
         q = np.array([np.quantile(values[labels == k], [0.05, 0.25, 0.5, 0.75, 0.95], method="nearest") for k in there])
         fences = dict(zip(("lowerfence", "q1", "median", "q3", "upperfence"), map(_rounded, q.T), strict=True))
-        box = {"type": "box", "x": [class_names[k] for k in there], **fences, "theme": RIGHT, "name": ""}
-        axes = {
+        box: Chart = {"type": "box", "x": [class_names[k] for k in there], **fences, "theme": RIGHT, "name": ""}
+        axes: Chart = {
             "xaxis": {"type": "category", "title": {"text": "true class"}},
             "yaxis": {"title": {"text": _title(name)}, "rangemode": "tozero"},
         }
@@ -127,8 +130,8 @@ def distances(table: pa.Table) -> Chart:
         equal = {"type": "scatter", "mode": "lines", "x": ends, "y": ends, "line": line, "theme": "ink"}
         traces.insert(0, {**equal, "name": "found as predicted", "hoverinfo": "skip"})
     axes = {
-        "xaxis": {"type": "log", "title": {"text": "predicted distance (first order)"}},
-        "yaxis": {"type": "log", "title": {"text": "found distance"}},
+        "xaxis": {"type": "log", "dtick": "D2", "title": {"text": "predicted distance (first order)"}},
+        "yaxis": {"type": "log", "dtick": "D2", "title": {"text": "found distance"}},
     }
     return {"data": traces, "layout": axes}
 

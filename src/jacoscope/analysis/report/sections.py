@@ -31,8 +31,8 @@ def reading_guide(output: str) -> str:
     return (
         f"<p>J holds the derivative of every class’s {OF[output]} with respect to every pixel: "
         f"J[i, k] says how fast the {OF[output]} of class k grows when pixel i gets brighter. Pixels run from 0 to 1. "
-        "A change of the image of L2 length 0.1 moves the outputs by at most 0.1 times the spectral norm, to first order; noise of standard "
-        "deviation 0.1 on every pixel moves them by about 0.1 times the Frobenius norm. "
+        "A change of the image of L2 length 0.1 moves the outputs by at most 0.1 times the spectral norm, to first "
+        "order; noise of standard deviation 0.1 on every pixel moves them by about 0.1 times the Frobenius norm. "
         "The distance to the decision boundary is the length of the smallest change that turns the decision, "
         "if the network were linear around the image.</p>"
     )
