@@ -57,7 +57,7 @@ import resource, torch
 from jacoscope.jacobians import jacobian
 from jacoscope.models import LeNet5
 torch.set_num_threads(1)
-model = LeNet5(channels=(64, 64), activation=torch.nn.ReLU)
+model = LeNet5(channels=(64, 4), activation=torch.nn.ReLU)
 jacobian(model, torch.rand(8, 1, 28, 28), memory_budget=32 << 20)
 x = torch.rand(64, 1, 28, 28)
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

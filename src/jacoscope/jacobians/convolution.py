@@ -17,6 +17,7 @@ with a flipped kernel.
 """
 
 from dataclasses import dataclass
+from functools import lru_cache
 from math import prod
 
 import torch
@@ -91,10 +92,12 @@ class _Axis:
         skip = max(0, -(-(beyond + first) // m))
         return cls(s, first, taps, m * skip - first, skip, blocks)
 
-    def entries(self, k: int, t: int, p: int, d: int) -> Tensor:
-        """`[block, taps]`: the index of the kernel's entry, or k, one past its end, where there is none."""
-        reach = [[r + p - t * v for v in range(self.first, self.first + self.taps)] for r in range(self.block)]
-        return torch.tensor([[j // d if j % d == 0 and 0 <= j // d < k else k for j in row] for row in reach])
+
+@lru_cache(maxsize=256)
+def _entries(axis: _Axis, k: int, t: int, p: int, d: int) -> Tensor:
+    """`[block, taps]`: the index of the kernel's entry, or k, one past its end, where there is none."""
+    reach = [[r + p - t * v for v in range(axis.first, axis.first + axis.taps)] for r in range(axis.block)]
+    return torch.tensor([[j // d if j % d == 0 and 0 <= j // d < k else k for j in row] for row in reach])
 
 
 def split(values: Tensor, dim: int, sizes: tuple[int, ...]) -> Tensor:
@@ -125,7 +128,7 @@ def block_kernel(weight: Tensor, conv: Convolution, m: tuple[int, ...]) -> Block
     taps = split(weight, 0, (conv.groups, -1)).transpose(1, 2).flatten(0, 1)
     for dim, (axis, (k, t, p, d)) in enumerate(zip(axes, geometry, strict=True)):
         at = 2 + 2 * dim
-        entries = axis.entries(k, t, p, d).to(weight.device)
+        entries = _entries(axis, k, t, p, d).to(weight.device)
         padded = torch.cat([taps, torch.zeros_like(taps.narrow(at, 0, 1))], at)
         taps = split(padded.index_select(at, entries.flatten()), at, tuple(entries.shape))
     # [in, out, block, taps, block, taps, …] to [in * blocks, out, taps, taps, …]

@@ -217,14 +217,25 @@ def _check_inputs(
         raise JacobianError(f"chunk_size={chunk_size!r}; expected a positive number of samples, 'auto' or None.")
     if budget is not None and budget < 1:
         raise JacobianError(f"memory_budget={budget!r}; expected a positive number of bytes.")
-    parameters = [p for p in model.parameters() if p.is_floating_point()] if isinstance(model, nn.Module) else []
-    if parameters and all(p.device != x.device for p in parameters):
+    if isinstance(model, nn.Module):
+        _check_same_place(model, x)
+
+
+def _check_same_place(model: nn.Module, x: Tensor) -> None:
+    """A model with some parameters where x is and of its type may hold others elsewhere: that is its own affair."""
+    devices, dtypes = set(), set()
+    for parameter in model.parameters():
+        if parameter.is_floating_point():
+            if parameter.device == x.device and parameter.dtype == x.dtype:
+                return
+            devices.add(parameter.device)
+            dtypes.add(parameter.dtype)
+    if devices and x.device not in devices:
         raise JacobianError(
-            f"x is on {x.device} and the model on {parameters[0].device}. Move one of them; nothing is moved unasked."
+            f"x is on {x.device} and the model on {devices.pop()}. Move one of them; nothing is moved unasked."
         )
-    autocast = torch.is_autocast_enabled(x.device.type)
-    if parameters and not autocast and all(p.dtype != x.dtype for p in parameters):
-        raise JacobianError(f"x is {x.dtype} and the model {parameters[0].dtype}. Convert one of them.")
+    if dtypes and x.dtype not in dtypes and not torch.is_autocast_enabled(x.device.type):
+        raise JacobianError(f"x is {x.dtype} and the model {dtypes.pop()}. Convert one of them.")
 
 
 def _check_outputs(values: Any, x: Tensor) -> None:

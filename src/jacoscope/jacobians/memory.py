@@ -9,10 +9,12 @@ import torch
 from torch import Tensor
 from torch.autograd.graph import Node
 
+_ALWAYS_FREE = 64 << 20
+"""So little that one need not look whether it is free."""
 _SHARE = 0.25
 """The share of the free memory that is taken by default."""
 _UNKNOWN_FREE = 4 << 30
-_CACHE = 16 << 20
+_CACHE = 24 << 20
 """Bytes of cotangents of the widest layer that still run at the speed of the cache (measured)."""
 
 
@@ -76,9 +78,10 @@ def plan(batch: int, outputs: int, footprint: Footprint, budget: int | None, dev
     Working memory is estimated as twice the forward pass and three cotangents of the widest layer for each output:
     the one that arrives, the one that leaves, and one that waits at a residual connection.
     """
-    if budget is None:
-        budget = int(free_memory(device) * _SHARE)
     row = 3 * footprint.widest
+    if budget is None:
+        needed = batch * (2 * footprint.forward + outputs * row)
+        budget = _ALWAYS_FREE if needed <= _ALWAYS_FREE else int(free_memory(device) * _SHARE)
     rows = max(1, min(outputs, (budget - 2 * footprint.forward) // max(1, row)))
     affordable = max(1, budget // max(1, 2 * footprint.forward + rows * row))
     samples = min(batch, affordable)

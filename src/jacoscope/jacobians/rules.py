@@ -222,7 +222,8 @@ def _convolution(step: Step) -> Results | None:
         back = _convolve(g, weight, conv, transposed=False, extra=(0,) * len(conv.stride))
         return step.only(0, Cotangent(split(back, 0, leading), owned=True)) if back.shape[1:] == shape[1:] else None
     if g.device.type == "cpu" and g.dtype == torch.float32:
-        m = vector_filling_blocks(shape[1], conv)
+        # For few cotangents, arranging the kernel would take longer than it saves, but for the thinnest layers.
+        m = vector_filling_blocks(shape[1], conv) if len(g) >= 4 * LANES or shape[1] < LANES // 4 else None
         kernel: BlockKernel | None = None
         if m is not None:
             kernel = step.kernels.get(weight, (conv, m), lambda: block_kernel(weight, conv, m))

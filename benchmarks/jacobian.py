@@ -1,0 +1,235 @@
+"""Time jacoscope.jacobian beside every other way to compute the Jacobians of a batch, in one process.
+
+    python -m benchmarks.jacobian                         the table, JSON and plots under benchmarks/results/
+    python -m benchmarks.jacobian --models lenet5 --batches 512 --rounds 9
+
+All ways run interleaved, round after round, so that whatever else the machine does hits them alike; each is first
+checked against the others. Figures are medians. A peer that is not installed is listed as such (`pip install captum jax`).
+"""
+
+import argparse
+import importlib.util
+import json
+import math
+import platform
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from rich.console import Console
+from rich.table import Table
+from torch import Tensor, nn
+
+from jacoscope.jacobians import frobenius_norm, jacobian, spectral_norm
+from jacoscope.models import MLP, LeNet5, ResNet18
+
+OURS = "jacoscope"
+MODELS: dict[str, Callable[[], nn.Module]] = {
+    "lenet5": LeNet5,
+    "lenet5_relu": lambda: LeNet5(activation=nn.ReLU, pooling=nn.MaxPool2d),
+    "mlp": MLP,
+    "resnet18": ResNet18,
+}
+SHAPES = {"resnet18": (3, 32, 32)}
+TOLERANCE = {"resnet18": 1e-4}
+
+Way = Callable[[Tensor], Tensor]
+
+
+@dataclass
+class Row:
+    """One way on one model and batch size."""
+
+    model: str
+    batch: int
+    way: str
+    seconds: float
+    per_second: float
+    ratio: float
+    """Ours over theirs, in Jacobians per second; above 1 means that ours is faster."""
+
+
+def main() -> None:
+    """Run what the command line asks for."""
+    arguments = _arguments()
+    torch.manual_seed(0)
+    if arguments.threads:
+        torch.set_num_threads(arguments.threads)
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    console = Console(width=100)
+    rows: list[Row] = []
+    for name in arguments.models:
+        for batch in arguments.batches:
+            rows += measure(name, batch, arguments, console)
+    record = {"torch": torch.__version__, "threads": torch.get_num_threads(), "machine": platform.processor()}
+    record["output"] = arguments.output
+    path = arguments.out / "jacobian.json"
+    path.write_text(json.dumps({**record, "rows": [asdict(row) for row in rows]}, indent=1))
+    console.print(f"written: {path}")
+    if arguments.plots:
+        from benchmarks._jacobian_growth import plot_growth
+
+        plot_growth(arguments.out, console, torch.get_num_threads())
+
+
+def measure(name: str, batch: int, arguments: argparse.Namespace, console: Console) -> list[Row]:
+    """Time every way on one model and batch size; print the table."""
+    model = MODELS[name]().eval().requires_grad_(False)
+    x = torch.rand(batch, *SHAPES.get(name, (1, 28, 28)))
+    ways, missing = _ways(model, arguments.output, compiled=arguments.compile, jax_too=name != "resnet18")
+    _check_agreement(ways, x, TOLERANCE.get(name, 1e-5))
+    estimate = _once(ways[OURS], x)
+    repeats = max(1, min(200, math.ceil(0.02 / estimate)))
+    rounds = arguments.rounds if batch * estimate < 200 else max(3, arguments.rounds // 3)
+    times: dict[str, list[float]] = {way: [] for way in ways}
+    for _ in range(rounds):
+        for way, run in ways.items():
+            times[way].append(_once(run, x, repeats))
+    medians = {way: statistics.median(values) for way, values in times.items()}
+    rows = [Row(name, batch, way, t, batch / t, t / medians[OURS]) for way, t in medians.items()]
+    with torch.no_grad():
+        forward = batch / statistics.median(_once(model, x, repeats) for _ in range(rounds))
+        J = jacobian(model, x, arguments.output)
+        norms = statistics.median(
+            _once(lambda J: (frobenius_norm(J), spectral_norm(J)), J, repeats) for _ in range(rounds)
+        )
+    _print(console, rows, missing, f"{name}, batch {batch}, J of {arguments.output}; forward {forward:,.0f} images/s")
+    console.print(f"Frobenius and spectral norm: {norms / medians[OURS]:.1%} of the time of the Jacobians\n")
+    return rows
+
+
+def _ways(model: nn.Module, output: str, *, compiled: bool, jax_too: bool) -> tuple[dict[str, Way], dict[str, str]]:
+    """All ways by name, and for those that cannot run, why."""
+    final = {"probs": lambda z: z.softmax(1), "logits": lambda z: z}[output]
+
+    def function(x: Tensor) -> Tensor:
+        return final(model(x))
+
+    def sample(one: Tensor) -> Tensor:
+        return function(one.unsqueeze(0)).squeeze(0)
+
+    def summed(x: Tensor) -> Tensor:
+        return function(x).sum(0)
+
+    def one_by_one(x: Tensor) -> Tensor:
+        return torch.stack([_backward_passes(function, image.unsqueeze(0))[0] for image in x])
+
+    def grads_batched(x: Tensor) -> Tensor:
+        leaf = x.detach().requires_grad_()
+        z = function(leaf)
+        eye = torch.eye(z.shape[1]).unsqueeze(1).expand(-1, *z.shape)
+        (J,) = torch.autograd.grad(z, leaf, eye, is_grads_batched=True)
+        return J.transpose(0, 1)
+
+    jacrev = torch.func.vmap(torch.func.jacrev(sample))
+    ways: dict[str, Way] = {
+        OURS: lambda x: jacobian(model, x, output),
+        "one image, ten backward passes": one_by_one,
+        "ten backward passes of the batch": lambda x: _backward_passes(function, x),
+        "ten passes, chunks of 64": _chunked(lambda x: _backward_passes(function, x), 64),
+        "vmap(jacrev)": jacrev,
+        "vmap(jacrev), chunks of 64": torch.func.vmap(torch.func.jacrev(sample), chunk_size=64),
+        "jacrev of the summed batch": lambda x: torch.func.jacrev(summed)(x).transpose(0, 1),
+        "autograd.functional, vectorized": lambda x: _functional(summed, x),
+        "autograd.functional, chunks of 64": _chunked(lambda x: _functional(summed, x), 64),
+        "is_grads_batched": grads_batched,
+        "is_grads_batched, chunks of 64": _chunked(grads_batched, 64),
+        "is_grads_batched, chunks of 32": _chunked(grads_batched, 32),
+    }
+    missing: dict[str, str] = {}
+    if importlib.util.find_spec("captum"):
+        ways["Captum Saliency"] = _captum(function)
+    else:
+        missing["Captum Saliency"] = "not installed"
+    if not jax_too:
+        missing["JAX"] = "no such model there"
+    elif importlib.util.find_spec("jax"):
+        from benchmarks._jax_peer import jax_jacobian
+
+        ways["JAX jit(vmap(jacrev))"] = jax_jacobian(model, output)
+    else:
+        missing["JAX jit(vmap(jacrev))"] = "not installed"
+    if compiled:
+        ways["torch.compile(vmap(jacrev))"] = torch.compile(jacrev, dynamic=False)
+    else:
+        missing["torch.compile(vmap(jacrev))"] = "left out; --compile adds it"
+    return ways, missing
+
+
+def _backward_passes(function: Way, x: Tensor) -> Tensor:
+    leaf = x.detach().requires_grad_()
+    z = function(leaf)
+    rows = [torch.autograd.grad(z[:, k].sum(), leaf, retain_graph=True)[0] for k in range(z.shape[1])]
+    return torch.stack(rows, 1)
+
+
+def _functional(summed: Way, x: Tensor) -> Tensor:
+    J = torch.autograd.functional.jacobian(summed, x, vectorize=True)
+    return J.transpose(0, 1)  # type: ignore[union-attr]
+
+
+def _captum(function: Way) -> Way:
+    from captum.attr import Saliency
+
+    saliency = Saliency(function)
+
+    def run(x: Tensor) -> Tensor:
+        leaf = x.detach().requires_grad_()
+        outputs = 10
+        maps = [saliency.attribute(leaf, target=k, abs=False).detach().clone() for k in range(outputs)]
+        return torch.stack(maps, 1)
+
+    return run
+
+
+def _chunked(way: Way, size: int) -> Way:
+    return lambda x: torch.cat([way(part) for part in x.split(size)])
+
+
+def _check_agreement(ways: dict[str, Way], x: Tensor, tolerance: float) -> None:
+    ours = ways[OURS](x[:64])
+    for name, way in ways.items():
+        theirs = way(x[:64])
+        error = ((ours - theirs).abs().max() / ours.abs().max()).item()
+        if not error < tolerance or theirs.shape != ours.shape:
+            raise SystemExit(f"{name} disagrees by {error:.2g} of the largest entry")
+
+
+def _once(run: Callable[[Tensor], object], x: Tensor, repeats: int = 1) -> float:
+    start = time.perf_counter()
+    for _ in range(repeats):
+        run(x)
+    return (time.perf_counter() - start) / repeats
+
+
+def _print(console: Console, rows: list[Row], missing: dict[str, str], title: str) -> None:
+    table = Table(title=title, title_justify="left")
+    table.add_column("way")
+    for column in ("ms", "Jacobians/s", "ours is faster by"):
+        table.add_column(column, justify="right")
+    for row in sorted(rows, key=lambda row: row.seconds):
+        ours = "" if row.way == OURS else f"{row.ratio:.2f}×"
+        table.add_row(row.way, f"{1e3 * row.seconds:,.2f}", f"{row.per_second:,.1f}", ours)
+    for way, why in missing.items():
+        table.add_row(way, "", "", why)
+    console.print(table)
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--models", nargs="+", default=list(MODELS), choices=list(MODELS))
+    parser.add_argument("--batches", nargs="+", type=int, default=[1, 32, 512])
+    parser.add_argument("--output", default="probs", choices=["probs", "logits"])
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--threads", type=int, default=0, help="threads of PyTorch; all cores by default")
+    parser.add_argument("--compile", action="store_true", help="torch.compile too, which takes minutes")
+    parser.add_argument("--no-plots", dest="plots", action="store_false")
+    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()
