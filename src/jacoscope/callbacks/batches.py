@@ -8,6 +8,7 @@ from torch import Tensor
 
 from jacoscope.callbacks.measurement import Model
 from jacoscope.errors import UserError
+from jacoscope.jacobians import JacobianError, jacobian
 from jacoscope.jacobians.outputs import output_function
 
 
@@ -51,7 +52,7 @@ def require_input_gradient(model: Model, x: Tensor, output: Any) -> None:
         output: ``"logits"``, or a callable that picks the logits.
 
     Raises:
-        UserError: if not; with what to do.
+        UserError: if not, or if the model has no Jacobian for another reason; with what to do.
     """
     with torch.inference_mode(False), torch.enable_grad():
         few = x[:2].detach().clone().requires_grad_()
@@ -71,3 +72,7 @@ def require_input_gradient(model: Model, x: Tensor, output: Any) -> None:
             ".detach(), torch.no_grad(), argmax, a conversion to NumPy, or integer indices. Remove it, or give a "
             "forward_fn that leads around it"
         )
+    try:
+        jacobian(model, few.detach(), output)
+    except JacobianError as error:
+        raise UserError(f"JacobianCallback: {error}") from error

@@ -16,26 +16,35 @@ validation samples each time, spread evenly over the classes.
 **Which output.** `jacobian/logits/…` is for comparing over training and between runs. `jacobian/probs/…` is what a
 reader of the prediction feels; softmax saturates, so a confident network has tiny derivatives here.
 
-| tag, after `jacobian/OUTPUT/` | what it is | how to read it |
+| tag | what it is | how to read it |
 | --- | --- | --- |
-| `frobenius/…` | ‖J‖F, root of the sum of all squared derivatives | overall sensitivity; reaction to random noise |
-| `spectral/…` | ‖J‖₂, largest singular value | the worst case: reaction to the most harmful small change |
-| `effective_rank/…` | entropy of the singular values, as a number of them | how many directions matter about equally |
-| `boundary_distance/…` | first-order L2 distance to the decision boundary, from the logits | the larger, the safer |
-| `singular_value/01` … | mean singular values, largest first | falling together: calmer overall |
+| `jacobian/OUTPUT/frobenius/…` | root of the sum of all squared derivatives, ‖J‖F | sensitivity to random noise |
+| `jacobian/OUTPUT/spectral/…` | largest singular value, ‖J‖₂ | sensitivity to the most harmful small change |
+| `jacobian/OUTPUT/effective_rank/…` | exp of their entropy | how many directions of the input matter |
+| `jacobian/logits/boundary_distance/…` | to the decision boundary, first order, L2 | the larger, the safer |
+| `jacobian_spectrum/OUTPUT/01` … | mean singular values, largest first | falling together: calmer overall |
 
-| ending | what it is |
+Each ends in `mean`, `median`, `p05`, `p95` (percentiles) or `max`, over the validation samples. Further groups:
+
+| group | what it is |
 | --- | --- |
-| `mean`, `median`, `p05`, `p95`, `max` | over the validation samples |
-| `by_class/NAME` | mean over the samples of that class |
-| `correct`, `wrong` | mean over the samples predicted so |
-| `auroc_of_wrong` | how well the norm alone tells wrong predictions from right ones: 0.5 not at all, 1 perfectly |
-| `train_mean`, `val_over_train` | the same mean on training samples, and the ratio; above 1: more sensitive where it \
-was not trained |
+| `jacobian_by_class/…/NAME` | mean over the samples of one class |
+| `jacobian_by_outcome/…/correct`, `wrong` | mean over the samples predicted so |
+| `jacobian_by_outcome/…/auroc` | how well the norm alone gives wrong predictions away: 0.5 not, 1 perfectly |
+| `jacobian_train/…/mean` | mean over training samples |
+| `jacobian_train/…/val_over_train` | ratio of the means; above 1: more sensitive where it was not trained |
+| `jacobian_distribution/…` | histograms over the validation samples |
+| `test/jacobian/…` | the means on test samples |
 
-Pictures: `probe_sheet` (orange: a brighter pixel raises the class; blue: it lowers it), `class_maps` (mean |J| of each
-class), `sensitivity` (root mean square over the classes, laid over the input), `over_epochs` (each sample's own class,
-from epoch to epoch), `spectrum`. Histograms: `…/distribution`.
+Pictures, in `jacobian_maps/OUTPUT/`:
+
+| picture | what it shows |
+| --- | --- |
+| `probe_sheet` | orange: a brighter pixel raises the class; blue: it lowers it. Confident rows are pale in `probs` |
+| `class_maps` | the mean magnitude of each class's derivatives |
+| `sensitivity` | root mean square over the classes, laid over the input |
+| `over_epochs` | the derivative of each sample's own class, from epoch to epoch |
+| `spectrum` | mean singular values, a line for each epoch |
 
 `jacobian/seconds` and `jacobian/share_of_epoch` are what all this cost.
 `jacobian/nonfinite` counts samples whose Jacobian was NaN or infinite; they are in none of the numbers.
@@ -62,14 +71,16 @@ def layout(outputs: Sequence[str], class_names: Sequence[str], max_classes: int)
         charts[f"Sensitivity of the {output}"] = {
             "Frobenius norm": _lines(*(f"{tag}/frobenius/{q}" for q in spread)),
             "spectral norm": _lines(*(f"{tag}/spectral/{q}" for q in spread)),
-            "Frobenius norm by class": _lines(*(f"{tag}/frobenius/by_class/{name}" for name in names)),
-            "training and validation": _lines(f"{tag}/frobenius/train_mean", f"{tag}/frobenius/mean"),
-            "correct and wrong": _lines(f"{tag}/frobenius/correct", f"{tag}/frobenius/wrong"),
-            "singular values": _lines(*(f"{tag}/singular_value/{i:02d}" for i in range(1, 11))),
+            "Frobenius norm by class": _lines(*(f"jacobian_by_class/{output}/frobenius/{name}" for name in names)),
+            "training and validation": _lines(f"jacobian_train/{output}/frobenius/mean", f"{tag}/frobenius/mean"),
+            "correct and wrong": _lines(
+                *(f"jacobian_by_outcome/{output}/frobenius/{outcome}" for outcome in ("correct", "wrong"))
+            ),
+            "singular values": _lines(*(f"jacobian_spectrum/{output}/{i:02d}" for i in range(1, 11))),
         }
     charts["Decision boundary"] = {
         "distance": _lines(*(f"jacobian/logits/boundary_distance/{q}" for q in ("p05", "median", "p95"))),
-        "distance by class": _lines(*(f"jacobian/logits/boundary_distance/by_class/{name}" for name in names)),
+        "distance by class": _lines(*(f"jacobian_by_class/logits/boundary_distance/{name}" for name in names)),
     }
     return charts
 

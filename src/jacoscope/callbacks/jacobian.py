@@ -19,6 +19,7 @@ from jacoscope.callbacks.probes import Probes
 from jacoscope.callbacks.processes import from_all_processes
 from jacoscope.callbacks.selection import StratifiedSelection, choose_evenly, dataset_indices, take
 from jacoscope.callbacks.statistics import summarise, summarise_training
+from jacoscope.callbacks.undisturbed import undisturbed
 from jacoscope.errors import UserError
 from jacoscope.visuals import class_maps_sheet
 
@@ -114,12 +115,17 @@ class JacobianCallback(Callback):
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
         self._training = []
 
-    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
         self._spent, self._since = 0.0, time.perf_counter()
+        if not trainer.enable_validation:
+            rank_zero_warn(
+                "JacobianCallback measures validation samples, but this fit has no validation: it needs a validation "
+                "loader, a validation_step and limit_val_batches above 0. Nothing will be logged"
+            )
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:  # noqa: ARG002
         if not self._checked:
-            with self._undisturbed(pl_module), self._timed():
+            with undisturbed(pl_module), self._timed():
                 require_input_gradient(self._model(pl_module), inputs_of(batch, self.inputs_fn), self.output)
             self._checked = True
 
@@ -251,7 +257,7 @@ class JacobianCallback(Callback):
             self._measure_and_log(trainer, pl_module, prefix)
 
     def _measure_and_log(self, trainer: Trainer, pl_module: LightningModule, prefix: str) -> None:
-        with self._undisturbed(pl_module), self._timed():
+        with undisturbed(pl_module), self._timed():
             measured = self._measure_selected(pl_module)
             training = self._measure_training(pl_module) if trainer.state.fn == "fit" else nothing()
             if not measured.values:
@@ -326,7 +332,7 @@ class JacobianCallback(Callback):
         for name, values in measured.values.items():
             finite = values[values.isfinite()]
             if len(finite):
-                log_histogram(loggers, f"jacobian/{name}/distribution", finite, step)
+                log_histogram(loggers, f"jacobian_distribution/{name}", finite, step)
         self.probes.record_spectra(epochs, {o: s.mean(0) for o, s in measured.spectra.items() if len(s)})
         for tag, picture in self.probes.draw(
             self._model(pl_module), pl_module.device, self.output, self.outputs, epochs, names
@@ -335,15 +341,22 @@ class JacobianCallback(Callback):
         for output, total in measured.map_sums.items():
             if total.ndim == 4 and len(measured.indices):
                 picture = class_maps_sheet(total / len(measured.indices), names, output, self.max_classes)
-                log_image(loggers, f"jacobian/{output}/class_maps", picture, step)
+                log_image(loggers, f"jacobian_maps/{output}/class_maps", picture, step)
 
     def _publish(self, trainer: Trainer, pl_module: LightningModule, scalars: dict[str, float], prefix: str) -> None:
         """Put the headline numbers where checkpoints, early stopping and the run's record find them."""
         if trainer.state.stage == "train":  # between validations, where self.log would mean a training metric
             return
         for name, value in scalars.items():
-            if name.endswith("/mean"):
-                pl_module.log(prefix + name, value, logger=False, batch_size=1, add_dataloader_idx=False)
+            if _is_headline(name):
+                pl_module.log(
+                    prefix + name,
+                    value,
+                    logger=False,
+                    batch_size=1,
+                    add_dataloader_idx=False,
+                    sync_dist=trainer.world_size > 1,  # all ranks have the same value; this tells Lightning so
+                )
 
     def _log(self, trainer: Trainer, scalars: dict[str, float], prefix: str) -> None:
         now = time.perf_counter()
@@ -357,32 +370,17 @@ class JacobianCallback(Callback):
             if not self._introduced:
                 self._introduced = True
                 self._introduce(trainer, scalars)
-            log_scalars(trainer.loggers, {prefix + name: value for name, value in scalars.items()}, _step(trainer))
+            if prefix:  # a single point: the headline numbers alone
+                scalars = {prefix + name: value for name, value in scalars.items() if _is_headline(name)}
+            log_scalars(trainer.loggers, scalars, _step(trainer))
 
     def _introduce(self, trainer: Trainer, scalars: Mapping[str, float]) -> None:
         log_text(trainer.loggers, "jacobian/how_to_read", explanation(self.max_samples))
-        classes = [
-            tag.rpartition("/")[2] for tag in scalars if tag.startswith(f"jacobian/{self.outputs[0]}/frobenius/by")
-        ]
+        by_class = f"jacobian_by_class/{self.outputs[0]}/frobenius/"
+        classes = [tag.removeprefix(by_class) for tag in scalars if tag.startswith(by_class)]
         for logger in trainer.loggers:
             if isinstance(logger, TensorBoardLogger):
                 logger.experiment.add_custom_scalars(layout(self.outputs, classes, self.max_classes))
-
-    # How nothing is disturbed.
-
-    @contextmanager
-    def _undisturbed(self, pl_module: LightningModule) -> Iterator[None]:
-        """Evaluation mode and eager execution inside; random numbers and every module's mode as before outside."""
-        flags = {module: module.training for module in pl_module.modules()}
-        devices = [pl_module.device.index or 0] if pl_module.device.type == "cuda" else []
-        try:
-            for module in flags:
-                module.training = False
-            with torch.random.fork_rng(devices), torch.compiler.set_stance("force_eager"):
-                yield
-        finally:
-            for module, flag in flags.items():
-                module.training = flag
 
     @contextmanager
     def _timed(self) -> Iterator[None]:
@@ -396,6 +394,10 @@ class JacobianCallback(Callback):
 def _step(trainer: Trainer) -> int:
     """The step that Lightning itself logs validation metrics at."""
     return int(trainer.fit_loop.epoch_loop._batches_that_stepped)
+
+
+def _is_headline(name: str) -> bool:
+    return name.startswith("jacobian/") and name.endswith("/mean")
 
 
 def _shows_pictures(logger: Logger) -> bool:

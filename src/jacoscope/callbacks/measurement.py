@@ -72,7 +72,7 @@ def measure(
 
 def logits_jacobian(model: Model, x: Tensor, output: Any) -> tuple[Tensor, Tensor]:
     """Give the Jacobian of the logits, ``[batch, outputs, *input_shape]``, and the logits; float32 at least."""
-    J, logits = jacobian(model, x, output, return_outputs=True)
+    J, logits = jacobian(model, x, output, return_outputs=True, check_finite=False)
     if J.dtype in (torch.float16, torch.bfloat16):
         J, logits = J.float(), logits.float()
     return J, logits

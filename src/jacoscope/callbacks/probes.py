@@ -83,7 +83,7 @@ class Probes:
         """
         for name in outputs:
             if len(self.spectra.get(name, {})) > 1:
-                yield f"jacobian/{name}/spectrum", spectrum_over_epochs(self.spectra[name], name)
+                yield f"jacobian_maps/{name}/spectrum", spectrum_over_epochs(self.spectra[name], name)
         samples = list(self.found.values())
         if not samples or samples[0][2].ndim != 3:
             return
@@ -101,14 +101,14 @@ class Probes:
         for name in outputs:
             Jo = jacobian_of(name, J, logits)
             yield (
-                f"jacobian/{name}/probe_sheet",
+                f"jacobian_maps/{name}/probe_sheet",
                 probe_sheet(images, Jo, probabilities, labels, names, name, self.max_classes),
             )
-            yield f"jacobian/{name}/sensitivity", sensitivity_overlay(images, sensitivity_map(Jo), captions, name)
+            yield f"jacobian_maps/{name}/sensitivity", sensitivity_overlay(images, sensitivity_map(Jo), captions, name)
             history = self.maps.setdefault(name, {})
             _record(history, epochs, Jo[torch.arange(len(Jo)), own].half())
             if len(history) > 1:
-                yield f"jacobian/{name}/over_epochs", maps_over_epochs(history, images, captions, name)
+                yield f"jacobian_maps/{name}/over_epochs", maps_over_epochs(history, images, captions, name)
 
     def state_dict(self) -> dict[str, Any]:
         """Give what a resumed run needs to go on drawing the same samples."""

@@ -1,4 +1,8 @@
-"""From numbers of each sample to the few that are logged."""
+"""From numbers of each sample to the few that are logged.
+
+TensorBoard makes a group of cards for each first part of a tag. ``jacobian/`` is the one that is read every day; what
+breaks it down further has groups of its own.
+"""
 
 from collections.abc import Sequence
 
@@ -22,22 +26,22 @@ def summarise(measured: Measurement, class_names: Sequence[str], max_classes: in
     labelled = measured.labels >= 0
     correct = measured.predictions == measured.labels
     for name, values in measured.values.items():
-        tag = f"jacobian/{name}"
         known = values.isfinite()  # a boundary that no input moves is infinitely far
-        scalars |= _spread(tag, values[known])
         if name.endswith("effective_rank"):
+            scalars |= _mean(f"jacobian/{name}/mean", values[known])
             continue
+        scalars |= _spread(f"jacobian/{name}", values[known])
         for what, part in (("correct", correct), ("wrong", ~correct)):
-            scalars |= _mean(f"{tag}/{what}", values[known & labelled & part])
+            scalars |= _mean(f"jacobian_by_outcome/{name}/{what}", values[known & labelled & part])
         for k in range(min(max_classes, len(class_names))):
-            scalars |= _mean(f"{tag}/by_class/{class_names[k]}", values[known & (measured.labels == k)])
+            scalars |= _mean(f"jacobian_by_class/{name}/{class_names[k]}", values[known & (measured.labels == k)])
         if name.endswith(NORMS):
             wrong, right = values[labelled & ~correct], values[labelled & correct]
             if len(wrong) and len(right):
-                scalars[f"{tag}/auroc_of_wrong"] = auroc(wrong, right)
+                scalars[f"jacobian_by_outcome/{name}/auroc"] = auroc(wrong, right)
     for output, spectrum in measured.spectra.items():
         for i, value in enumerate(spectrum.mean(0)[:10].tolist() if len(spectrum) else [], start=1):
-            scalars[f"jacobian/{output}/singular_value/{i:02d}"] = value
+            scalars[f"jacobian_spectrum/{output}/{i:02d}"] = value
     return scalars
 
 
@@ -50,10 +54,10 @@ def summarise_training(measured: Measurement, scalars: dict[str, float]) -> dict
     """
     result: dict[str, float] = {}
     for name, values in measured.values.items():
-        tag = f"jacobian/{name}"
-        result |= _mean(f"{tag}/train_mean", values[values.isfinite()])
-        if f"{tag}/mean" in scalars and result.get(f"{tag}/train_mean"):
-            result[f"{tag}/val_over_train"] = scalars[f"{tag}/mean"] / result[f"{tag}/train_mean"]
+        tag = f"jacobian_train/{name}"
+        result |= _mean(f"{tag}/mean", values[values.isfinite()])
+        if result.get(f"{tag}/mean") and f"jacobian/{name}/mean" in scalars:
+            result[f"{tag}/val_over_train"] = scalars[f"jacobian/{name}/mean"] / result[f"{tag}/mean"]
     return result
 
 

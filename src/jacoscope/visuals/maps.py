@@ -50,7 +50,8 @@ def probe_sheet(
     """
     maps = brightness_derivative(J)
     shown = _strongest_outputs(maps, max_classes)
-    limit = symmetric_limit(maps[:, shown])
+    # Probabilities of confident predictions hardly move: the few that do must not fade all the others.
+    limit = symmetric_limit(maps[:, shown], 0.99 if output == "probs" else 0.998)
     pictures = paint_image(images)
     painted = paint_signed(maps[:, shown], limit)
     rows = [[pictures[i], *painted[i]] for i in range(len(images))]

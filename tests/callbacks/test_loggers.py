@@ -1,0 +1,28 @@
+"""Loggers besides TensorBoard get the same numbers and pictures."""
+
+from pathlib import Path
+
+import pytest
+
+from jacoscope.callbacks import JacobianCallback
+
+from .someone import train
+
+pytestmark = pytest.mark.filterwarnings("ignore")
+
+
+def test_mlflow_has_numbers_and_pictures(tmp_path: Path) -> None:
+    mlflow = pytest.importorskip("mlflow", reason="mlflow is not installed: pip install jacoscope[mlflow]")
+    pytest.importorskip("sqlalchemy", reason="sqlalchemy is not installed: pip install jacoscope[mlflow]")
+    from pytorch_lightning.loggers import MLFlowLogger
+
+    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    logger = MLFlowLogger("test", tracking_uri=uri, artifact_location=(tmp_path / "artifacts").as_uri())
+    train(tmp_path, [JacobianCallback()], logger=logger, epochs=1)
+
+    client = mlflow.MlflowClient(uri)
+    metrics = client.get_run(logger.run_id).data.metrics
+    assert metrics["jacobian/logits/frobenius/mean"] > 0
+    names = [path.name for path in (tmp_path / "artifacts").rglob("*") if path.is_file()]
+    assert any("probe_sheet" in name and name.endswith(".png") for name in names)
+    assert any(name.startswith("how_to_read") for name in names)

@@ -1,0 +1,73 @@
+"""Colours keep what they promise: a neutral zero, even steps, and signs that everyone can tell apart."""
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from jacoscope.visuals import diverging, paint_magnitude, paint_signed, sequential, symmetric_limit
+
+# sRGB as the cones of dichromats see it, on linear light: Machado, Oliveira & Fernandes, 2009, severity 1.
+DICHROMATS = {
+    "protanopia": [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]],
+    "deuteranopia": [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.011820, 0.042940, 0.968881]],
+    "tritanopia": [[1.255528, -0.076749, -0.178779], [-0.078411, 0.930809, 0.147602], [0.004733, 0.691367, 0.303900]],
+}
+
+
+def linear(rgb: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
+
+
+def lab(light: NDArray[np.float64]) -> NDArray[np.float64]:
+    """CIELAB of linear sRGB: another space than the one that the maps are made in."""
+    xyz = light @ np.array([[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]]).T
+    f = np.cbrt((xyz / [0.9505, 1.0, 1.089]).clip(1e-6))
+    return np.stack([116 * f[:, 1] - 16, 500 * (f[:, 0] - f[:, 1]), 200 * (f[:, 1] - f[:, 2])], 1)
+
+
+def test_zero_is_neutral_and_the_signs_are_equally_dark() -> None:
+    colors = np.asarray(diverging().colors)
+    middle = colors[len(colors) // 2]
+    assert len(colors) % 2 == 1
+    assert middle == pytest.approx([middle[0]] * 3, abs=0.005)
+    lightness = lab(linear(colors))[:, 0]
+    assert lightness == pytest.approx(lightness[::-1], abs=4)
+    assert (np.diff(lightness[: len(colors) // 2]) > 0).all()
+
+
+@pytest.mark.parametrize("colors", [diverging(), sequential()], ids=["diverging", "sequential"])
+def test_lightness_changes_evenly(colors: object) -> None:
+    lightness = lab(linear(np.asarray(colors.colors)))[:, 0]  # type: ignore[attr-defined]
+    steps = np.abs(np.diff(lightness))
+    steps = steps[steps > 0]
+    assert steps.std() / steps.mean() < 0.25
+
+
+@pytest.mark.parametrize("kind", DICHROMATS)
+def test_signs_are_told_apart_by_colour_blind_readers(kind: str) -> None:
+    seen = lab((linear(np.asarray(diverging().colors)) @ np.array(DICHROMATS[kind]).T).clip(0, 1))
+    half = len(seen) // 4  # ± half of the limit
+    assert np.linalg.norm(seen[0] - seen[-1]) > 40
+    assert np.linalg.norm(seen[half] - seen[-1 - half]) > 20
+
+
+def test_painting_puts_values_at_their_place() -> None:
+    table = np.rint(np.asarray(diverging().colors) * 255)
+    painted = paint_signed(torch.tensor([[-9.0, -2.0, 0.0, 2.0, torch.nan]]), 2.0)[0]
+    assert painted[0].tolist() == painted[1].tolist() == table[0].tolist()
+    assert painted[2].tolist() == table[len(table) // 2].tolist()
+    assert painted[3].tolist() == table[-1].tolist()
+    assert painted[4].tolist() == [90, 90, 90]
+    assert paint_magnitude(torch.zeros(1, 1), 1.0)[0, 0].tolist() == painted[2].tolist()
+
+
+def test_the_scale_is_not_set_by_one_pixel_and_always_has_a_length() -> None:
+    values = torch.ones(10_000)
+    values[0] = 1000.0
+    assert symmetric_limit(values) == pytest.approx(1.0)
+    for odd in (torch.zeros(5), torch.full((3,), torch.nan), torch.empty(0)):
+        assert symmetric_limit(odd) == 1.0
+    one = torch.zeros(10_000)
+    one[3] = -0.5
+    assert symmetric_limit(one) == 0.5

@@ -1,0 +1,77 @@
+"""Pictures show the values they are given, for any number of classes and channels."""
+
+from pathlib import Path
+
+import matplotlib
+import matplotlib.pyplot
+import numpy as np
+import pytest
+import torch
+
+from jacoscope.visuals import (
+    class_maps_sheet,
+    compose_sheet,
+    diverging,
+    jacobian_figure,
+    maps_over_epochs,
+    paint_signed,
+    probe_sheet,
+    sensitivity_overlay,
+    spectrum_over_epochs,
+)
+from jacoscope.visuals.sheet import RowLabel
+
+
+@pytest.mark.parametrize("channels", [1, 3, 2])
+@pytest.mark.parametrize("classes", [2, 10, 37])
+def test_every_picture_takes_any_channels_and_classes(channels: int, classes: int) -> None:
+    torch.manual_seed(0)
+    x, J = torch.rand(4, channels, 12, 9), torch.randn(4, classes, channels, 12, 9)
+    p, names = torch.randn(4, classes).softmax(1), [f"class {k}" for k in range(classes)]
+    pictures = [
+        probe_sheet(x, J, p, [0, 1, None, 1], names, "probs"),
+        class_maps_sheet(J[0].abs(), names),
+        sensitivity_overlay(x, J[:, 0].abs(), names[:2] * 2),
+        maps_over_epochs({1: J[:, 0], 7: J[:, 1]}, x, ["a"] * 4),
+        spectrum_over_epochs({1: torch.tensor([3.0, 1.0, 0.0]), 2: torch.tensor([4.0, 2.0, 0.0])}),
+    ]
+    for picture in pictures:
+        assert picture.dtype == np.uint8
+        assert picture.shape[2] == 3
+        assert picture.std() > 0
+        assert max(picture.shape) < 1800
+
+
+def test_a_sheet_holds_every_map_enlarged_by_whole_pixels() -> None:
+    tile = paint_signed(torch.tensor([[1.0, -1.0], [0.0, 0.5]]), 1.0)
+    sheet = compose_sheet([[tile, tile]], "title", [RowLabel("row")], ["a", "b"], tile_size=20)
+    enlarged = tile.repeat(10, 0).repeat(10, 1)
+    windows = np.lib.stride_tricks.sliding_window_view(sheet, enlarged.shape)[:, :, 0]
+    assert (windows == enlarged).all((2, 3, 4)).sum() == 2
+
+
+def test_all_maps_of_a_sheet_share_one_scale() -> None:
+    J = torch.zeros(2, 2, 1, 4, 4)
+    J[0, 0], J[1, 1] = 1.0, -0.5
+    sheet = probe_sheet(torch.zeros(2, 1, 4, 4), J, torch.eye(2), [0, 1], ["a", "b"])
+    colors = {tuple(color) for color in sheet.reshape(-1, 3).tolist()}
+    table = np.rint(np.asarray(diverging().colors) * 255).astype(int)
+    assert tuple(table[-1]) in colors
+    assert tuple(table[len(table) // 4]) in colors
+
+
+def test_values_that_are_not_finite_do_not_spoil_a_sheet() -> None:
+    J = torch.randn(2, 2, 1, 4, 4)
+    J[0, 0, 0, 0, 0] = torch.nan
+    assert probe_sheet(torch.zeros(2, 1, 4, 4), J, torch.eye(2), [0, 1], ["a", "b"]).shape[2] == 3
+
+
+@pytest.mark.parametrize("kind", ["png", "svg"])
+def test_a_figure_of_one_sample_is_written(tmp_path: Path, kind: str) -> None:
+    figure = jacobian_figure(
+        torch.rand(1, 8, 8), torch.randn(10, 1, 8, 8), torch.randn(10).softmax(0), 3, [str(k) for k in range(10)]
+    )
+    path = tmp_path / f"figure.{kind}"
+    figure.savefig(path)
+    assert path.stat().st_size > 5000
+    assert matplotlib.pyplot.get_fignums() == []
