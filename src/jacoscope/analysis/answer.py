@@ -3,12 +3,14 @@
 import hashlib
 import json
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 from omegaconf import DictConfig
 from rich.console import Console
 
-from jacoscope.analysis.checkpoint import find_checkpoint
+from jacoscope.analysis.checkpoint import CheckpointFile, find_checkpoint
+from jacoscope.analysis.comparison_answer import answer_comparison, answer_history
 from jacoscope.analysis.full import FullAnalysis
 from jacoscope.analysis.picture import find_pictures, in_blocks, looks_inverted, read_picture
 from jacoscope.analysis.request import Request
@@ -32,6 +34,11 @@ def answer(request: Request, cfg: DictConfig, overrides: Iterable[str]) -> None:
         UserError: if it cannot be answered; nothing half-written is left.
     """
     console = Console()
+    if request.compare is not None:
+        a, b = (subject_of(given, request, cfg, overrides) for given in request.compare)
+        home = a.origin.checkpoint.home / "analysis" if request.output_dir is None else Path(request.output_dir)
+        show_files(console, answer_comparison(a, b, *_of_split(request), home, console))
+        return
     checkpoint = find_checkpoint(request.checkpoint, cfg.paths.log_dir)
     source = origin(checkpoint, cfg, overrides, request.trust)
     console.print(f"checkpoint  {checkpoint.path}", highlight=False, soft_wrap=True)
@@ -39,8 +46,37 @@ def answer(request: Request, cfg: DictConfig, overrides: Iterable[str]) -> None:
         answer_pictures(request, source.subject(), console)
     elif request.indices is not None:
         answer_samples(request, source.subject(), console)
+    elif request.history:
+        home = checkpoint.home / "analysis" if request.output_dir is None else Path(request.output_dir)
+        subjects = all_checkpoints(source)
+        show_files(console, answer_history(subjects, *_of_split(request), home, console))
     else:
         answer_split(request, source.subject(), cfg, console)
+
+
+def subject_of(given: str, request: Request, cfg: DictConfig, overrides: Iterable[str]) -> Subject:
+    """Give the network and data of one of the checkpoints that are compared."""
+    return origin(find_checkpoint(given, cfg.paths.log_dir), cfg, overrides, request.trust).subject()
+
+
+def all_checkpoints(source: Origin) -> list[Subject]:
+    """Give the networks of all checkpoints that lie beside one, in the order of training; equal ones once.
+
+    Raises:
+        UserError: if it lies in no run directory.
+    """
+    if source.checkpoint.run is None:
+        raise UserError("history=true follows the checkpoints of a run: name a run directory, checkpoint=RUN")
+    files = sorted(source.checkpoint.path.parent.glob("*.ckpt"), key=lambda path: (path.name == "last.ckpt", path.name))
+    distinct = {CheckpointFile(path, source.checkpoint.run).digest(): path for path in reversed(files)}
+    subjects = [
+        replace(source, checkpoint=CheckpointFile(path, source.checkpoint.run)).subject() for path in distinct.values()
+    ]
+    return sorted(subjects, key=lambda subject: subject.progress.get("global_step", -1))
+
+
+def _of_split(request: Request) -> tuple[str, int | None, str, int]:
+    return request.split, request.limit, request.named_output, request.chunk_size
 
 
 def answer_split(request: Request, subject: Subject, cfg: DictConfig, console: Console) -> None:

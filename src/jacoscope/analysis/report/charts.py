@@ -17,12 +17,12 @@ Chart = dict[str, Any]
 def norm_histogram(table: pa.Table) -> Chart:
     """Distribution of the Frobenius norm, of right and wrong decisions each as a share of its own."""
     values, correct = _column(table, "frobenius"), _column(table, "correct").astype(bool)
-    edges = np.linspace(0, np.quantile(values, 0.998) or 1.0, 46)
+    edges = np.linspace(0, float(values.max()) or 1.0, 51)
     traces = []
     for name, which, color in (("right decisions", correct, RIGHT), ("wrong decisions", ~correct, WRONG)):
         if not which.any():
             continue
-        counts, _ = np.histogram(np.minimum(values[which], edges[-1]), edges)
+        counts, _ = np.histogram(values[which], edges)
         traces.append(
             {
                 "type": "bar",
@@ -50,8 +50,14 @@ def by_class(table: pa.Table, class_names: list[str]) -> dict[str, Chart]:
     for name in ("frobenius", "spectral", "boundary_distance", "effective_rank", "confidence"):
         values = _column(table, name)
         q = np.array([np.quantile(values[labels == k], [0.05, 0.25, 0.5, 0.75, 0.95], method="nearest") for k in there])
-        fences = dict(zip(("lowerfence", "q1", "median", "q3", "upperfence"), map(_rounded, q.T), strict=True))
-        box: Chart = {"type": "box", "x": [class_names[k] for k in there], **fences, "theme": RIGHT, "name": ""}
+        fences: Chart = dict(zip(("lowerfence", "q1", "median", "q3", "upperfence"), map(_rounded, q.T), strict=True))
+        box: dict[str, Any] = {
+            "type": "box",
+            "x": [class_names[k] for k in there],
+            **fences,
+            "theme": RIGHT,
+            "name": "",
+        }
         axes: Chart = {
             "xaxis": {"type": "category", "title": {"text": "true class"}},
             "yaxis": {"title": {"text": _title(name)}, "rangemode": "tozero"},
