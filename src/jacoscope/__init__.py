@@ -1,7 +1,7 @@
 """See how every output of an image classifier depends on every input pixel.
 
-The names that most people need are gathered here, and loaded when they are first used, so that ``import jacoscope``
-costs nothing. Everything about Jacobians is in :mod:`jacoscope.jacobians`, which needs torch alone.
+Everything about Jacobians and the callback that watches them, loaded when it is first used, so that ``import jacoscope``
+costs nothing. :mod:`jacoscope.jacobians`, where most of it lives, needs torch alone.
 """
 
 from importlib import import_module
@@ -9,18 +9,76 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from jacoscope.callbacks import JacobianCallback
-    from jacoscope.jacobians import as_matrix, boundary_distance, frobenius_norm, jacobian, spectral_norm
+    from jacoscope.jacobians import (
+        STRATEGIES,
+        BoundaryDistance,
+        CheckReport,
+        FrobeniusEstimate,
+        JacobianChunk,
+        JacobianError,
+        NonFiniteJacobianError,
+        SingularTriplets,
+        as_matrix,
+        boundary_distance,
+        check,
+        class_mean_maps,
+        effective_rank,
+        estimate_frobenius,
+        frobenius_norm,
+        input_alignment,
+        iter_jacobians,
+        jacobian,
+        jvp,
+        l1_operator_norm,
+        leading_singular_triplets,
+        linf_operator_norm,
+        log_probs_jacobian_from_logits,
+        nuclear_norm,
+        output_norms,
+        probs_jacobian_from_logits,
+        sensitivity_map,
+        singular_values,
+        spectral_norm,
+        stable_rank,
+        vjp,
+    )
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "STRATEGIES",
+    "BoundaryDistance",
+    "CheckReport",
+    "FrobeniusEstimate",
     "JacobianCallback",
+    "JacobianChunk",
+    "JacobianError",
+    "NonFiniteJacobianError",
+    "SingularTriplets",
     "__version__",
     "as_matrix",
     "boundary_distance",
+    "check",
+    "class_mean_maps",
+    "effective_rank",
+    "estimate_frobenius",
     "frobenius_norm",
+    "input_alignment",
+    "iter_jacobians",
     "jacobian",
+    "jvp",
+    "l1_operator_norm",
+    "leading_singular_triplets",
+    "linf_operator_norm",
+    "log_probs_jacobian_from_logits",
+    "nuclear_norm",
+    "output_norms",
+    "probs_jacobian_from_logits",
+    "sensitivity_map",
+    "singular_values",
     "spectral_norm",
+    "stable_rank",
+    "vjp",
 ]
 
 
