@@ -1,6 +1,6 @@
 """See how every output of an image classifier depends on every input pixel.
 
-Everything about Jacobians and the callback that watches them, loaded when it is first used, so that ``import jacoscope``
+All about Jacobians, and the callback that watches them, loaded when first used, so that ``import jacoscope``
 costs nothing. :mod:`jacoscope.jacobians`, where most of it lives, needs torch alone.
 """
 
