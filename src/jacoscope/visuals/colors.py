@@ -10,6 +10,7 @@ import math
 from functools import cache
 
 import numpy as np
+import torch
 from matplotlib.colors import ListedColormap
 from numpy.typing import NDArray
 from torch import Tensor
@@ -80,11 +81,20 @@ def symmetric_limit(values: Tensor, quantile: float = 0.998) -> float:
     return limit if limit > 0 and math.isfinite(limit) else 1.0
 
 
-def paint_signed(values: Tensor, limit: float) -> Pixels:
-    """Colour signed values, ``[..., height, width]`` to ``[..., height, width, 3]``; ``±limit`` are the ends.
+def paint_signed(values: Tensor, limit: float, bend: float | None = None) -> Pixels:
+    r"""Colour signed values, ``[..., height, width]`` to ``[..., height, width, 3]``; ``±limit`` are the ends.
 
     Values that are not finite are dark grey.
+
+    Args:
+        values: any shape.
+        limit: the magnitude at the ends of the scale.
+        bend: if given, the place of a value :math:`v` on the scale is
+            :math:`\operatorname{asinh}(v / \text{bend}) / \operatorname{asinh}(\text{limit} / \text{bend})`: even below
+            ``bend``, logarithmic above, so that values of many orders of magnitude are seen on one scale.
     """
+    if bend is not None:
+        values = torch.asinh(values.detach().double() / bend) * (limit / math.asinh(limit / bend))
     return _paint(values, diverging(), -limit, limit)
 
 

@@ -50,15 +50,11 @@ def probe_sheet(
     """
     maps = brightness_derivative(J)
     shown = _strongest_outputs(maps, max_classes)
-    # Probabilities of confident predictions hardly move: the few that do must not fade all the others.
-    limit = symmetric_limit(maps[:, shown], 0.99 if output == "probs" else 0.998)
     pictures = paint_image(images)
-    painted = paint_signed(maps[:, shown], limit)
+    painted, scale = _on_one_scale(maps[:, shown], output)
     rows = [[pictures[i], *painted[i]] for i in range(len(images))]
     row_labels = [_row_label(p, label, class_names) for p, label in zip(probabilities.cpu(), labels, strict=True)]
-    units = UNITS.get(output, f"∂ {output} / ∂ pixel")
-    scale = Scale(diverging(), -limit, limit, units)
-    columns = ["input", *(class_names[k] for k in shown)]
+    columns = ["", *(class_names[k] for k in shown)]
     title = f"Which way each pixel moves the {_NOUNS.get(output, output)} of each class"
     return compose_sheet(rows, title, row_labels, columns, scale)
 
@@ -120,13 +116,10 @@ def maps_over_epochs(
     """
     epochs = sorted(history)
     maps = torch.stack([brightness_derivative(history[epoch]) for epoch in epochs], dim=1)
-    limit = symmetric_limit(maps)
-    painted = paint_signed(maps, limit)
+    painted, scale = _on_one_scale(maps, output)
     pictures = paint_image(images)
     rows = [[pictures[i], *painted[i]] for i in range(len(images))]
-    units = UNITS.get(output, f"∂ {output} / ∂ pixel")
-    scale = Scale(diverging(), -limit, limit, f"{units}, own class")
-    columns = ["input", *(f"ep. {epoch}" for epoch in epochs)]
+    columns = ["epoch", *map(str, epochs)]
     labels = [RowLabel(label) for label in row_labels]
     return compose_sheet(rows, "The derivative of each sample's own class, over epochs", labels, columns, scale)
 
@@ -151,6 +144,24 @@ def channel_magnitude(maps: Tensor) -> Tensor:
     """L2 norm over the channels, ``[..., channels, height, width]`` to ``[..., height, width]``."""
     length: Tensor = torch.linalg.vector_norm(maps.detach().float(), dim=-3)
     return length
+
+
+def _on_one_scale(maps: Tensor, output: str) -> tuple[Pixels, Scale]:
+    """Colour maps ``[samples, …, height, width]`` on one symmetric scale, and give that scale.
+
+    The derivatives of probabilities shrink with confidence, by orders of magnitude from one sample to the next: on an
+    even scale the least certain sample would fade all others to nothing. Theirs is logarithmic, down to the largest
+    derivative of the sample that moves least.
+    """
+    units = UNITS.get(output, f"∂ {output} / ∂ pixel")
+    if output == "probs":
+        limit = symmetric_limit(maps, 1.0)
+        peaks = maps.abs().nan_to_num(0.0).flatten(1).amax(1)
+        bend = min(max(float(peaks.min()), 1e-6 * limit), limit)
+        if bend < 0.05 * limit:
+            return paint_signed(maps, limit, bend), Scale(diverging(), -limit, limit, units, bend)
+    limit = symmetric_limit(maps)
+    return paint_signed(maps, limit), Scale(diverging(), -limit, limit, units)
 
 
 def _gallery(pictures: Sequence[Pixels], captions: Sequence[str], title: str, scale: Scale) -> Pixels:
