@@ -98,6 +98,7 @@ def usual(config: dict[str, Any], data: ImageDataModule, workers: int) -> float:
 
 
 def main() -> None:
+    """Measure all ways in turns and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=3, help="how often each is measured, in turns")
     rounds = parser.parse_args().rounds

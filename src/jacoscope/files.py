@@ -29,8 +29,7 @@ def write_whole(path: Path, content: bytes) -> None:
         Path(temporary).replace(path)
     except OSError as error:
         raise UserError(
-            f"Cannot write {path}: {error.strerror or error}. "
-            "Free some space or choose a folder that you may write to."
+            f"Cannot write {path}: {error.strerror or error}. Free some space or choose a folder that you may write to."
         ) from error
     finally:
         if temporary is not None:
