@@ -62,7 +62,8 @@ def by_class(table: pa.Table, class_names: list[str]) -> dict[str, Chart]:
             "xaxis": {"type": "category", "title": {"text": "true class"}},
             "yaxis": {"title": {"text": _title(name)}, "rangemode": "tozero"},
         }
-        charts[name] = {"data": [box], "layout": {"showlegend": False, **axes}}
+        axes["showlegend"] = False
+        charts[name] = {"data": [box], "layout": axes}
     return charts
 
 

@@ -1,0 +1,65 @@
+"""The whole analysis against the engine alone, in one process: python benchmarks/analysis.py [checkpoint] [samples]
+
+Prints the time of the Jacobians by themselves, chunk by chunk as the analysis makes them, the time of the analysis
+(Jacobians, norms, maps, parts, merged table, summary; no report), their ratio, and the peak memory of the process.
+"""
+
+import resource
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from hydra import compose, initialize_config_dir
+from rich.console import Console
+
+from jacoscope.analysis.checkpoint import find_checkpoint
+from jacoscope.analysis.full import FullAnalysis
+from jacoscope.analysis.request import Request
+from jacoscope.analysis.single import jacobian_of
+from jacoscope.analysis.stream import read_samples
+from jacoscope.analysis.subject import Subject, origin
+
+ROUNDS = 3
+
+
+def seconds_of_engine(subject: Subject, samples: int, chunk_size: int) -> float:
+    """Time the Jacobians of the logits alone."""
+    dataset = subject.split("test")
+    start = time.perf_counter()
+    for first in range(0, samples, chunk_size):
+        x, _ = read_samples(dataset, list(range(first, min(samples, first + chunk_size))))
+        jacobian_of(subject, x)
+    return time.perf_counter() - start
+
+
+def seconds_of_analysis(subject: Subject, request: Request) -> float:
+    """Time the analysis up to its summary."""
+    with tempfile.TemporaryDirectory() as folder:
+        start = time.perf_counter()
+        FullAnalysis(request, subject, Path(folder)).run(Console(quiet=True), "cpu", 1)
+        return time.perf_counter() - start
+
+
+def main() -> None:
+    """Measure in turns, so that a busy machine disturbs both alike; report the best of each."""
+    given = sys.argv[1] if len(sys.argv) > 1 else None
+    samples = int(sys.argv[2]) if len(sys.argv) > 2 else 10_000
+    with initialize_config_dir(str(Path(__file__).resolve().parents[1] / "configs")):
+        cfg = compose("analyze")
+    subject = origin(find_checkpoint(given, cfg.paths.log_dir), cfg, [], []).subject()
+    request = Request(limit=samples, report=False, attack=0)
+    seconds_of_engine(subject, 512, request.chunk_size)
+    engine, analysis = [], []
+    for _ in range(ROUNDS):
+        engine.append(seconds_of_engine(subject, samples, request.chunk_size))
+        analysis.append(seconds_of_analysis(subject, request))
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    print(f"{samples} samples, best of {ROUNDS}")
+    print(f"engine alone   {min(engine):7.2f} s   {samples / min(engine):8.0f} Jacobians/s")
+    print(f"analysis       {min(analysis):7.2f} s   {min(analysis) / min(engine):8.2f}× the engine (goal 1.30)")
+    print(f"peak memory    {peak:7.0f} MiB (goal 1500)")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,87 @@
+"""A small run directory, made without training: random weights, a few digits, everything else as train.py leaves it."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from hydra.utils import execution_whitelist
+from omegaconf import DictConfig, OmegaConf
+
+from jacoscope.analysis.checkpoint import find_checkpoint
+from jacoscope.analysis.subject import Origin, Subject
+from jacoscope.runs.config import build_network
+from jacoscope.runs.result import Result
+
+IMAGES = {"shape": [1, 8, 8], "classes": 3, "mean": [0.4], "std": [0.3]}
+
+
+def write_images(root: Path) -> None:
+    """Pictures of three classes, 8×8, in an ImageFolder."""
+    from PIL import Image
+
+    generator = torch.Generator().manual_seed(0)
+    for part, count in (("train", 5), ("test", 9)):
+        for name in "abc":
+            folder = root / part / name
+            folder.mkdir(parents=True)
+            for i in range(count):
+                values = torch.randint(0, 256, (8, 8), generator=generator, dtype=torch.uint8)
+                Image.fromarray(values.numpy()).save(folder / f"{i}.png")
+
+
+@pytest.fixture(scope="session")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("analysis")
+    write_images(root / "images")
+    config = {
+        "images": IMAGES,
+        "model": {
+            "_target_": "jacoscope.models.MLP",
+            "input_shape": [1, 8, 8],
+            "num_classes": 3,
+            "mean": [0.4],
+            "std": [0.3],
+            "hidden": [16],
+            "activation": {"_target_": "torch.nn.Tanh", "_partial_": True},
+        },
+        "data": {
+            "_target_": "jacoscope.data.ImageDataModule",
+            "source": {
+                "_target_": "jacoscope.data.ImageFolder",
+                "root": str(root / "images"),
+                "shape": [1, 8, 8],
+            },
+            "input_shape": [1, 8, 8],
+            "num_classes": 3,
+            "val_size": 3,
+        },
+    }
+    path = root / "logs" / "train" / "runs" / "small"
+    torch.manual_seed(1)
+    with execution_whitelist(["jacoscope.*", "torch.nn.*"]):
+        weights = build_network(config).state_dict()
+    (path / "checkpoints").mkdir(parents=True)
+    content = {"state_dict": {f"network.{k}": v for k, v in weights.items()}, "epoch": 1, "global_step": 20}
+    torch.save(content, path / "checkpoints" / "best.ckpt")
+    Result("finished", config, 0, "2026-01-01T00:00:00+00:00", {"test/accuracy": 0.5}).write(path / "result.json")
+    return path
+
+
+@pytest.fixture(scope="session")
+def small(run: Path) -> Subject:
+    checkpoint = find_checkpoint(str(run), run)
+    return Origin(checkpoint, Result.read(run / "result.json").config, (), True).subject()
+
+
+@pytest.fixture
+def cfg(run: Path) -> DictConfig:
+    """What configs/analyze.yaml composes, as far as the network and its data go."""
+    return OmegaConf.create(
+        {
+            "images": {**IMAGES, "shape": [1, 28, 28]},
+            "model": {"_target_": "jacoscope.models.LeNet5"},
+            "data": {"_target_": "jacoscope.data.ImageDataModule"},
+            "trainer": {"accelerator": "cpu", "devices": 1, "strategy": "auto"},
+            "paths": {"log_dir": str(run.parents[2]), "data_dir": "data"},
+        }
+    )
