@@ -29,7 +29,7 @@ def test_every_public_name_is_there() -> None:
     assert jacoscope.jacobian is jacoscope.jacobians.jacobian
 
 
-def test_the_wheel_carries_mnist_with_its_notice(tmp_path: Path) -> None:
+def test_the_wheel_carries_all_files_mnist_and_its_notice_among_them(tmp_path: Path) -> None:
     source = tmp_path / "source"  # building in place would leave folders behind
     shutil.copytree(ROOT / "src", source / "src", ignore=shutil.ignore_patterns("*.egg-info", "__pycache__"))
     for file in ("pyproject.toml", "README.md", "LICENSE"):
@@ -50,5 +50,8 @@ def test_the_wheel_carries_mnist_with_its_notice(tmp_path: Path) -> None:
     names = zipfile.ZipFile(wheel).namelist()
     for file in [*(f"{name}.xz" for name in MD5_OF_FILES), "README.md"]:
         assert f"jacoscope/data/mnist_idx/{file}" in names
-    assert "jacoscope/py.typed" in names
+    source_files = [path for path in (ROOT / "src" / "jacoscope").rglob("*") if path.is_file()]
+    for path in source_files:
+        if "__pycache__" not in path.parts:
+            assert path.relative_to(ROOT / "src").as_posix() in names
     assert any(name.endswith("licenses/LICENSE") for name in names)

@@ -7,8 +7,6 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from pytorch_lightning.utilities import rank_zero_only
-
 from jacoscope.errors import UserError
 from jacoscope.runs.result import Result
 
@@ -88,9 +86,10 @@ class RunDirectory:
             result.wall_seconds = round(before + time.monotonic() - start, 3)
             self._write(result)
 
-    @rank_zero_only
     def _write(self, result: Result) -> None:
-        result.write(self.result_file)
+        from pytorch_lightning.utilities import rank_zero_only  # seconds to import, and readers need it not
+
+        rank_zero_only(result.write)(self.result_file)
 
 
 def latest_run(log_dir: str | Path) -> RunDirectory:
