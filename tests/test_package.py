@@ -50,8 +50,8 @@ def test_the_wheel_carries_all_files_mnist_and_its_notice_among_them(tmp_path: P
     names = zipfile.ZipFile(wheel).namelist()
     for file in [*(f"{name}.xz" for name in MD5_OF_FILES), "README.md"]:
         assert f"jacoscope/data/mnist_idx/{file}" in names
-    source_files = [path for path in (ROOT / "src" / "jacoscope").rglob("*") if path.is_file()]
-    for path in source_files:
-        if "__pycache__" not in path.parts:
-            assert path.relative_to(ROOT / "src").as_posix() in names
+    for path in (ROOT / "src" / "jacoscope").rglob("*"):
+        inside = path.relative_to(ROOT / "src")
+        if path.is_file() and not any(part.startswith((".", "__pycache__")) for part in inside.parts):
+            assert inside.as_posix() in names
     assert any(name.endswith("licenses/LICENSE") for name in names)
