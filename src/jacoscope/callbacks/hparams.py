@@ -1,7 +1,8 @@
 """Fill TensorBoard's HPARAMS tab: every run a row, with its hyperparameters and its final metrics."""
 
+import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from numbers import Number
 from typing import Any
 
@@ -52,7 +53,7 @@ class HParamsCallback(Callback):
             its class as its value. By default the module's ``hparams``.
         metrics: scalars that are columns, by tag, with the title of the column.
         changed: names that TensorBoard is to show first, such as what a sweep varies; also as Hydra's overrides,
-            ``"optimizer.lr=0.1"``. By default all are equal.
+            ``"optimizer.lr=0.1"``. By default those overrides, in an application of Hydra's.
 
     >>> flatten({"optimizer": {"_target_": "torch.optim.AdamW", "lr": 0.1}, "seed": 1})
     {'optimizer': 'AdamW', 'optimizer.lr': 0.1, 'seed': 1.0}
@@ -62,17 +63,18 @@ class HParamsCallback(Callback):
         self,
         hparams: Mapping[str, Any] | None = None,
         metrics: Mapping[str, str] | None = None,
-        changed: Sequence[str] = (),
+        changed: Sequence[str] | None = None,
     ) -> None:
         self.hparams = hparams
         self.metrics = dict(METRICS if metrics is None else metrics)
-        self.changed = [name.partition("=")[0].lstrip("+~") for name in changed]
+        self.changed = [name.partition("=")[0].lstrip("+~") for name in (_overrides() if changed is None else changed)]
         self._begun = False
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         values = flatten(pl_module.hparams if self.hparams is None else self.hparams)
         infos = [
-            HParamInfo(name=name, type=_type(value), differs=self._differs(name)) for name, value in values.items()
+            HParamInfo(name=name, type=_type(value), differs=_differs(name, values, self.changed))
+            for name, value in values.items()
         ]
         columns = [MetricInfo(name=MetricName(tag=tag), display_name=title) for tag, title in self.metrics.items()]
         now = time.time()
@@ -96,8 +98,19 @@ class HParamsCallback(Callback):
             end = SessionEndInfo(status=status, end_time_secs=time.time())
             _write(trainer, metadata.SESSION_END_INFO_TAG, HParamsPluginData(session_end_info=end))
 
-    def _differs(self, name: str) -> bool:
-        return any(name == key or name.startswith(f"{key}.") for key in self.changed)
+
+def _differs(name: str, names: Collection[str], changed: Sequence[str]) -> bool:
+    """Tell whether a hyperparameter is one that was changed; of a changed group without a name of its own, any."""
+    return any(name == key or (key not in names and name.startswith(f"{key}.")) for key in changed)
+
+
+def _overrides() -> Sequence[str]:
+    """What was typed on the command line of a Hydra application; nothing elsewhere."""
+    if "hydra" not in sys.modules:
+        return ()
+    from hydra.core.hydra_config import HydraConfig
+
+    return list(HydraConfig.get().overrides.task) if HydraConfig.initialized() else ()
 
 
 def flatten(hparams: Mapping[str, Any], prefix: str = "") -> dict[str, Value]:
