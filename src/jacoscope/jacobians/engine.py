@@ -5,6 +5,7 @@ from typing import Any, Literal, overload
 
 import torch
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
 from .errors import JacobianError, NonFiniteJacobianError
 from .memory import Footprint, Plan, plan
@@ -128,14 +129,14 @@ def _by_chunks(
     function: Function, x: Tensor, strategy: str, chunk_size: ChunkSize, budget: int | None
 ) -> tuple[Tensor, Tensor]:
     batch = x.shape[0]
-    leaf, alone = _one(function, x)
+    leaf, alone, hooked = _one(function, x)
     outputs = alone.shape[1]
     pieces = _pieces(alone, x, chunk_size, budget)
-    name = _chosen(strategy, x, outputs)
+    name, why = _chosen(strategy, x, outputs, hooked=hooked)
     _log.debug(
         "strategy %s (%s), %d of %d samples and %d of %d outputs at a time (%s)",
         name,
-        "given" if strategy != "auto" else "auto: fewer inputs than outputs" if name == "vmap-jacfwd" else "auto",
+        why,
         pieces.samples,
         batch,
         pieces.rows,
@@ -159,7 +160,7 @@ def _by_chunks(
 def _differentiable(
     function: Function, x: Tensor, strategy: str, chunk_size: ChunkSize, budget: int | None
 ) -> tuple[Tensor, Tensor]:
-    _, alone = _one(function, x)
+    _, alone, _ = _one(function, x)
     pieces = _pieces(alone, x, chunk_size, budget)
     if not x.shape[0]:
         return x.new_zeros(0, alone.shape[1], *x.shape[1:]), alone[:0]
@@ -171,15 +172,21 @@ def _differentiable(
     return J, values
 
 
-def _one(function: Function, x: Tensor) -> tuple[Tensor, Tensor]:
-    """The forward pass of the first sample, which tells the number of outputs and the memory that a sample takes."""
+def _one(function: Function, x: Tensor) -> tuple[Tensor, Tensor, bool]:
+    """The forward pass of the first sample, which tells the number of outputs and the memory that a sample takes.
+
+    Returns:
+        The leaf, the outputs, and whether hooks were registered on the way, by the model on its tensors or by PyTorch
+        for the model's backward hooks. Every such hook takes a handle, and handles are numbered.
+    """
+    handles = RemovableHandle.next_id
     leaf, values = forward(function, x[:1] if len(x) else x.new_zeros(1, *x.shape[1:]))
     if not values.requires_grad:
         raise JacobianError(
             "The outputs do not depend on x through differentiable steps, so they have no Jacobian. Look for "
             "detach(), torch.no_grad(), argmax or rounding between the input and the outputs."
         )
-    return leaf, values
+    return leaf, values, RemovableHandle.next_id != handles
 
 
 def _pieces(alone: Tensor, x: Tensor, chunk_size: ChunkSize, budget: int | None) -> Plan:
@@ -191,10 +198,20 @@ def _pieces(alone: Tensor, x: Tensor, chunk_size: ChunkSize, budget: int | None)
     return plan(batch, outputs, Footprint.of(alone), budget, x.device)
 
 
-def _chosen(strategy: str, x: Tensor, outputs: int) -> str:
+def _chosen(strategy: str, x: Tensor, outputs: int, *, hooked: bool) -> tuple[str, str]:
+    """The strategy and why it is taken; the same for the same model, shape and device."""
+    if hooked and strategy in ("pullback", "vmap-jacfwd"):
+        raise JacobianError(
+            f"The model has backward hooks, or registers hooks on tensors while it runs, and strategy={strategy!r} "
+            "does not run them. Use 'auto' or 'backward'."
+        )
     if strategy != "auto":
-        return strategy
-    return "vmap-jacfwd" if x[:1].numel() < outputs and x.shape[0] else "pullback"
+        return strategy, "given"
+    if hooked:
+        return "backward", "auto: hooks change the derivatives, and ordinary backward passes run them"
+    if x.shape[0] and x[:1].numel() < outputs:
+        return "vmap-jacfwd", "auto: fewer inputs than outputs"
+    return "pullback", "auto"
 
 
 def _check_inputs(
