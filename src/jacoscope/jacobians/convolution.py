@@ -66,6 +66,10 @@ class BlockKernel:
         return split(out, 1, (-1, *self.block))
 
 
+_Kernel = tuple[int, int, int, int]
+"""Size, stride, padding and dilation of a kernel along one axis."""
+
+
 @dataclass(frozen=True)
 class _Axis:
     """What the formula says for one axis: block length s, first v, number of taps, and how to pad."""
@@ -94,10 +98,21 @@ class _Axis:
 
 
 @lru_cache(maxsize=256)
-def _entries(axis: _Axis, k: int, t: int, p: int, d: int) -> Tensor:
-    """`[block, taps]`: the index of the kernel's entry, or k, one past its end, where there is none."""
-    reach = [[r + p - t * v for v in range(axis.first, axis.first + axis.taps)] for r in range(axis.block)]
-    return torch.tensor([[j // d if j % d == 0 and 0 <= j // d < k else k for j in row] for row in reach])
+def _entries(shape: tuple[int, ...], groups: int, axes: tuple[_Axis, ...], geometry: tuple[_Kernel, ...]) -> Tensor:
+    """Which entry of the flattened kernel, one zero appended, stands where in the kernel by blocks."""
+    zero = prod(shape)
+    at = torch.arange(zero).view(shape)
+    at = split(at, 0, (groups, -1)).transpose(1, 2).flatten(0, 1)
+    for dim, (axis, (k, t, p, d)) in enumerate(zip(axes, geometry, strict=True)):
+        reach = [[r + p - t * v for v in range(axis.first, axis.first + axis.taps)] for r in range(axis.block)]
+        entries = torch.tensor([[j // d if j % d == 0 and 0 <= j // d < k else k for j in row] for row in reach])
+        along = 2 + 2 * dim
+        padded = torch.cat([at, torch.full_like(at.narrow(along, 0, 1), zero)], along)
+        at = split(padded.index_select(along, entries.flatten()), along, tuple(entries.shape))
+    # [in, out, block, taps, block, taps, …] to [in * blocks, out, taps, taps, …]
+    dims = len(axes)
+    order = [0, *range(2, 2 + 2 * dims, 2), 1, *range(3, 3 + 2 * dims, 2)]
+    return at.permute(order).flatten(0, dims).contiguous()
 
 
 def split(values: Tensor, dim: int, sizes: tuple[int, ...]) -> Tensor:
@@ -117,25 +132,16 @@ def block_kernel(weight: Tensor, conv: Convolution, m: tuple[int, ...]) -> Block
     Returns:
         The kernel, or None where more is padded than the kernel reaches.
     """
-    kernel = weight.shape[2:]
-    geometry = list(zip(kernel, conv.stride, conv.padding, conv.dilation, strict=True))
+    geometry = tuple(zip(weight.shape[2:], conv.stride, conv.padding, conv.dilation, strict=True))
     axes: list[_Axis] = []
     for blocks, n, size, (k, t, p, d) in zip(m, conv.input_size, conv.output_size, geometry, strict=True):
         axis = _Axis.of(blocks, n, size, k, t, p, d)
         if axis is None:
             return None
         axes.append(axis)
-    taps = split(weight, 0, (conv.groups, -1)).transpose(1, 2).flatten(0, 1)
-    for dim, (axis, (k, t, p, d)) in enumerate(zip(axes, geometry, strict=True)):
-        at = 2 + 2 * dim
-        entries = _entries(axis, k, t, p, d).to(weight.device)
-        padded = torch.cat([taps, torch.zeros_like(taps.narrow(at, 0, 1))], at)
-        taps = split(padded.index_select(at, entries.flatten()), at, tuple(entries.shape))
-    # [in, out, block, taps, block, taps, …] to [in * blocks, out, taps, taps, …]
-    dims = len(axes)
-    order = [0, *range(2, 2 + 2 * dims, 2), 1, *range(3, 3 + 2 * dims, 2)]
+    entries = _entries(tuple(weight.shape), conv.groups, tuple(axes), geometry).to(weight.device)
     return BlockKernel(
-        weight=taps.permute(order).flatten(0, dims).contiguous(),
+        weight=torch.cat([weight.reshape(-1), weight.new_zeros(1)]).take(entries),
         block=tuple(axis.block for axis in axes),
         stride=m,
         padding=tuple(axis.padding for axis in axes),

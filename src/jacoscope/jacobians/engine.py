@@ -1,6 +1,7 @@
 """The input-output Jacobian of a batch."""
 
 import logging
+import math
 from typing import Any, Literal, overload
 
 import torch
@@ -292,8 +293,7 @@ def _check_independence(together: Tensor, alone: Tensor) -> None:
 
 
 def _check_finite(J: Tensor, values: Tensor) -> None:
-    low, high = J.aminmax()
-    if torch.isfinite(low) & torch.isfinite(high):
+    if all(math.isfinite(extreme) for extreme in torch.stack(J.aminmax()).tolist()):
         return
     samples = (~J.flatten(1).isfinite().all(1)).nonzero().flatten().tolist()
     raise NonFiniteJacobianError(samples, J, values)

@@ -53,10 +53,9 @@ def pure(model: Model, device: torch.device, *, freeze: bool) -> Iterator[Model]
         stack.enter_context(_evaluation_mode(modules))
         stack.enter_context(_buffers_kept(modules))
         stack.enter_context(_plain_attention())
-        if any(hasattr(module, "_orig_mod") for module in modules):  # compiled somewhere inside
+        if any("_orig_mod" in module._modules for module in modules):  # compiled somewhere inside
             stack.enter_context(torch.compiler.set_stance("force_eager"))
-        inference = isinstance(model, nn.Module) and any(tensor.is_inference() for tensor in model.parameters())
-        if inference:
+        if any(p is not None and p.is_inference() for module in modules for p in module._parameters.values()):
             model = _without_inference_tensors(model)  # type: ignore[arg-type]
         elif freeze:
             stack.enter_context(_frozen(modules))
