@@ -24,6 +24,7 @@ class Still(Someone):
     def on_fit_start(self):
         self.net[1].momentum = 0.0  # statistics of other batches would be another model
 
+torch.manual_seed(0)  # for the weights that the module is made with
 folder, devices = Path(sys.argv[1]), int(sys.argv[2])
 strategy = {{"strategy": "ddp", "devices": devices}} if devices > 1 else {{"devices": 1}}
 callback = JacobianCallback(max_samples=int(sys.argv[3]), train_samples=0)
