@@ -3,8 +3,8 @@
     python -m benchmarks.matrix_free
 
 1000 outputs × 150,528 pixels are 602 MB for one image. Shown are the time and the additional peak memory of one
-backward pass, of the Frobenius estimate and of the leading singular triplets; and, on the first 10 outputs, where the dense
-Jacobian fits, how far the estimates are from it. Each in a process of its own.
+backward pass, of the Frobenius estimate and of the leading singular triplets; and, on the first 10 outputs, where the
+dense Jacobian fits, how far the estimates are from it. Each in a process of its own.
 """
 
 import argparse
