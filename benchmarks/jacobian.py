@@ -4,7 +4,7 @@
     python -m benchmarks.jacobian --models lenet5 --batches 512 --rounds 9
 
 All ways run interleaved, round after round, so that whatever else the machine does hits them alike; each is first
-checked against the others. Figures are medians. A peer that is not installed is listed as such; `pip install captum jax`.
+checked against the others. Figures are medians. A peer that is not installed is listed as such: pip install captum jax.
 """
 
 import argparse
