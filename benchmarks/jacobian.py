@@ -13,6 +13,7 @@ import json
 import math
 import platform
 import statistics
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -61,13 +62,15 @@ def main() -> None:
     arguments.out.mkdir(parents=True, exist_ok=True)
     console = Console(width=100)
     rows: list[Row] = []
-    for name in arguments.models:
-        for batch in arguments.batches:
-            rows += measure(name, batch, arguments, console)
     record = {"torch": torch.__version__, "threads": torch.get_num_threads(), "machine": platform.processor()}
     record["output"] = arguments.output
     path = arguments.out / "jacobian.json"
-    path.write_text(json.dumps({**record, "rows": [asdict(row) for row in rows]}, indent=1))
+    for name in arguments.models:
+        for batch in arguments.batches:
+            rows += measure(name, batch, arguments, console)
+            # After each table, since a run takes long and may be broken off.
+            path.write_text(json.dumps({**record, "rows": [asdict(row) for row in rows]}, indent=1))
+            sys.stdout.flush()
     console.print(f"written: {path}")
     if arguments.plots:
         from benchmarks._jacobian_growth import plot_growth
