@@ -144,6 +144,15 @@ def test_ctrl_c_leaves_a_run_that_the_same_command_finishes(trainings: Trainings
     assert torch.load(last, weights_only=True)["epoch"] == 2
 
 
+def test_the_last_checkpoint_is_the_latest_also_where_validation_does_not_improve(trainings: Trainings) -> None:
+    still = ["optimizer.lr=1e-30", "trainer.max_epochs=3", "callbacks=no_jacobian"]  # validation stays as it is
+    done = trainings.run("run_name=still", *still)
+    assert done.returncode == 0, done.stderr
+    folder = trainings.directory("still") / "checkpoints"
+    epochs = {name: torch.load(folder / f"{name}.ckpt", weights_only=True)["epoch"] for name in ("best", "last")}
+    assert epochs == {"best": 0, "last": 2}
+
+
 def test_a_defect_or_a_full_disk_is_recorded_and_named(trainings: Trainings) -> None:
     (trainings.folder / "logs" / "train" / "runs").mkdir(parents=True, exist_ok=True)
     (trainings.folder / "in_the_way").write_text("a file")
