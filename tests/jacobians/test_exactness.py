@@ -168,3 +168,14 @@ def test_check_finds_a_wrong_entry_and_counts_kinks():
     kinked = nn.Sequential(nn.Linear(4, 3, bias=False), nn.ReLU()).double()
     report = check(kinked, torch.zeros(2, 4), directions=5)
     assert (report.compared, report.skipped) == (0, 10)
+
+
+@pytest.mark.parametrize("in_place", [False, True])
+def test_a_pending_factor_is_applied_once_where_a_sum_has_two_readers(in_place):
+    torch.manual_seed(0)
+    norm = torch.nn.BatchNorm1d(2)
+    norm.running_var.uniform_(0.3, 3)
+    layers = [architectures.Residual(torch.nn.Conv1d(2, 2, 1), in_place=in_place), norm, torch.nn.Conv1d(2, 3, 1)]
+    model = torch.nn.Sequential(*layers, torch.nn.Flatten(), torch.nn.Linear(18, 4)).double().eval()
+    x = torch.randn(3, 2, 6, dtype=torch.float64)
+    assert largest_error(jacobian(model, x), backward_passes(model, x)) < 1e-10

@@ -51,7 +51,7 @@ def pull_back(outputs: Tensor, x: Tensor, rows: slice, kernels: Kernels) -> Cota
         needs = [edge is not None and leads.get(edge, False) for edge, _ in edges]
         results = _step(node, cotangents, needs, kernels)
         if sum(result is not None for result in results) > 1:
-            results = [None if result is None else result.shared() for result in results]
+            results = _shared(results)
         for (edge, number), result in zip(edges, results, strict=False):
             if edge is None or result is None:
                 continue
@@ -61,6 +61,12 @@ def pull_back(outputs: Tensor, x: Tensor, rows: slice, kernels: Kernels) -> Cota
             waiting = arriving.setdefault(edge, {})
             waiting[number] = waiting[number].plus(result) if number in waiting else result
     return None
+
+
+def _shared(results: Sequence[Cotangent | None]) -> list[Cotangent | None]:
+    """Carry out each result for several readers: once, though it go to several inputs, for it may be in place."""
+    once = {id(result): result.shared() for result in {id(r): r for r in results if r is not None}.values()}
+    return [None if result is None else once[id(result)] for result in results]
 
 
 def _topological(root: Node, target: Node) -> tuple[list[Node], dict[Node, bool]]:
