@@ -123,7 +123,12 @@ def test_the_same_seed_gives_bitwise_the_same_weights(
 def test_ctrl_c_leaves_a_run_that_the_same_command_finishes(trainings: Trainings) -> None:
     overrides = ["run_name=stopped", "trainer.max_epochs=3", "trainer.limit_train_batches=30"]
     process = subprocess.Popen(
-        trainings.command(*overrides), cwd=trainings.folder, env=environment(), stderr=subprocess.PIPE, text=True
+        trainings.command(*overrides),
+        cwd=trainings.folder,
+        env=environment(),
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background jobs ignore it
     )
     last = trainings.directory("stopped") / "checkpoints" / "last.ckpt"
     deadline = time.monotonic() + 200

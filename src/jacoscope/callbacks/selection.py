@@ -28,7 +28,7 @@ class StratifiedSelection:
     ...     labels = torch.arange(10) % 2
     ...     selection.update(torch.zeros(10, 1), labels, torch.arange(start, start + 10))
     >>> selection.indices.tolist(), selection.labels.tolist()
-    ([8, 0, 13, 5], [0, 0, 1, 1])
+    ([0, 5, 18, 13], [0, 1, 0, 1])
     """
 
     def __init__(self, max_samples: int) -> None:
