@@ -60,15 +60,16 @@ class Cotangent:
 
     def dense(self) -> Tensor:
         """`[K, *shape]`, everything carried out; contiguous or channels-last. May be `base` itself."""
-        base, owned = self.base, self.owned
+        base, fresh = self.base, False
         if self.block:
-            base, owned = _in_order(base, self.block, self.size), True
+            base, fresh = _in_order(base, self.block, self.size), True
         if self.window:
-            base, owned = _spread(base, self.window), True
+            base, fresh = _spread(base, self.window), True
         if self.factor is None:
             return base
         factor = _in_layout_of(base[0], self.factor)
-        return base.mul_(factor) if owned and factor.dtype == base.dtype else base * factor
+        # Never in place on `base`: a rule may look at it and leave the step to the node, which asks again.
+        return base.mul_(factor) if fresh and factor.dtype == base.dtype else base * factor
 
     def shared(self) -> "Cotangent":
         """The same, carried out, for more than one reader."""
