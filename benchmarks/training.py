@@ -57,7 +57,7 @@ def ours(config: dict[str, Any], data: ImageDataModule) -> float:
 
 def steps(config: dict[str, Any], batches: Any) -> float:
     """Time a bare loop over batches of pixels and labels, with the metrics that ours has."""
-    network = build_network(config).train()
+    network = build_network(config).train().to(memory_format=torch.channels_last)
     loss = nn.CrossEntropyLoss()
     optimizer = build(config["optimizer"])(network.parameters())
     start = time.perf_counter()
