@@ -11,7 +11,7 @@ Jacobian. This module walks the graph once with all K of them, as tensors `[K, *
 Whatever the model is made of, each step is therefore PyTorch's own derivative or equal to it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.autograd.graph import Node, get_gradient_edge
 
 from .cotangents import Cotangent
-from .rules import RULES, Kernels, Step
+from .rules import RULES, Edges, Kernels, Results, Step
 
 
 def pull_back(outputs: Tensor, x: Tensor, rows: slice, kernels: Kernels) -> Cotangent | None:
@@ -35,32 +35,26 @@ def pull_back(outputs: Tensor, x: Tensor, rows: slice, kernels: Kernels) -> Cota
         `[rows, batch, *input_shape]`, possibly with work left; None if the outputs do not depend on `x`.
     """
     root, target = get_gradient_edge(outputs), get_gradient_edge(x).node
-    order, leads = _topological(root.node, target)
-    if not leads[root.node]:
-        return None
+    order = _topological(root.node, target)
     eye = torch.eye(outputs.shape[1], dtype=outputs.dtype, device=outputs.device)[rows]
     first = Cotangent(eye.unsqueeze(1).expand(-1, outputs.shape[0], -1))
     arriving: dict[Node, dict[int, Cotangent]] = {root.node: {root.output_nr: first}}
-    for node in order:
+    for node, edges, needs in order:
         cotangents = arriving.pop(node, None)
-        if cotangents is None or node is target:
-            if node is target:
-                return cotangents[0] if cotangents else None
+        if cotangents is None:
             continue
-        edges = node.next_functions
-        needs = [edge is not None and leads.get(edge, False) for edge, _ in edges]
-        results = _step(node, cotangents, needs, kernels)
-        if sum(result is not None for result in results) > 1:
+        results = _step(node, edges, cotangents, needs, kernels)
+        if len(results) > 1 and sum(result is not None for result in results) > 1:
             results = _shared(results)
-        for (edge, number), result in zip(edges, results, strict=False):
-            if edge is None or result is None:
+        for (following, number), result in zip(edges, results, strict=False):
+            if following is None or result is None:
                 continue
-            dtype = edge._input_metadata[number].dtype
+            dtype = following._input_metadata[number].dtype
             if result.base.dtype != dtype:  # types were mixed, or autocast
                 result = Cotangent(result.dense().to(dtype), owned=True)
-            waiting = arriving.setdefault(edge, {})
+            waiting = arriving.setdefault(following, {})
             waiting[number] = waiting[number].plus(result) if number in waiting else result
-    return None
+    return arriving.get(target, {}).get(0)
 
 
 def _shared(results: Sequence[Cotangent | None]) -> list[Cotangent | None]:
@@ -69,40 +63,46 @@ def _shared(results: Sequence[Cotangent | None]) -> list[Cotangent | None]:
     return [None if result is None else once[id(result)] for result in results]
 
 
-def _topological(root: Node, target: Node) -> tuple[list[Node], dict[Node, bool]]:
-    """Nodes that lead to `target`, each before those it feeds; and for every node whether it leads there."""
+def _topological(root: Node, target: Node) -> list[tuple[Node, Edges, list[bool]]]:
+    """The nodes between `root` and `target`, each before those it feeds, with their edges and which lead to it."""
     leads: dict[Node, bool] = {target: True}
-    finished: list[Node] = [target]
-    stack: list[tuple[Node, Any]] = [] if root is target else [(root, iter(root.next_functions))]
-    entered = {root}
+    finished: list[tuple[Node, Edges, list[bool]]] = []
+    stack: list[tuple[Node, Edges, Iterator[tuple[Node | None, int]]]] = []
+    entered = {target}
+
+    def enter(node: Node) -> None:
+        entered.add(node)
+        edges = node.next_functions
+        stack.append((node, edges, iter(edges)))
+
+    if root is not target:
+        enter(root)
     while stack:
-        node, edges = stack[-1]
-        for following, _ in edges:
-            if following is not None and following not in leads and following not in entered:
-                entered.add(following)
-                stack.append((following, iter(following.next_functions)))
+        node, edges, remaining = stack[-1]
+        for following, _ in remaining:
+            if following is not None and following not in entered:
+                enter(following)
                 break
         else:
             stack.pop()
-            leads[node] = any(following is not None and leads[following] for following, _ in node.next_functions)
+            needs = [following is not None and leads[following] for following, _ in edges]
+            leads[node] = any(needs)
             if leads[node]:
-                finished.append(node)
-    return finished[::-1], leads
+                finished.append((node, edges, needs))
+    return finished[::-1]
 
 
-def _step(
-    node: Node, cotangents: dict[int, Cotangent], needs: list[bool], kernels: Kernels
-) -> Sequence[Cotangent | None]:
+def _step(node: Node, edges: Edges, cotangents: dict[int, Cotangent], needs: list[bool], kernels: Kernels) -> Results:
     rule = RULES.get(node.name())
     if rule is not None and len(cotangents) == 1 and 0 in cotangents:
-        results = rule(Step(node, cotangents[0], needs, kernels))
+        results = rule(Step(node, edges, cotangents[0], needs, kernels))
         if results is not None:
             return results
     arity = len(node._input_metadata)
-    return _through_node(node, [cotangents[i].dense() if i in cotangents else None for i in range(arity)], needs)
+    return _through_node(node, edges, [cotangents[i].dense() if i in cotangents else None for i in range(arity)], needs)
 
 
-def _through_node(node: Node, dense: list[Tensor | None], needs: list[bool]) -> list[Cotangent | None]:
+def _through_node(node: Node, edges: Edges, dense: list[Tensor | None], needs: list[bool]) -> list[Cotangent | None]:
     """The node's own derivative, batched over K by vmap, or one by one."""
     # Nodes of Python functions run their backward through `apply`; a direct call is for nodes of C++.
     call: Any = getattr(node, "apply", node)
@@ -123,7 +123,7 @@ def _through_node(node: Node, dense: list[Tensor | None], needs: list[bool]) -> 
         batched = tuple(torch.stack(same) for same in zip(*rows, strict=True))
     results: list[Cotangent | None] = [None] * len(needs)
     for place, value in zip(places, batched, strict=True):
-        edge, number = node.next_functions[place]
+        edge, number = edges[place]
         shape = tuple(edge._input_metadata[number].shape) if edge is not None else ()
         results[place] = Cotangent(_summed_to(value, shape))
     return results

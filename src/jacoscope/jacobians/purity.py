@@ -20,10 +20,10 @@ def unwrapped(model: Model) -> Model:
     while True:
         if isinstance(model, nn.parallel.DataParallel | nn.parallel.DistributedDataParallel):
             model = model.module
-        elif hasattr(model, "_orig_mod"):
-            model = model._orig_mod
-        elif hasattr(model, "_torchdynamo_orig_callable"):
-            model = model._torchdynamo_orig_callable
+        elif "_orig_mod" in getattr(model, "_modules", ()):  # not hasattr, which a module answers slowly
+            model = model._modules["_orig_mod"]  # type: ignore[attr-defined]
+        elif "_torchdynamo_orig_callable" in getattr(model, "__dict__", ()):
+            model = model.__dict__["_torchdynamo_orig_callable"]
         else:
             return model
 

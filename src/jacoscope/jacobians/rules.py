@@ -15,6 +15,7 @@ from torch import Tensor
 from .convolution import LANES, BlockKernel, Convolution, block_kernel, split, vector_filling_blocks
 from .cotangents import Cotangent
 
+Edges = Sequence[tuple[Any, int]]
 Results = Sequence[Cotangent | None]
 
 
@@ -38,6 +39,8 @@ class Step:
     """One node of the graph, with the cotangents that arrive at it."""
 
     node: Any
+    edges: Edges
+    """The nodes whose outputs are its inputs, with the number of the output; as `node.next_functions`."""
     cotangent: Cotangent
     needs: list[bool]
     kernels: Kernels
@@ -49,7 +52,7 @@ class Step:
 
     def input_shape(self, place: int) -> tuple[int, ...]:
         """Shape of an input of the step, which is that of an output of the node before it."""
-        node, number = self.node.next_functions[place]
+        node, number = self.edges[place]
         return tuple(node._input_metadata[number].shape)
 
     def only(self, place: int, result: Cotangent) -> list[Cotangent | None]:
@@ -120,7 +123,7 @@ def _matmul(step: Step) -> Results | None:
         once = dense[:, 0] @ W.t()
         return step.only(place, Cotangent(once.unsqueeze(1).expand(-1, dense.shape[1], -1)))
     product = dense.flatten(0, 1) @ W.t()
-    return step.only(place, Cotangent(split(product, 0, tuple(dense.shape[:2])), owned=True))
+    return step.only(place, Cotangent(product.view(*dense.shape[:2], -1), owned=True))
 
 
 def _softmax(step: Step) -> Results | None:
