@@ -1,28 +1,39 @@
 """Train a classifier, watch its Jacobian and record the run: python train.py --help"""
 
+from typing import Any
+
 from omegaconf import DictConfig
 
 from jacoscope.runs.command import command
+from jacoscope.runs.directory import RunDirectory
+from jacoscope.runs.lock import alone_in
+from jacoscope.runs.result import Result
 
 
 @command("train")
-def main(cfg: DictConfig) -> float:
-    """Compose a config → build → fit → test → record the result; give the metric that a sweep optimises."""
-    import torch
-    from pytorch_lightning import seed_everything
-
-    from jacoscope.runs.config import build, build_network, checked_config
-    from jacoscope.runs.directory import RunDirectory
-    from jacoscope.runs.evaluation import evaluate_best
+def main(cfg: DictConfig) -> float | list[float]:
+    """Compose a config → train, or answer from an earlier start → give the metrics that a sweep optimises."""
+    from jacoscope.runs.config import checked_config
     from jacoscope.runs.summary import show_summary
-    from jacoscope.training import ClassifierModule
 
     config = checked_config(cfg)
     run = RunDirectory(config["paths"]["output_dir"])
-    earlier = run.earlier_result(config)
-    if earlier is not None and earlier.status == "finished":
-        show_summary(run, earlier)
-        return earlier.objective
+    with alone_in(run.path, wait=True):
+        result = run.earlier_result(config)
+        if result is None or result.status != "finished":
+            result = train(config, run, result)
+    show_summary(run, result)
+    return result.objective
+
+
+def train(config: dict[str, Any], run: RunDirectory, earlier: Result | None) -> Result:
+    """Build → fit → test → record the result."""
+    import torch
+    from pytorch_lightning import seed_everything
+
+    from jacoscope.runs.config import build, build_network
+    from jacoscope.runs.evaluation import evaluate_best
+    from jacoscope.training import ClassifierModule
 
     torch.set_flush_denormal(True)  # CPUs stumble over numbers below 1e-38, which fading moments are full of
     seed_everything(config["seed"], verbose=False)
@@ -43,8 +54,7 @@ def main(cfg: DictConfig) -> float:
     with run.recording(config, earlier) as result:
         trainer.fit(module, data, ckpt_path=run.checkpoint_to_go_on_from(), weights_only=True)
         result.metrics = evaluate_best(trainer, module, data)
-    show_summary(run, result)
-    return result.objective
+    return result
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from typing import Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.plugins import Plugins
 from hydra.errors import HydraException
 from hydra.types import RunMode
 from hydra.utils import UNSAFE_DISABLE_EXECUTION_CHECKS
@@ -21,6 +22,8 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from jacoscope.errors import UserError
+from jacoscope.runs.sweeps.grid import GridSweeper
+from jacoscope.runs.sweeps.job import end_with_sweep, run_job
 
 Task = Callable[[DictConfig], Any]
 
@@ -37,15 +40,17 @@ def command(config_name: str) -> Callable[[Task], Callable[[], None]]:
     """
 
     def decorate(task: Task) -> Callable[[], None]:
-        configs = Path(inspect.getfile(task)).parent / "configs"
+        script = Path(inspect.getfile(task)).absolute()
+        configs = script.parent / "configs"
 
         @wraps(task)
         def single_or_swept(cfg: DictConfig) -> Any:
+            if HydraConfig.get().mode is RunMode.MULTIRUN:
+                return run_job(task, cfg, script)
             try:
                 return task(cfg)
-            except Exception as error:  # in a sweep, Hydra carries it past the other jobs to the end
-                if HydraConfig.get().mode is RunMode.RUN:
-                    _leave_with_message(error, configs, config_name)
+            except Exception as error:
+                _leave_with_message(error, configs, config_name)
                 raise
 
         # The config is the user's own: it may name any class. (Configs of others' runs are not trusted so.)
@@ -57,6 +62,8 @@ def command(config_name: str) -> Callable[[Task], Callable[[], None]]:
         def run() -> None:
             warnings.filterwarnings("ignore", message=".*LeafSpec", module="pytorch_lightning")  # Lightning's to mend
             os.environ["HYDRA_FULL_ERROR"] = "1"  # let exceptions come here instead of Hydra's own report
+            end_with_sweep()
+            Plugins.instance().register(GridSweeper)
             try:
                 entry()
             except Exception as error:

@@ -13,7 +13,7 @@ from jacoscope.errors import UserError, nearest
 from jacoscope.runs.targets import check_targets
 
 MEASURED = [f"{stage}/{name}" for stage in ("train", "val", "test") for name in ("loss", "accuracy")]
-TYPES_OF_TOP_LEVEL = {"seed": int, "run_name": str, "objective": str}
+TYPES_OF_TOP_LEVEL = {"seed": int, "run_name": str}
 
 
 def checked_config(cfg: DictConfig) -> dict[str, Any]:
@@ -31,12 +31,13 @@ def checked_config(cfg: DictConfig) -> dict[str, Any]:
     for key, kind in TYPES_OF_TOP_LEVEL.items():
         if key in config and (not isinstance(config[key], kind) or isinstance(config[key], bool)):
             raise UserError(f"{key}={config[key]!r} is of the wrong type: it is a {kind.__name__}")
-    objective = config.get("objective", "val/loss")
-    if objective not in MEASURED and not objective.startswith("jacobian/"):
-        raise UserError(
-            f"objective={objective} is no metric of a run.{nearest(objective, MEASURED)}\n"
-            f"Metrics: {', '.join(MEASURED)}, and those of the Jacobian: jacobian/logits/frobenius/mean, …"
-        )
+    objective = config.get("objective", [])
+    for name in objective if isinstance(objective, list) else [objective]:
+        if name not in MEASURED and not str(name).startswith("jacobian/"):
+            raise UserError(
+                f"objective={name} is no metric of a run.{nearest(str(name), MEASURED)}\n"
+                f"Metrics: {', '.join(MEASURED)}, and those of the Jacobian: jacobian/logits/frobenius/mean, …"
+            )
     check_targets(config)
     return config  # type: ignore[no-any-return]
 

@@ -1,5 +1,6 @@
 """A run is a directory: where in it things lie, and how one is found."""
 
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -33,9 +34,35 @@ class RunDirectory:
     def last_checkpoint(self) -> Path:
         return self.path / "checkpoints" / "last.ckpt"
 
+    @property
+    def previous_checkpoint(self) -> Path:
+        return self.path / "checkpoints" / "previous.ckpt"
+
     def checkpoint_to_go_on_from(self) -> Path | None:
-        """Give the latest checkpoint of an interrupted start, or none for a start from scratch."""
-        return self.last_checkpoint if self.last_checkpoint.exists() else None
+        """Give the latest whole checkpoint of an interrupted start, or none for a start from scratch.
+
+        Raises:
+            UserError: if there are checkpoints but none is whole, or one holds more than data.
+        """
+        from jacoscope.checkpoints import DamagedCheckpoint, read_checkpoint  # torch is not for those who only look
+
+        damaged = []
+        for path in (self.last_checkpoint, self.previous_checkpoint):
+            if not path.exists():
+                continue
+            try:
+                read_checkpoint(path)
+            except DamagedCheckpoint as error:
+                damaged.append(str(error))
+                continue
+            if damaged:
+                print(f"{damaged[0]}\nGoing on from the one before it: {path}", file=sys.stderr)
+            return path
+        if damaged:
+            raise UserError(
+                "\n".join(damaged) + f"\nTo start this run anew, remove the folder {self.last_checkpoint.parent}"
+            )
+        return None
 
     def earlier_result(self, config: dict[str, Any]) -> Result | None:
         """Give the record of an earlier start of this run, if there was one.

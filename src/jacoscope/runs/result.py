@@ -31,6 +31,7 @@ class Result:
         versions: of Python and of the packages that decide the numbers.
         git_revision: of the code, with ``-dirty`` where files had changed; none outside a checkout.
         error: what stopped a failed run.
+        pruned: whether a search stopped it, since it promised nothing.
     """
 
     status: Status
@@ -42,6 +43,7 @@ class Result:
     versions: dict[str, str] = field(default_factory=lambda: installed_versions())
     git_revision: str | None = field(default_factory=lambda: git_revision())
     error: str | None = None
+    pruned: bool = False
 
     def write(self, path: Path) -> None:
         """Write it as JSON, whole or not at all; a metric that is NaN or infinite becomes null."""
@@ -64,28 +66,34 @@ class Result:
             raise UserError(f"{path} is not the record of a run ({error})") from error
 
     @property
-    def objective(self) -> float:
-        """The metric that a sweep optimises.
+    def objective(self) -> float | list[float]:
+        """The metric that a sweep optimises; where ``objective`` names several, a list of them.
 
         Raises:
             UserError: if the run did not measure it.
         """
-        name = self.config["objective"]
-        if name not in self.metrics:
-            raise UserError(
-                f"The run did not measure objective={name}.{nearest(name, self.metrics)}\n"
-                f"It measured: {', '.join(self.metrics)}"
-            )
-        return self.metrics[name]
+        objective = self.config["objective"]
+        for name in [objective] if isinstance(objective, str) else objective:
+            if name not in self.metrics:
+                raise UserError(
+                    f"The run did not measure objective={name}.{nearest(name, self.metrics)}\n"
+                    f"It measured: {', '.join(self.metrics)}"
+                )
+        return self.metrics[objective] if isinstance(objective, str) else [self.metrics[name] for name in objective]
 
     def differences(self, config: dict[str, Any]) -> list[str]:
         """Say, key by key, how ``config`` differs from the run's own."""
-        before, now = _flatten(self.config), _flatten(config)
-        return [
-            f"{key}: {before.get(key, 'absent')} then, {now.get(key, 'absent')} now"
-            for key in sorted(before | now)
-            if key.split(".")[0] not in NOT_COMPARED and before.get(key, ...) != now.get(key, ...)
-        ]
+        return differences(self.config, config)
+
+
+def differences(then: Any, now: Any) -> list[str]:
+    """Say, key by key, how two configs differ in what decides a run."""
+    before, after = flatten(then), flatten(now)
+    return [
+        f"{key}: {before.get(key, 'absent')} then, {after.get(key, 'absent')} now"
+        for key in sorted(before | after)
+        if key.split(".")[0] not in NOT_COMPARED and before.get(key, ...) != after.get(key, ...)
+    ]
 
 
 def installed_versions() -> dict[str, str]:
@@ -109,8 +117,12 @@ def git_revision() -> str | None:
     return described.stdout.strip()
 
 
-def _flatten(node: Any, prefix: str = "") -> dict[str, Any]:
-    """Give the leaves of a config by their dotted keys."""
+def flatten(node: Any, prefix: str = "") -> dict[str, Any]:
+    """Give the leaves of a config by their dotted keys.
+
+    >>> flatten({"optimizer": {"lr": 0.1}, "seed": 0})
+    {'optimizer.lr': 0.1, 'seed': 0}
+    """
     if not isinstance(node, dict) or not node:
         return {prefix.removesuffix("."): node}
-    return {k: v for key, value in node.items() for k, v in _flatten(value, f"{prefix}{key}.").items()}
+    return {k: v for key, value in node.items() for k, v in flatten(value, f"{prefix}{key}.").items()}

@@ -1,0 +1,177 @@
+"""A sweep is a directory of run directories, numbered, with ``sweep.json``: the command and its jobs."""
+
+import hashlib
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from jacoscope.errors import UserError
+from jacoscope.files import write_whole
+from jacoscope.runs.lock import is_held
+from jacoscope.runs.result import Result, differences
+
+MANIFEST = "sweep.json"
+LOG = "output.log"
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run of a sweep.
+
+    Attributes:
+        number: its directory within the sweep's.
+        overrides: what distinguishes it, as typed on a command line, and what all jobs have in common.
+    """
+
+    number: int
+    overrides: tuple[str, ...]
+
+
+@dataclass
+class SweepDirectory:
+    """All that is known about one sweep.
+
+    Attributes:
+        path: the directory; it need not exist yet.
+        command: the words of the command line that make the sweep what it is.
+        jobs: in the order of their numbers.
+        started: when it was started first, ISO 8601 with time zone.
+    """
+
+    path: Path
+    command: list[str] = field(default_factory=list)
+    jobs: list[Job] = field(default_factory=list)
+    started: str = field(default_factory=lambda: datetime.now().astimezone().isoformat(timespec="seconds"))
+
+    @classmethod
+    def read(cls, path: Path) -> "SweepDirectory":
+        """Read the manifest of the sweep in ``path``.
+
+        Raises:
+            UserError: if there is none, or it cannot be read.
+        """
+        try:
+            content = json.loads((path / MANIFEST).read_text())
+            jobs = [Job(job["number"], tuple(job["overrides"])) for job in content.pop("jobs")]
+            return cls(path, jobs=jobs, **content)
+        except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+            raise UserError(f"{path / MANIFEST} is not the record of a sweep ({error})") from error
+
+    @classmethod
+    def opened(cls, path: Path, command: Sequence[str]) -> "SweepDirectory":
+        """Open the sweep in ``path`` to go on with it, or begin it there.
+
+        Raises:
+            UserError: if it holds a sweep by another command.
+        """
+        if not (path / MANIFEST).exists():
+            return cls(path, list(command))
+        sweep = cls.read(path)
+        then, now = set(sweep.command), set(command)
+        if then != now or len(sweep.command) != len(command):
+            sweep.refuse(
+                [f"{word}: then, not now" for word in sweep.command if word not in now]
+                + [f"{word}: now, not then" for word in command if word not in then]
+            )
+        return sweep
+
+    def write(self) -> None:
+        """Write the manifest."""
+        content = {k: v for k, v in asdict(self).items() if k != "path"}
+        write_whole(self.path / MANIFEST, (json.dumps(content, indent=1) + "\n").encode())
+
+    def run_path(self, job: Job) -> Path:
+        """Give the run directory of a job."""
+        return self.path / str(job.number)
+
+    def state(self, job: Job) -> str:
+        """Say how a job stands: ``waiting``, or as :func:`state_of_run` says."""
+        return state_of_run(self.run_path(job))
+
+    def check_unchanged(self, job: Job, config: DictConfig) -> None:
+        """See that a job which was started before had the same config.
+
+        Args:
+            job: the job.
+            config: its composed config, without ``hydra``.
+
+        Raises:
+            UserError: if it had another; the message says what differs.
+        """
+        file = self.run_path(job) / ".hydra" / "config.yaml"
+        if not file.exists() or not (self.run_path(job) / "result.json").exists():
+            return
+        then = OmegaConf.to_container(OmegaConf.load(file), resolve=False)
+        if found := differences(then, OmegaConf.to_container(config, resolve=False)):
+            self.refuse([f"run {job.number}: {line}" for line in found])
+
+    def refuse(self, found: Sequence[str]) -> None:
+        """Say that the sweep was begun with another configuration.
+
+        Raises:
+            UserError: always.
+        """
+        raise UserError(
+            f"{self.path} holds a sweep with another configuration:\n  "
+            + "\n  ".join(found)
+            + "\nType the same configuration to go on with it, or run_name=A_NEW_NAME to start a new sweep"
+        )
+
+
+def state_of_run(path: Path) -> str:
+    """Say how a run stands: its recorded status, ``pruned``, or ``waiting`` if it has none.
+
+    A run that is recorded as running, though no process is at it, was interrupted.
+    """
+    result = result_of(path)
+    if result is None:
+        return "running" if is_held(path) else "waiting"
+    if result.status == "running":
+        return "running" if is_held(path) else "interrupted"
+    return "pruned" if result.pruned else result.status
+
+
+def result_of(path: Path) -> Result | None:
+    """Read the result in a run directory; none where there is none, or none that can be read."""
+    try:
+        return Result.read(path / "result.json")
+    except UserError:
+        return None
+
+
+def name_of_sweep(words: Sequence[str], swept: Sequence[str]) -> str:
+    """Name a sweep after what it varies, so that the same command finds it again.
+
+    Args:
+        words: the words of the command line that make it what it is.
+        swept: the keys that it varies.
+
+    >>> name_of_sweep(["model=a,b", "seed=0,1"], ["model", "seed"])
+    'model+seed-8d7b6c'
+    """
+    digest = hashlib.sha256("\0".join(words).encode()).hexdigest()[:6]
+    readable = re.sub(r"[^\w.+-]+", "_", "+".join(swept))[:60] or "sweep"
+    return f"{readable}-{digest}"
+
+
+def metrics_of(path: Path, names: Sequence[str]) -> list[float] | None:
+    """Give some metrics of a finished run; none if it has not measured them all."""
+    result = result_of(path)
+    if result is None or any(name not in result.metrics for name in names):
+        return None
+    return [result.metrics[name] for name in names]
+
+
+def failed_early(path: Path, config: Any, error: BaseException) -> Result:
+    """Record a run that failed before its own record was begun."""
+    now = datetime.now().astimezone().isoformat(timespec="seconds")
+    result = Result("failed", config, int(config.get("seed", 0)), started=now)
+    result.error = f"{type(error).__name__}: {error}"
+    result.write(path / "result.json")
+    return result

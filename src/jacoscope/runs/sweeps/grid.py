@@ -1,0 +1,53 @@
+"""``python train.py -m model=a,b seed=0,1``: every combination of the values, each a run."""
+
+from pathlib import Path
+from typing import Any
+
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.plugins.sweeper import Sweeper
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig
+
+from jacoscope.runs.sweeps.directory import Job, SweepDirectory
+from jacoscope.runs.sweeps.jobs import Jobs
+from jacoscope.runs.sweeps.session import conclude, session
+
+
+class GridSweeper(Sweeper):
+    """All combinations, as Hydra's own sweeper makes them, in a sweep that the same command goes on with.
+
+    Args:
+        params: values of keys, as on the command line, which goes before them.
+    """
+
+    def __init__(self, params: dict[str, Any] | None = None) -> None:
+        self.params = params or {}
+
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        self.hydra_context, self.task_function, self.config = hydra_context, task_function, config
+        self.launcher = None
+
+    def sweep(self, arguments: list[str]) -> None:
+        typed = {word.partition("=")[0] for word in arguments}
+        words = [*(f"{k}={v}" for k, v in self.params.items() if k not in typed), *arguments]
+        overrides = OverridesParser.create(config_loader=self.hydra_context.config_loader).parse_overrides(words)
+        swept = [override.key_or_group for override in overrides if override.is_sweep_override()]
+        (combinations,) = BasicSweeper.split_arguments(overrides, None)
+        jobs = [Job(number, tuple(combination)) for number, combination in enumerate(combinations)]
+        with session(self.config, arguments, swept) as sweep:
+            runner = Jobs(self.hydra_context, self.task_function, self.config, sweep)
+            if sweep.jobs and sweep.jobs != jobs:
+                sweep.refuse(_changes(sweep.jobs, jobs))
+            runner.check(jobs)
+            sweep.jobs = jobs
+            sweep.write()
+            runner.run(jobs)
+        conclude(sweep)
+
+
+def _changes(then: list[Job], now: list[Job]) -> list[str]:
+    words_then, words_now = ({word for job in jobs for word in job.overrides} for jobs in (then, now))
+    return [f"{word}: then, not now" for word in sorted(words_then - words_now)] + [
+        f"{word}: now, not then" for word in sorted(words_now - words_then)
+    ]

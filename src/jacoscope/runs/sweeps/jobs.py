@@ -1,0 +1,124 @@
+"""Carry out the jobs of a sweep by one of Hydra's launchers, each once, whatever dies on the way."""
+
+import os
+from collections import Counter
+from collections.abc import Sequence
+
+from hydra.core.plugins import Plugins
+from hydra.core.utils import JobReturn
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig, OmegaConf, open_dict, read_write
+
+from jacoscope.errors import UserError
+from jacoscope.runs.result import flatten
+from jacoscope.runs.sweeps.directory import LOG, Job, SweepDirectory, state_of_run
+from jacoscope.runs.sweeps.job import SWEEP_PROCESS
+
+DONE = ("finished", "pruned")
+LAUNCHERS = {"joblib": "hydra-joblib-launcher", "ray": "hydra-ray-launcher", "submitit": "hydra-submitit-launcher"}
+
+
+class Jobs:
+    """The jobs of one sweep, as its launcher carries them out.
+
+    What became of a job is read from its run directory, never from the process that ran it: so a finished job of an
+    earlier start answers as one of this start does, and so does one that ended while its launcher died.
+
+    Args:
+        hydra_context: as Hydra gives it to a sweeper.
+        task_function: likewise.
+        config: the composed config of the command, with ``hydra``.
+        sweep: where the jobs lie.
+
+    Raises:
+        UserError: if the launcher's plugin is not installed.
+    """
+
+    def __init__(
+        self, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig, sweep: SweepDirectory
+    ) -> None:
+        self.hydra_context, self.config, self.sweep = hydra_context, config, sweep
+        _pin(config, sweep)
+        try:
+            self.launcher = Plugins.instance().instantiate_launcher(
+                hydra_context=hydra_context, task_function=task_function, config=config
+            )
+        except (RuntimeError, ImportError) as error:
+            name = config.hydra.runtime.choices["hydra/launcher"]
+            raise UserError(
+                f"hydra/launcher={name} cannot be used: {error}. Its plugin comes with pip install 'jacoscope[sweep]'; "
+                "hydra/launcher=basic needs none"
+            ) from error
+
+    def check(self, jobs: Sequence[Job]) -> None:
+        """Compose the config of every job, before any is started.
+
+        Raises:
+            UserError: if one was started earlier with another config.
+            HydraException: if one cannot be composed.
+        """
+        for job in jobs:
+            config = self.hydra_context.config_loader.load_sweep_config(self.config, self._overrides(job))
+            with read_write(config), open_dict(config):
+                del config["hydra"]
+            self.sweep.check_unchanged(job, config)
+
+    def run(self, jobs: Sequence[Job]) -> None:
+        """Carry out those jobs that are not finished; return when all that can be done is.
+
+        A job that fails leaves the others alone. Where the launcher itself breaks, since a process of its was killed,
+        the jobs that were not done are launched again: once, for those that had begun.
+        """
+        begun: Counter[int] = Counter()
+        left = [job for job in jobs if self.sweep.state(job) not in DONE]
+        for job in left:
+            self._make_room(job)
+        while left:
+            os.environ[SWEEP_PROCESS] = str(os.getpid())
+            try:
+                returns = self.launcher.launch([self._overrides(job) for job in left], initial_job_idx=left[0].number)
+            except Exception:
+                at_it = [job for job in left if (self.sweep.run_path(job) / LOG).exists()]
+                begun.update(job.number for job in at_it)
+                if not at_it:  # the launcher does not work at all
+                    raise
+                left = [job for job in left if self.sweep.state(job) in ("waiting", "interrupted")]
+                left = [job for job in left if begun[job.number] < 2]
+            else:
+                _raise_stop(returns)
+                return
+            finally:
+                os.environ.pop(SWEEP_PROCESS, None)
+
+    def _overrides(self, job: Job) -> list[str]:
+        words = [word for word in job.overrides if not word.startswith("run_name=")]
+        return [*words, f"run_name={self.sweep.path.name}-{job.number}", f"hydra.sweep.subdir={job.number}"]
+
+    def _make_room(self, job: Job) -> None:
+        """Forget that a job failed, so that it is waiting again, and the log of its earlier start."""
+        run = self.sweep.run_path(job)
+        (run / LOG).unlink(missing_ok=True)
+        if state_of_run(run) == "failed" and not (run / "checkpoints" / "last.ckpt").exists():
+            (run / "result.json").unlink()
+
+
+def _pin(config: DictConfig, sweep: SweepDirectory) -> None:
+    """Tell the launcher and the config of every job where the sweep lies."""
+    path = str(sweep.path)
+    quoted = path.replace("\\", "\\\\").replace("'", "\\'")
+    with read_write(config.hydra), open_dict(config.hydra):
+        config.hydra.sweep.dir = path
+        config.hydra.overrides.hydra.append(f"hydra.sweep.dir='{quoted}'")
+
+
+def _raise_stop(returns: Sequence[JobReturn]) -> None:
+    """Pass on that a job was stopped by Ctrl-C."""
+    for each in returns:
+        if isinstance(each._return_value, KeyboardInterrupt):
+            raise each._return_value
+
+
+def swept_keys(config: DictConfig) -> list[str]:
+    """Give the keys that the sweeper varies by its own config, for an experiment or a search."""
+    params = OmegaConf.select(config, "hydra.sweeper.params")
+    return list(flatten(OmegaConf.to_container(params))) if params else []

@@ -1,0 +1,49 @@
+"""One start of a sweep: which one it is, that nobody else is at it, and what to say when it is over."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from omegaconf import DictConfig
+
+from jacoscope.errors import UserError
+from jacoscope.runs.lock import alone_in
+from jacoscope.runs.sweeps.directory import SweepDirectory, name_of_sweep
+
+
+@contextmanager
+def session(config: DictConfig, words: Sequence[str], swept: Sequence[str]) -> Iterator[SweepDirectory]:
+    """Open the sweep of a command and be alone in it.
+
+    The directory is named after what is swept, unless ``run_name`` names it: so the same command finds it again.
+
+    Args:
+        config: the composed config of the command, with ``hydra``.
+        words: the command line, without what is Hydra's own.
+        swept: the keys that vary.
+
+    Raises:
+        UserError: if another process is at it, or it holds a sweep by another command.
+    """
+    named = any(word.startswith("run_name=") for word in words)
+    command = [word for word in words if not word.startswith("run_name=")]
+    parent = Path(config.hydra.sweep.dir)
+    path = parent if named else parent.parent / name_of_sweep(command, swept)
+    with alone_in(path):
+        yield SweepDirectory.opened(path, command)
+
+
+def conclude(sweep: SweepDirectory) -> None:
+    """Show what came out.
+
+    Raises:
+        UserError: if runs failed; then the exit status tells too.
+    """
+    states = [sweep.state(job) for job in sweep.jobs]
+    failed = [job for job, state in zip(sweep.jobs, states, strict=True) if state not in ("finished", "pruned")]
+    if failed:
+        numbers = ", ".join(str(job.number) for job in failed)
+        raise UserError(
+            f"{len(failed)} of {len(sweep.jobs)} runs failed: {numbers}. The same command runs them again, and only "
+            f"them; what they printed is in {sweep.run_path(failed[0])}/output.log"
+        )
