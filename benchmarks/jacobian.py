@@ -4,7 +4,9 @@
     python -m benchmarks.jacobian --models lenet5 --batches 512 --rounds 9
 
 All ways run interleaved, round after round, so that whatever else the machine does hits them alike; each is first
-checked against the others. Figures are medians. A peer that is not installed is listed as such: pip install captum jax.
+checked against the others. Figures are medians. What does not run is listed with the reason: a peer that is not
+installed (pip install captum jax), that would not fit in memory, or that at a smaller batch was so slow that it would
+take long and win nothing.
 """
 
 import argparse
@@ -25,6 +27,7 @@ from rich.table import Table
 from torch import Tensor, nn
 
 from jacoscope.jacobians import frobenius_norm, jacobian, spectral_norm
+from jacoscope.jacobians.memory import Footprint, free_memory
 from jacoscope.models import MLP, LeNet5, ResNet18
 
 OURS = "jacoscope"
@@ -36,6 +39,11 @@ MODELS: dict[str, Callable[[], nn.Module]] = {
 }
 SHAPES = {"resnet18": (3, 32, 32)}
 TOLERANCE = {"resnet18": 1e-4}
+
+WHOLE = ("vmap(jacrev)", "jacrev of the summed batch", "autograd.functional, vectorized", "is_grads_batched")
+"""Ways that hold the cotangents of all outputs for the whole batch at once."""
+LONG = 20.0
+"""Seconds beyond which a way must promise to be among the fastest, to be timed."""
 
 Way = Callable[[Tensor], Tensor]
 
@@ -66,8 +74,10 @@ def main() -> None:
     record["output"] = arguments.output
     path = arguments.out / "jacobian.json"
     for name in arguments.models:
-        for batch in arguments.batches:
-            rows += measure(name, batch, arguments, console)
+        before: list[Row] = []
+        for batch in sorted(arguments.batches):
+            before = measure(name, batch, before, arguments, console)
+            rows += before
             # After each table, since a run takes long and may be broken off.
             path.write_text(json.dumps({**record, "rows": [asdict(row) for row in rows]}, indent=1))
             sys.stdout.flush()
@@ -78,15 +88,21 @@ def main() -> None:
         plot_growth(arguments.out, console, torch.get_num_threads())
 
 
-def measure(name: str, batch: int, arguments: argparse.Namespace, console: Console) -> list[Row]:
-    """Time every way on one model and batch size; print the table."""
+def measure(name: str, batch: int, before: list[Row], arguments: argparse.Namespace, console: Console) -> list[Row]:
+    """Time every way on one model and batch size; print the table.
+
+    `before` are the rows of the same model at a smaller batch.
+    """
     model = MODELS[name]().eval().requires_grad_(False)
     x = torch.rand(batch, *SHAPES.get(name, (1, 28, 28)))
     ways, missing = _ways(model, arguments.output, compiled=arguments.compile, jax_too=name != "resnet18")
+    for way, why in _left_out(model, x, before).items():
+        if ways.pop(way, None) is not None:
+            missing[way] = why
     _check_agreement(ways, x, TOLERANCE.get(name, 1e-5))
     estimate = _once(ways[OURS], x)
     repeats = max(1, min(200, math.ceil(0.02 / estimate)))
-    rounds = arguments.rounds if batch * estimate < 200 else max(3, arguments.rounds // 3)
+    rounds = arguments.rounds if estimate < 2 else max(1, arguments.rounds // 4)
     times: dict[str, list[float]] = {way: [] for way in ways}
     for _ in range(rounds):
         for way, run in ways.items():
@@ -99,9 +115,25 @@ def measure(name: str, batch: int, arguments: argparse.Namespace, console: Conso
         norms = statistics.median(
             _once(lambda J: (frobenius_norm(J), spectral_norm(J)), J, repeats) for _ in range(rounds)
         )
-    _print(console, rows, missing, f"{name}, batch {batch}, J of {arguments.output}; forward {forward:,.0f} images/s")
+    title = f"{name}, batch {batch}, J of {arguments.output}, {rounds} rounds; forward {forward:,.0f} images/s"
+    _print(console, rows, missing, title)
     console.print(f"Frobenius and spectral norm: {norms / medians[OURS]:.1%} of the time of the Jacobians\n")
     return rows
+
+
+def _left_out(model: nn.Module, x: Tensor, before: list[Row]) -> dict[str, str]:
+    """Ways that are not worth timing on `x`, with the reason."""
+    reasons: dict[str, str] = {}
+    outputs = model(x[:1].clone().requires_grad_())
+    gigabytes = len(x) * outputs.shape[1] * Footprint.of(outputs).forward / 1e9
+    if 1e9 * gigabytes > free_memory(x.device) / 2:
+        reasons |= dict.fromkeys(WHOLE, f"left out: about {gigabytes:.0f} GB")
+    fastest = min((row.seconds / row.batch for row in before if row.way != OURS), default=0.0)
+    for row in before:
+        each = row.seconds / row.batch
+        if row.way != OURS and each * len(x) > LONG and each > 1.5 * fastest:
+            reasons[row.way] = f"left out: {each / fastest:.1f}× the best other at batch {row.batch}"
+    return reasons
 
 
 def _ways(model: nn.Module, output: str, *, compiled: bool, jax_too: bool) -> tuple[dict[str, Way], dict[str, str]]:
