@@ -14,11 +14,13 @@ from hydra import compose, initialize_config_dir
 from rich.console import Console
 
 from jacoscope.analysis.checkpoint import find_checkpoint
+from jacoscope.analysis.derivatives import jacobian_of
 from jacoscope.analysis.full import FullAnalysis
+from jacoscope.analysis.origin import origin
 from jacoscope.analysis.request import Request
-from jacoscope.analysis.single import jacobian_of
-from jacoscope.analysis.stream import read_samples
-from jacoscope.analysis.subject import Subject, origin
+from jacoscope.analysis.split_folder import SplitFolder
+from jacoscope.analysis.stream import Where, read_samples
+from jacoscope.analysis.subject import Subject
 
 ROUNDS = 3
 
@@ -37,7 +39,8 @@ def seconds_of_analysis(subject: Subject, request: Request) -> float:
     """Time the analysis up to its summary."""
     with tempfile.TemporaryDirectory() as folder:
         start = time.perf_counter()
-        FullAnalysis(request, subject, Path(folder)).run(Console(quiet=True), "cpu", 1)
+        answer = SplitFolder(request, subject.origin, Path(folder))
+        FullAnalysis(answer, subject).run(Console(quiet=True), Where("cpu"))
         return time.perf_counter() - start
 
 
@@ -47,7 +50,7 @@ def main() -> None:
     samples = int(sys.argv[2]) if len(sys.argv) > 2 else 10_000
     with initialize_config_dir(str(Path(__file__).resolve().parents[1] / "configs")):
         cfg = compose("analyze")
-    subject = origin(find_checkpoint(given, cfg.paths.log_dir), cfg, [], []).subject()
+    subject = Subject.of(origin(find_checkpoint(given, cfg.paths.log_dir), cfg, [], []))
     request = Request(limit=samples, report=False, attack=0)
     seconds_of_engine(subject, 512, request.chunk_size)
     engine, analysis = [], []

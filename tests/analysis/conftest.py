@@ -1,14 +1,24 @@
 """A small run directory, made without training: random weights, a few digits, everything else as train.py leaves it."""
 
+from collections.abc import Callable
+from copy import deepcopy
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from hydra.utils import execution_whitelist
 from omegaconf import DictConfig, OmegaConf
+from rich.console import Console
 
 from jacoscope.analysis.checkpoint import find_checkpoint
-from jacoscope.analysis.subject import Origin, Subject
+from jacoscope.analysis.full import FullAnalysis
+from jacoscope.analysis.origin import Origin
+from jacoscope.analysis.request import Request
+from jacoscope.analysis.split_folder import SplitFolder
+from jacoscope.analysis.stream import Where
+from jacoscope.analysis.subject import Subject
 from jacoscope.runs.config import build_network
 from jacoscope.runs.result import Result
 
@@ -70,7 +80,43 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def small(run: Path) -> Subject:
     checkpoint = find_checkpoint(str(run), run)
-    return Origin(checkpoint, Result.read(run / "result.json").config, (), True).subject()
+    return Subject.of(Origin(checkpoint, Result.read(run / "result.json").config, (), True))
+
+
+@pytest.fixture(scope="session")
+def analysed(small: Subject) -> Callable[..., SplitFolder]:
+    """Analyse the small run's test split into a folder; the table alone, unless more is asked for."""
+
+    def analyse(path: Path, where: Where | None = None, **asked: Any) -> SplitFolder:
+        request = Request(**{"attack": 0, "report": False, "chunk_size": 8, **asked})
+        folder = SplitFolder(request, small.origin, path)
+        FullAnalysis(folder, small).run(Console(quiet=True), where or Where())
+        return folder
+
+    return analyse
+
+
+@pytest.fixture(scope="session")
+def finished(analysed: Callable[..., SplitFolder], tmp_path_factory: pytest.TempPathFactory) -> SplitFolder:
+    """An analysis with everything, not to be changed."""
+    everything = {"report": True, "attack": 6, "save_jacobians": True}
+    return analysed(tmp_path_factory.mktemp("finished") / "test_logits", **everything)
+
+
+@pytest.fixture(scope="session")
+def by_hand(small: Subject) -> Callable[[int, str], "np.ndarray[Any, Any]"]:
+    """The Jacobian of a test sample, ``[outputs, features]``, by one backward pass for each output, in float64."""
+    network = deepcopy(small.network).double()
+
+    def jacobian(index: int, output: str) -> "np.ndarray[Any, Any]":
+        image, _ = small.split("test")[index]
+        x = (image.double() / 255).requires_grad_()
+        z = network(x.unsqueeze(0))[0]
+        values = {"logits": z, "probs": z.softmax(0), "log_probs": z.log_softmax(0)}[output]
+        rows = [torch.autograd.grad(value, x, retain_graph=True)[0].flatten() for value in values]
+        return torch.stack(rows).numpy()
+
+    return jacobian
 
 
 @pytest.fixture

@@ -6,9 +6,11 @@ import torch
 from omegaconf import DictConfig
 from torch import nn
 
-from jacoscope.analysis.checkpoint import find_checkpoint, load_weights, read_checkpoint
-from jacoscope.analysis.subject import Origin, Subject, origin
+from jacoscope.analysis.checkpoint import find_checkpoint
+from jacoscope.analysis.origin import Origin, origin
+from jacoscope.analysis.subject import Subject
 from jacoscope.analysis.trust import check_namespaces
+from jacoscope.analysis.weights import load_weights, read_checkpoint
 from jacoscope.errors import UserError
 from jacoscope.runs.result import Result
 
@@ -92,7 +94,7 @@ def test_a_harmless_name_that_leads_elsewhere_is_not_built(small: Subject, tmp_p
         "activation": {"_target_": "torch.nn.modules.module.torch.hub.load", "_partial_": True},
     }
     with pytest.raises(UserError, match="whitelist"):
-        Origin(small.origin.checkpoint, config, (), False).subject()
+        Subject.of(Origin(small.origin.checkpoint, config, (), False))
 
 
 def test_a_trusted_package_may_be_built() -> None:

@@ -1,9 +1,7 @@
 """A whole split, against computations that share no code with it."""
 
-import base64
 import json
-import re
-from html import unescape
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,46 +9,31 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
-from rich.console import Console
 from torchmetrics.functional.classification import binary_auroc
 
-from jacoscope.analysis import stream as streaming
-from jacoscope.analysis.full import FullAnalysis
-from jacoscope.analysis.report.numbers import short
+from jacoscope.analysis import split_table
 from jacoscope.analysis.request import Request
+from jacoscope.analysis.split_folder import SplitFolder
+from jacoscope.analysis.stream import Where, _worker
 from jacoscope.analysis.subject import Subject
 from jacoscope.errors import UserError
 
-QUIET = Console(quiet=True)
+Analysed = Callable[..., SplitFolder]
+ByHand = Callable[[int, str], "np.ndarray[Any, Any]"]
 
 
-def analysed(small: Subject, folder: Path, **asked: Any) -> FullAnalysis:
-    request = Request(**{"attack": 0, "report": False, "chunk_size": 8, **asked})
-    full = FullAnalysis(request, small, folder)
-    full.run(QUIET, "cpu", 1)
-    return full
-
-
-def jacobian_by_hand(small: Subject, index: int, output: str) -> np.ndarray:
-    """One backward pass for each output, in float64."""
-    image, _ = small.split("test")[index]
-    x = (image.double() / 255).requires_grad_()
-    network = small.network.double()
-    try:
-        z = network(x.unsqueeze(0))[0]
-        values = {"logits": z, "probs": z.softmax(0), "log_probs": z.log_softmax(0)}[output]
-        rows = [torch.autograd.grad(value, x, retain_graph=True)[0].flatten() for value in values]
-        return torch.stack(rows).numpy()
-    finally:
-        network.float()
+def table_of(folder: SplitFolder) -> Any:
+    return pq.read_table(folder.file("samples.parquet"))
 
 
 @pytest.mark.parametrize("output", ["logits", "probs", "log_probs"])
-def test_every_column_is_what_its_name_says(small: Subject, tmp_path: Path, output: str) -> None:
-    table = analysed(small, tmp_path, output=output).table().to_pylist()
+def test_every_column_is_what_its_name_says(
+    small: Subject, analysed: Analysed, by_hand: ByHand, tmp_path: Path, output: str
+) -> None:
+    table = table_of(analysed(tmp_path, output=output)).to_pylist()
     assert [row["index"] for row in table] == list(range(27))
     for row in table[::5]:
-        J = jacobian_by_hand(small, row["index"], output)
+        J = by_hand(row["index"], output)
         s = np.linalg.svd(J, compute_uv=False)
         q = s / s.sum()
         expected = {
@@ -73,87 +56,161 @@ def test_every_column_is_what_its_name_says(small: Subject, tmp_path: Path, outp
         assert row["confidence"] == pytest.approx(p.max(), rel=1e-5)
         assert row["label_probability"] == pytest.approx(p[row["label"]], rel=1e-5)
         assert row["margin"] == pytest.approx(np.sort(z)[-1] - np.sort(z)[-2], rel=1e-4)
-        Jz = jacobian_by_hand(small, row["index"], "logits")
+        Jz = by_hand(row["index"], "logits")
         y = row["prediction"]
         distances = {j: (z[y] - z[j]) / np.linalg.norm(Jz[y] - Jz[j]) for j in range(3) if j != y}
         assert row["boundary_distance"] == pytest.approx(min(distances.values()), rel=1e-3)
         assert row["nearest_class"] == min(distances, key=lambda j: distances[j])
 
 
-def test_the_schema_tells_units_and_meanings(small: Subject, tmp_path: Path) -> None:
-    full = analysed(small, tmp_path)
-    for field in pq.read_schema(full.table_file):
+def test_the_maps_are_the_means_of_each_class(small: Subject, finished: SplitFolder, by_hand: ByHand) -> None:
+    table = table_of(finished).to_pylist()
+    with np.load(finished.file("maps.npz")) as maps:
+        for k in range(3):
+            indices = [row["index"] for row in table if row["label"] == k]
+            assert maps["count"][k] == len(indices)
+            J = np.stack([by_hand(i, "logits") for i in indices])
+            images = np.stack([small.split("test")[i][0].numpy().ravel() / 255 for i in indices])
+            for name, expected in {
+                "image": images.mean(0),
+                "own": J[:, k].mean(0),
+                "own_magnitude": np.abs(J[:, k]).mean(0),
+                "sensitivity": np.sqrt((J**2).mean(1)).mean(0),
+            }.items():
+                np.testing.assert_allclose(maps[name][k].ravel(), expected, rtol=1e-4, atol=1e-6)
+
+
+def test_the_schema_tells_units_and_meanings_and_the_documentation_has_every_column(finished: SplitFolder) -> None:
+    documented = (Path(__file__).parents[2] / "docs" / "analysis.md").read_text()
+    for field in pq.read_schema(finished.file("samples.parquet")):
         assert field.metadata[b"meaning"]
         assert b"unit" in field.metadata
+        assert f"`{field.name}`" in documented
 
 
-def test_chunks_do_not_change_the_numbers(small: Subject, tmp_path: Path) -> None:
-    a = analysed(small, tmp_path / "a", chunk_size=8)
-    b = analysed(small, tmp_path / "b", chunk_size=64)
-    np.testing.assert_allclose(a.table()["frobenius"].to_numpy(), b.table()["frobenius"].to_numpy(), rtol=1e-5)
-    with np.load(a.maps_file) as first, np.load(b.maps_file) as second:
+def test_chunks_do_not_change_the_numbers(analysed: Analysed, finished: SplitFolder, tmp_path: Path) -> None:
+    other = analysed(tmp_path, chunk_size=64)
+    np.testing.assert_allclose(table_of(finished)["frobenius"], table_of(other)["frobenius"], rtol=1e-5)
+    with np.load(finished.file("maps.npz")) as first, np.load(other.file("maps.npz")) as second:
         for name in first.files:
             np.testing.assert_allclose(first[name], second[name], rtol=1e-4, atol=1e-6)
 
 
 def test_interrupted_it_goes_on_where_it_stopped(
-    small: Subject, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    analysed: Analysed, finished: SplitFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    original = split_table.read_samples
     seen: list[int] = []
-    original = streaming.read_samples
 
-    def failing(dataset: Any, indices: list[int]) -> Any:
+    def interrupted(dataset: Any, indices: list[int]) -> Any:
         if len(seen) == 2:
             raise KeyboardInterrupt
         seen.append(indices[0])
         return original(dataset, indices)
 
-    monkeypatch.setattr(streaming, "read_samples", failing)
+    monkeypatch.setattr(split_table, "read_samples", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        analysed(small, tmp_path / "a")
-    assert not (tmp_path / "a" / "samples.parquet").exists()
+        analysed(tmp_path, save_jacobians=True)
+    assert {path.name.partition("_")[0] for path in tmp_path.iterdir()} == {"analysis.json", "parts"}
 
     resumed: list[int] = []
     monkeypatch.setattr(
-        streaming, "read_samples", lambda dataset, indices: (resumed.append(indices[0]), original(dataset, indices))[1]
+        split_table,
+        "read_samples",
+        lambda dataset, indices: (resumed.append(indices[0]), original(dataset, indices))[1],
     )
-    full = analysed(small, tmp_path / "a")
-    assert seen == [0, 8]
-    assert resumed == [16, 24]
-    monkeypatch.setattr(streaming, "read_samples", original)
-    assert full.table().equals(analysed(small, tmp_path / "b").table())
-    assert not list(full.folder.glob("parts_*"))
+    folder = analysed(tmp_path, save_jacobians=True)
+    assert (seen, resumed) == ([0, 8], [16, 24])
+    assert table_of(folder).equals(table_of(finished))
+    zarr = pytest.importorskip("zarr")
+    mine, whole = (zarr.open_array(f.file("jacobians.zarr"), mode="r")[:] for f in (folder, finished))
+    np.testing.assert_array_equal(mine, whole)
+    assert not list(tmp_path.glob("parts_*"))
 
 
-def test_finished_it_answers_without_computing(small: Subject, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    analysed(small, tmp_path)
+def test_processes_share_the_samples_without_gaps_or_duplicates(
+    analysed: Analysed, finished: SplitFolder, tmp_path: Path
+) -> None:
+    shared = analysed(tmp_path, where=Where("cpu", 2), save_jacobians=True)
+    assert table_of(shared).equals(table_of(finished))
+    with np.load(shared.file("maps.npz")) as mine, np.load(finished.file("maps.npz")) as theirs:
+        for name in mine.files:
+            np.testing.assert_array_equal(mine[name], theirs[name])
+    zarr = pytest.importorskip("zarr")
+    mine, theirs = (zarr.open_array(f.file("jacobians.zarr"), mode="r")[:] for f in (shared, finished))
+    np.testing.assert_array_equal(mine, theirs)
+
+
+def test_a_mistake_found_in_another_process_is_told_in_its_own_words(small: Subject, tmp_path: Path) -> None:
+    class Told(list[str]):
+        put = list.append
+
+    told = Told()
+    (tmp_path / "file").touch()
+    work = split_table.SplitTable((small.origin,), "test", 27, 8, tmp_path / "file" / "parts", "logits", None)
+    with pytest.raises(SystemExit):
+        _worker(1, work, [0, 1, 2, 3], Where("cpu", 2), 1, told)
+    assert len(told) == 1
+    assert "Cannot write" in told[0]
+
+
+def test_more_gpus_than_there_are_are_refused_before_anything_is_started(analysed: Analysed, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"has \d+ GPUs"):
+        analysed(tmp_path, where=Where("gpu", torch.cuda.device_count() + 1))
+
+
+def test_finished_it_answers_without_computing(
+    analysed: Analysed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    analysed(tmp_path)
     before = (tmp_path / "samples.parquet").stat().st_mtime_ns
-
-    def forbidden(*_: Any) -> None:
-        raise AssertionError("computed again")
-
-    monkeypatch.setattr(streaming, "read_samples", forbidden)
-    analysed(small, tmp_path)
+    monkeypatch.setattr(split_table, "read_samples", lambda *_: pytest.fail("computed again"))
+    assert analysed(tmp_path).to_do() == []
     assert (tmp_path / "samples.parquet").stat().st_mtime_ns == before
 
 
+def test_what_was_deleted_or_never_asked_for_is_to_do(small: Subject, analysed: Analysed, tmp_path: Path) -> None:
+    folder = analysed(tmp_path)
+    more = Request(report=True, attack=3, save_jacobians=True)
+    assert SplitFolder(more, small.origin, tmp_path).to_do() == ["table", "adversarial", "report"]
+    assert folder.to_do() == []
+    folder.file("summary.json").unlink()
+    assert folder.to_do() == ["table"]
+
+
+def test_the_answer_to_another_question_is_cleared_away(analysed: Analysed, tmp_path: Path) -> None:
+    analysed(tmp_path, attack=4, save_jacobians=True)
+    (tmp_path / "notes.txt").touch()
+    analysed(tmp_path, limit=5)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "analysis.json",
+        "maps.npz",
+        "notes.txt",
+        "samples.parquet",
+        "summary.json",
+    ]
+    with pytest.raises(UserError, match=r"another question \(another limit"):
+        analysed(tmp_path, limit=6, output_dir=str(tmp_path))
+
+
 @pytest.mark.parametrize(("dtype", "tolerance"), [("float32", 1e-5), ("float16", 1e-3)])
-def test_saved_jacobians_are_read_one_by_one(small: Subject, tmp_path: Path, dtype: str, tolerance: float) -> None:
+def test_saved_jacobians_are_read_one_by_one(
+    analysed: Analysed, by_hand: ByHand, tmp_path: Path, dtype: str, tolerance: float
+) -> None:
     zarr = pytest.importorskip("zarr")
-    analysed(small, tmp_path, save_jacobians=True, jacobian_dtype=dtype, output="probs")
+    analysed(tmp_path, save_jacobians=True, jacobian_dtype=dtype, output="probs")
     array = zarr.open_array(tmp_path / "jacobians.zarr", mode="r")
     assert array.shape == (27, 3, 1, 8, 8)
     assert array.dtype == dtype
     assert array.attrs["output"] == "probs"
-    matrix = array[25].reshape(3, -1).T
-    expected = jacobian_by_hand(small, 25, "probs")
-    assert matrix[2, 1] == pytest.approx(expected[1, 2], abs=tolerance * np.abs(expected).max())
+    J = array[25].reshape(3, -1).T
+    expected = by_hand(25, "probs")
+    assert J[2, 1] == pytest.approx(expected[1, 2], abs=tolerance * np.abs(expected).max())
 
 
-def test_the_summary_follows_from_the_table(small: Subject, tmp_path: Path) -> None:
-    full = analysed(small, tmp_path)
-    summary = full.summary()
-    rows = full.table().to_pylist()
+def test_the_summary_follows_from_the_table(finished: SplitFolder) -> None:
+    summary = json.loads(finished.file("summary.json").read_text(), parse_constant=pytest.fail)
+    rows = table_of(finished).to_pylist()
     correct = np.array([row["correct"] for row in rows])
     norms = np.array([row["frobenius"] for row in rows], np.float64)
     assert summary["accuracy"] == pytest.approx(correct.mean())
@@ -172,41 +229,27 @@ def test_the_summary_follows_from_the_table(small: Subject, tmp_path: Path) -> N
     assert pearson == pytest.approx(np.corrcoef(norms, confidence)[0, 1], rel=1e-4)
     assert [row["index"] for row in summary["most_sensitive"][:3]] == np.argsort(-norms)[:3].tolist()
     assert all(not rows[row["index"]]["correct"] for row in summary["confident_errors"])
+    singular_values = np.array([row["singular_values"] for row in rows])
+    assert summary["spectrum"]["mean"] == pytest.approx(singular_values.mean(0), rel=1e-5)
+    assert summary["spectrum"]["percentile_95"] == pytest.approx(np.percentile(singular_values, 95, axis=0), rel=1e-5)
 
 
-def test_the_report_holds_the_numbers_of_the_summary_and_needs_no_network(small: Subject, tmp_path: Path) -> None:
-    pytest.importorskip("plotly")
-    full = analysed(small, tmp_path, report=True, attack=6)
-    page = full.report_file.read_text()
-    assert full.report_file.stat().st_size < 10_000_000
-    body, _, scripts = page.partition('<script type="application/json"')
-    assert not re.search(r"""(src|href)=["'](?!data:)""", body)
-    summary = full.summary()
-    traced = 0
-    for path, text in re.findall(r'data-from="([^"]+)"[^>]*>([^<]*)</span>', body):
-        node: Any = summary
-        for key in unescape(path).split("/"):
-            node = node.get(key) if isinstance(node, dict) else None
-        if not isinstance(node, (int, float)):
-            continue
-        shown = float(text.replace(",", "").replace(" %", ""))
-        scale = 100 if "%" in text else 1
-        assert shown == pytest.approx(node * scale, rel=0.006, abs=0.51 if scale == 100 else 0.006)
-        traced += 1
-    assert traced > 30
-    explorer = json.loads(scripts[scripts.index(">") + 1 : scripts.index("</script>")])["samples"]
-    entry = explorer[0]
-    maps = np.frombuffer(base64.b64decode(entry["maps"]), "<i2").reshape(3, 64)
-    rebuilt = maps / 32767 * np.array(entry["limits"])[:, None]
-    expected = jacobian_by_hand(small, entry["index"], "logits")
-    np.testing.assert_allclose(rebuilt, expected, atol=1e-4 * np.abs(expected).max())
-
-
-def test_a_folder_that_cannot_be_written_is_told_at_once(small: Subject, tmp_path: Path) -> None:
-    (tmp_path / "file").touch()
-    with pytest.raises(UserError, match="Cannot write"):
-        analysed(small, tmp_path / "file" / "below")
-
-
-def test_numbers_are_written_with_three_digits() -> None:
-    assert [short(v) for v in (10.04, 0.98765, 1234567.0, 3)] == ["10.0", "0.988", "1,234,567", "3"]
+def test_adversarial_examples_are_where_the_table_says(small: Subject, finished: SplitFolder, by_hand: ByHand) -> None:
+    pytest.importorskip("foolbox")
+    summary = finished.summary()["adversarial"]
+    rows = pq.read_table(finished.file("adversarial.parquet")).to_pylist()
+    assert summary["samples"] == len(rows) == 6
+    for row in rows:
+        image, _ = small.split("test")[row["index"]]
+        x = image.float() / 255
+        J = by_hand(row["index"], "logits")
+        said = int(small.network(x.unsqueeze(0)).argmax())
+        down = torch.tensor(J[row["predicted_class"]] - J[said]).float().view_as(x)
+        down /= down.norm()
+        if row["along_distance"] is not None:
+            before, after = (x + down * row["along_distance"] * factor for factor in (0.99, 1.01))
+            assert int(small.network(before.unsqueeze(0)).argmax()) == said
+            assert int(small.network(after.unsqueeze(0)).argmax()) == row["along_class"] != said
+    ratios = [row["along_distance"] / row["predicted_distance"] for row in rows if row["along_distance"] is not None]
+    assert summary["along"]["found"] == len(ratios)
+    assert summary["along"]["ratio_median"] == pytest.approx(np.median(ratios), rel=1e-5)

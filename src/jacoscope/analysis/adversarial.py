@@ -3,22 +3,19 @@
 import warnings
 from importlib import import_module
 from importlib.util import find_spec
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 import torch
 from torch import Tensor, nn
 
 from jacoscope.analysis.decision import crossing_along
-from jacoscope.analysis.single import jacobian_of
+from jacoscope.analysis.derivatives import jacobian_of
+from jacoscope.analysis.ranks import ranks
 from jacoscope.analysis.stream import read_samples
 from jacoscope.analysis.subject import Subject
-from jacoscope.analysis.summary import ranks
 from jacoscope.errors import UserError
-from jacoscope.files import write_whole
 from jacoscope.jacobians import boundary_distance
 
 ATTACK = "Decoupling Direction and Norm (Rony et al., 2019), 100 steps, by foolbox"
@@ -64,13 +61,6 @@ def search(subject: Subject, split: str, samples: int, count: int) -> pa.Table:
     ]
     schema = pa.schema([pa.field(n, k, metadata={"unit": u, "meaning": m}) for n, k, u, m in FIELDS])
     return pa.table([column.cast(field.type) for column, field in zip(columns, schema, strict=True)], schema=schema)
-
-
-def save(table: pa.Table, path: Path) -> None:
-    """Write the table whole or not at all."""
-    sink = pa.BufferOutputStream()
-    pq.write_table(table, sink)
-    write_whole(path, sink.getvalue().to_pybytes())
 
 
 def compare_distances(table: pa.Table) -> dict[str, Any]:

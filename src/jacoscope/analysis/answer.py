@@ -1,25 +1,29 @@
-"""From a question to its answer: which of the analyses is meant, and where its results go."""
+"""From a question to its answer: which of the analyses is meant, and where its results go.
+
+An answer that is there already is shown at once: torch is imported only where something is to be computed.
+"""
 
 import hashlib
 import json
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig
 from rich.console import Console
 
 from jacoscope.analysis.checkpoint import CheckpointFile, find_checkpoint
-from jacoscope.analysis.comparison_answer import answer_comparison, answer_history
-from jacoscope.analysis.full import FullAnalysis
-from jacoscope.analysis.picture import find_pictures, in_blocks, looks_inverted, read_picture
+from jacoscope.analysis.origin import Origin, origin
 from jacoscope.analysis.request import Request
-from jacoscope.analysis.single import read_single
-from jacoscope.analysis.single_files import save_reading
-from jacoscope.analysis.single_terminal import show_files, show_reading
-from jacoscope.analysis.subject import Origin, Subject, origin
-from jacoscope.data.datamodule import to_pixels
+from jacoscope.analysis.several_folders import comparison_folder, history_folder, show_comparison, show_history
+from jacoscope.analysis.split_folder import SplitFolder
+from jacoscope.analysis.split_terminal import show_summary
+from jacoscope.analysis.terminal import show_files
 from jacoscope.errors import UserError
+
+if TYPE_CHECKING:
+    from jacoscope.analysis.stream import Where
 
 
 def answer(request: Request, cfg: DictConfig, overrides: Iterable[str]) -> None:
@@ -32,111 +36,92 @@ def answer(request: Request, cfg: DictConfig, overrides: Iterable[str]) -> None:
 
     Raises:
         UserError: if it cannot be answered; nothing half-written is left.
+        KeyboardInterrupt: with a message, if the user stopped it.
     """
     console = Console()
-    if request.compare is not None:
-        a, b = (subject_of(given, request, cfg, overrides) for given in request.compare)
-        home = a.origin.checkpoint.home / "analysis" if request.output_dir is None else Path(request.output_dir)
-        show_files(console, answer_comparison(a, b, *_of_split(request), home, console))
-        return
-    checkpoint = find_checkpoint(request.checkpoint, cfg.paths.log_dir)
-    source = origin(checkpoint, cfg, overrides, request.trust)
-    console.print(f"checkpoint  {checkpoint.path}", highlight=False, soft_wrap=True)
-    if request.image is not None:
-        answer_pictures(request, source.subject(), console)
-    elif request.indices is not None:
-        answer_samples(request, source.subject(), console)
-    elif request.history:
-        home = checkpoint.home / "analysis" if request.output_dir is None else Path(request.output_dir)
-        subjects = all_checkpoints(source)
-        show_files(console, answer_history(subjects, *_of_split(request), home, console))
-    else:
-        answer_split(request, source.subject(), cfg, console)
+    named: list[str | None] = [*request.compare] if request.compare else [request.checkpoint]
+    sources = [origin(find_checkpoint(name, cfg.paths.log_dir), cfg, overrides, request.trust) for name in named]
+    if request.compare is None:
+        console.print(f"checkpoint  {sources[0].checkpoint.path}", highlight=False, markup=False, soft_wrap=True)
+    try:
+        if request.compare is not None:
+            answer_comparison(request, sources, cfg, console)
+        elif request.history:
+            answer_history(request, sources[0], cfg, console)
+        elif request.indices is not None or request.image is not None:
+            answer_singles(request, sources[0], console)
+        else:
+            answer_split(request, sources[0], cfg, console)
+    except KeyboardInterrupt as stop:
+        raise KeyboardInterrupt("Stopped. What is done is kept; the same command goes on from there") from stop
 
 
-def subject_of(given: str, request: Request, cfg: DictConfig, overrides: Iterable[str]) -> Subject:
-    """Give the network and data of one of the checkpoints that are compared."""
-    return origin(find_checkpoint(given, cfg.paths.log_dir), cfg, overrides, request.trust).subject()
+def answer_split(request: Request, source: Origin, cfg: DictConfig, console: Console) -> None:
+    """Analyse a whole split."""
+    folder = SplitFolder(request, source, results_folder(request, source, split_name(request)))
+    if folder.to_do():
+        from jacoscope.analysis.full import FullAnalysis
+        from jacoscope.analysis.subject import Subject
+
+        FullAnalysis(folder, Subject.of(source)).run(console, where(cfg))
+    show_summary(console, folder.summary(), request.named_output, request.split)
+    show_files(console, folder.results())
 
 
-def all_checkpoints(source: Origin) -> list[Subject]:
-    """Give the networks of all checkpoints that lie beside one, in the order of training; equal ones once.
+def answer_comparison(request: Request, sources: list[Origin], cfg: DictConfig, console: Console) -> None:
+    """Put two networks side by side."""
+    folder = comparison_folder(request, sources)
+    if not folder.has("comparison", True, *folder.names):
+        from jacoscope.analysis.several import compare
+        from jacoscope.analysis.subject import Subject
+
+        compare(folder, [Subject.of(source) for source in sources], request, where(cfg), console)
+    show_comparison(console, folder)
+    show_files(console, folder.results())
+
+
+def answer_history(request: Request, source: Origin, cfg: DictConfig, console: Console) -> None:
+    """Follow the sensitivity over all checkpoints of a run."""
+    sources = all_checkpoints(source)
+    folder = history_folder(request, sources)
+    if not folder.has("history", True, *folder.names):
+        from jacoscope.analysis.several import follow, table_only
+        from jacoscope.analysis.subject import Subject
+
+        asked = table_only(request)
+        tables = [SplitFolder(asked, one, results_folder(asked, one, split_name(asked))) for one in sources]
+        follow(folder, tables, [Subject.of(one) for one in sources], request, where(cfg), console)
+    show_history(console, folder)
+    show_files(console, folder.results())
+
+
+def answer_singles(request: Request, source: Origin, console: Console) -> None:
+    """Read samples of a split, or pictures of the user's own, one by one."""
+    from jacoscope.analysis.single_answer import answer_pictures, answer_samples
+    from jacoscope.analysis.subject import Subject
+
+    answer_one_by_one = answer_pictures if request.image is not None else answer_samples
+    answer_one_by_one(request, Subject.of(source), lambda name: results_folder(request, source, name), console)
+
+
+def all_checkpoints(source: Origin) -> list[Origin]:
+    """Give all checkpoints that lie beside one, those with equal content once.
 
     Raises:
         UserError: if it lies in no run directory.
     """
-    if source.checkpoint.run is None:
+    run = source.checkpoint.run
+    if run is None:
         raise UserError("history=true follows the checkpoints of a run: name a run directory, checkpoint=RUN")
-    files = sorted(source.checkpoint.path.parent.glob("*.ckpt"), key=lambda path: (path.name == "last.ckpt", path.name))
-    distinct = {CheckpointFile(path, source.checkpoint.run).digest(): path for path in reversed(files)}
-    subjects = [
-        replace(source, checkpoint=CheckpointFile(path, source.checkpoint.run)).subject() for path in distinct.values()
-    ]
-    return sorted(subjects, key=lambda subject: subject.progress.get("global_step", -1))
+    files = [CheckpointFile(path, run) for path in sorted(source.checkpoint.path.parent.glob("*.ckpt"), reverse=True)]
+    distinct = {file.digest(): file for file in files}
+    return [replace(source, checkpoint=file) for file in distinct.values()]
 
 
-def _of_split(request: Request) -> tuple[str, int | None, str, int]:
-    return request.split, request.limit, request.named_output, request.chunk_size
-
-
-def answer_split(request: Request, subject: Subject, cfg: DictConfig, console: Console) -> None:
-    """Analyse a whole split."""
+def split_name(request: Request) -> str:
+    """Give the name of the folder for a whole split."""
     limit = f"_first_{request.limit}" if request.limit else ""
-    name = f"{request.split}_{request.named_output}{limit}"
-    full = FullAnalysis(request, subject, results_folder(request, subject.origin, name))
-    full.run(console, cfg.trainer.accelerator, processes(cfg))
-    full.show(console)
-    show_files(console, sorted(path for path in full.folder.iterdir() if not path.name.startswith((".", "parts_"))))
-
-
-def processes(cfg: DictConfig) -> int:
-    """Give how many processes share the samples: those of ``trainer=ddp``, else one."""
-    devices = cfg.trainer.devices
-    if not str(cfg.trainer.get("strategy", "auto")).startswith("ddp"):
-        return 1
-    if not isinstance(devices, int) or devices < 1:
-        raise UserError(f"trainer.devices={devices}: type the number of processes, trainer.devices=2")
-    return devices
-
-
-def answer_samples(request: Request, subject: Subject, console: Console) -> None:
-    """Read samples of a split one by one."""
-    dataset = subject.split(request.split)
-    size = len(dataset)  # type: ignore[arg-type]
-    for index in request.indices or []:
-        if not 0 <= index < size:
-            raise UserError(f"sample {index} is out of range: the {request.split} split has samples 0 to {size - 1}")
-    for index in request.indices or []:
-        image, label = dataset[index]
-        reading = read_single(subject, to_pixels(image), int(label), request.named_output)
-        title = f"{request.split} sample {index}"
-        files = save_reading(
-            reading,
-            subject.class_names,
-            title,
-            results_folder(request, subject.origin, f"{request.split}_sample_{index}_{request.named_output}"),
-        )
-        show_reading(console, reading, subject.class_names, title)
-        show_files(console, files)
-
-
-def answer_pictures(request: Request, subject: Subject, console: Console) -> None:
-    """Read pictures of the user's own."""
-    assert request.image is not None
-    images = subject.origin.config["images"]
-    paths = find_pictures(request.image)
-    pictures = [read_picture(path, subject.shape, request.invert) for path in paths]
-    names = subject.class_names
-    for path, pixels in zip(paths, pictures, strict=True):
-        reading = read_single(subject, pixels, None, request.named_output)
-        folder = results_folder(request, subject.origin, f"image_{path.stem}_{request.named_output}")
-        files = save_reading(reading, names, path.name, folder)
-        console.print(f"\nwhat the network saw of {path} ({pixels.shape[2]}×{pixels.shape[1]}):")
-        console.print(in_blocks(pixels), highlight=False)
-        if looks_inverted(pixels, sum(images["mean"]) / len(images["mean"])):
-            console.print("It looks like dark ink on light paper; the network learnt light on dark: type invert=true")
-        show_reading(console, reading, names, path.name)
-        show_files(console, files)
+    return f"{request.split}_{request.named_output}{limit}"
 
 
 def results_folder(request: Request, source: Origin, name: str) -> Path:
@@ -146,14 +131,28 @@ def results_folder(request: Request, source: Origin, name: str) -> Path:
     on the command line, have folders of their own.
     """
     if request.output_dir is not None:
-        return Path(request.output_dir).expanduser() / name if _many(request) else Path(request.output_dir).expanduser()
+        named = Path(request.output_dir).expanduser()
+        several = request.samples is not None or request.image is not None
+        return named / name if several else named
     checkpoint = source.checkpoint
     prefix = "" if checkpoint.run and checkpoint.path.name == "best.ckpt" else f"{checkpoint.path.stem}_"
     return checkpoint.home / "analysis" / f"{prefix}{name}{_mark(source)}"
 
 
-def _many(request: Request) -> bool:
-    return request.samples is not None or (request.image is not None and len(find_pictures(request.image)) > 1)
+def where(cfg: DictConfig) -> "Where":
+    """Read where to compute from the trainer's config: ``trainer=ddp`` shares the samples between processes.
+
+    Raises:
+        UserError: if the number of processes is not one.
+    """
+    from jacoscope.analysis.stream import Where
+
+    devices = cfg.trainer.devices
+    if not str(cfg.trainer.get("strategy", "auto")).startswith("ddp"):
+        return Where(cfg.trainer.accelerator, 1)
+    if not isinstance(devices, int) or devices < 1:
+        raise UserError(f"trainer.devices={devices}: type the number of processes, trainer.devices=2")
+    return Where(cfg.trainer.accelerator, devices)
 
 
 def _mark(source: Origin) -> str:

@@ -1,15 +1,8 @@
-"""Checkpoints: which file is meant, and its weights, read without running anything that is in it."""
+"""Checkpoints: which file is meant. Nothing is read here, so that this costs no import of torch."""
 
 import hashlib
-import re
-import warnings
 from dataclasses import dataclass
 from pathlib import Path
-from pickle import UnpicklingError
-from typing import Any
-
-import torch
-from torch import Tensor, nn
 
 from jacoscope.errors import UserError
 from jacoscope.runs.directory import RunDirectory, latest_run
@@ -63,68 +56,6 @@ def find_checkpoint(given: str | None, log_dir: str | Path) -> CheckpointFile:
     return CheckpointFile(path, owner if is_of_a_run else None)
 
 
-def read_checkpoint(path: Path) -> dict[str, Any]:
-    """Read a checkpoint as data: tensors and plain values. Code in it is refused, not run.
-
-    Raises:
-        UserError: if it cannot be read, is cut short, or holds more than data; the message names what it holds.
-    """
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # torch's advice on pickle protocols: the errors below say more
-            content = torch.load(path, map_location="cpu", weights_only=True)
-    except UnpicklingError as error:
-        raise UserError(_refusal(path, str(error))) from error
-    except (OSError, EOFError, RuntimeError, ValueError, KeyError, IndexError, AttributeError) as error:
-        reason = "it is empty" if not path.stat().st_size else "it is cut short or damaged"
-        raise UserError(f"{path} cannot be read as a checkpoint: {reason}. Take a whole copy of it") from error
-    if not isinstance(content, dict):
-        raise UserError(f"{path} holds a {type(content).__name__}, not a checkpoint with weights")
-    return content
-
-
-def load_weights(network: nn.Module, content: dict[str, Any], path: Path, described: str) -> None:
-    """Put a checkpoint's weights into a network.
-
-    The weights may lie in ``state_dict`` (Lightning) or be the content itself, and their names may have one common
-    prefix (``network.``, ``model.``, ``module.``).
-
-    Args:
-        network: the network to fill.
-        content: what :func:`read_checkpoint` gave.
-        path: of the checkpoint, for the messages.
-        described: what the network was made from, for the messages.
-
-    Raises:
-        UserError: if the weights are those of another architecture.
-    """
-    weights = content.get("state_dict", content)
-    tensors = {str(k): v for k, v in weights.items() if isinstance(v, Tensor)} if isinstance(weights, dict) else {}
-    wanted = network.state_dict()
-    if not tensors:
-        raise UserError(f"{path} holds no weights")
-    prefix = _common_prefix(list(tensors), list(wanted))
-    found = {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
-    different = [
-        f"{name}: {list(found[name].shape)} in the checkpoint, {list(wanted[name].shape)} in the network"
-        for name in wanted
-        if name in found and found[name].shape != wanted[name].shape
-    ]
-    different += [f"{name}: not in the checkpoint" for name in wanted if name not in found]
-    different += [f"{name}: not in the network" for name in found if name not in wanted]
-    if different:
-        more = f"\n  and {len(different) - 4} more" if len(different) > 4 else ""
-        raise UserError(
-            f"{path} holds the weights of another architecture than {described}:\n  "
-            + "\n  ".join(different[:4])
-            + more
-            + "\nName the network that it was trained with: model=lenet5, model=mlp, …"
-        )
-    if broken := [name for name in wanted if not bool(found[name].isfinite().all())]:
-        raise UserError(f"{path}: the weights {', '.join(broken[:3])} are NaN or infinite: that training had diverged")
-    network.load_state_dict(found)
-
-
 def _best_of(run: RunDirectory) -> Path:
     for path in (run.best_checkpoint, run.last_checkpoint):
         if path.is_file():
@@ -137,22 +68,3 @@ def _runs_there_are(log_dir: str | Path) -> str:
     if not runs:
         return " Make one with python train.py"
     return f" Runs in {log_dir}: {', '.join(map(str, runs[-3:]))}"
-
-
-def _refusal(path: Path, reason: str) -> str:
-    named = re.search(r"(?:unsupported GLOBAL|Unsupported global: GLOBAL|GLOBAL) ([\w.]+)", reason)
-    tried = f"it would run {named.group(1)}" if named else "it is a pickle of more than tensors and plain values"
-    return (
-        f"{path} is refused: {tried}. A checkpoint is read for its weights alone; nothing in it was run. "
-        "If it is yours, save its weights again with torch.save(network.state_dict(), FILE)"
-    )
-
-
-def _common_prefix(have: list[str], want: list[str]) -> str:
-    """Give what stands before the network's own names: of all that is possible, what makes most of them fit."""
-    if not want:
-        return ""
-    candidates = {name.removesuffix(wanted) for name in have for wanted in want if name.endswith(wanted)}
-    names = set(have)
-    whole = {prefix for prefix in candidates if prefix.endswith(".")}
-    return max(sorted({"", *whole}), key=lambda prefix: sum(f"{prefix}{wanted}" in names for wanted in want))

@@ -1,84 +1,75 @@
 """Two networks on the same samples: norms, agreement, and whether their Jacobians point the same way."""
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import torch
 from torch import Tensor
 
+from jacoscope.analysis.derivatives import jacobian_of
 from jacoscope.analysis.reduction import MapSums, reduce_chunk
-from jacoscope.analysis.single import jacobian_of
-from jacoscope.analysis.stream import read_samples
+from jacoscope.analysis.schema import columns
+from jacoscope.analysis.stream import Work, as_table, checked_labels, read_samples
 from jacoscope.analysis.subject import Subject
-from jacoscope.errors import UserError
 
-SHARED = (("index", pa.int64(), "index of the sample in its split"), ("label", pa.int32(), "true class"))
 OF_EACH = (
-    ("prediction", pa.int32(), "class with the largest logit"),
-    ("correct", pa.bool_(), "whether prediction and label agree"),
-    ("confidence", pa.float32(), "probability of the predicted class"),
-    ("frobenius", pa.float32(), "Frobenius norm of J"),
-    ("spectral", pa.float32(), "spectral norm of J"),
-    ("effective_rank", pa.float32(), "effective rank of J"),
-    ("boundary_distance", pa.float32(), "first-order distance to the decision boundary, L2 in pixel units"),
+    "prediction",
+    "correct",
+    "confidence",
+    "frobenius",
+    "spectral",
+    "effective_rank",
+    "boundary_distance",
 )
+"""Columns of samples.parquet that are there for both networks, with ``_a`` or ``_b`` behind the name."""
 
 
 @dataclass(frozen=True)
-class Comparison:
-    """What two networks, a and b, say of the same samples.
+class ComparisonTable(Work):
+    """The rows of comparison.parquet; ``origins`` are those of the networks a and b.
 
     Attributes:
-        table: a row for each sample; columns of one network end in ``_a`` or ``_b``.
-        maps: for each network, sums of maps for each true class.
+        output: whose derivatives are compared.
     """
 
-    table: pa.Table
-    maps: tuple[MapSums, MapSums]
+    output: str
 
-
-def compare(
-    a: Subject, b: Subject, split: str, samples: int, output: str, chunk_size: int, progress: Callable[[int], None]
-) -> Comparison:
-    """Compare two networks on the first samples of the data of ``a``, chunk by chunk.
-
-    Raises:
-        UserError: if they take different images or have different classes.
-    """
-    images_a, images_b = (subject.origin.config["images"] for subject in (a, b))
-    for key in ("shape", "classes"):
-        if images_a[key] != images_b[key]:
-            raise UserError(
-                f"compare: the networks differ in images.{key}, {images_a[key]} and {images_b[key]}: "
-                "only networks of the same images and classes can be put side by side"
+    @property
+    def schema(self) -> pa.Schema:
+        """The columns, with units and meanings."""
+        known = {column.name: column for column in columns(2, 2, self.output)}
+        wanted = [(known[name], "") for name in ("index", "label")]
+        wanted += [(known[name], mark) for mark in "ab" for name in OF_EACH]
+        fields = [
+            pa.field(
+                f"{column.name}_{mark}" if mark else column.name,
+                column.kind,
+                nullable=False,
+                metadata={"unit": column.unit, "meaning": column.meaning + (f", network {mark}" if mark else "")},
             )
-    dataset = a.split(split)
-    maps = tuple(MapSums.zero(images_a["classes"], a.shape) for _ in range(2))
-    pieces = []
-    for start in range(0, samples, chunk_size):
-        indices = list(range(start, min(samples, start + chunk_size)))
-        x, labels = read_samples(dataset, indices)
-        columns: dict[str, Tensor] = {"index": torch.tensor(indices), "label": labels}
-        wanted = []
-        for subject, mark, sums in zip((a, b), "ab", maps, strict=True):
-            reduced, J = reduce_chunk(x, labels, *jacobian_of(subject, x), output, sums)
-            columns |= {f"{name}_{mark}": reduced[name] for name, _, _ in OF_EACH}
-            wanted.append(J)
-        columns["cosine"] = cosine(*wanted)
-        pieces.append(columns)
-        progress(indices[-1] + 1)
-    fields = [pa.field(name, kind, metadata={"meaning": meaning}) for name, kind, meaning in SHARED]
-    fields += [
-        pa.field(f"{name}_{mark}", kind, metadata={"meaning": f"{meaning}, network {mark}"})
-        for mark in "ab"
-        for name, kind, meaning in OF_EACH
-    ]
-    fields.append(pa.field("cosine", pa.float32(), metadata={"meaning": "cosine of the angle between both J"}))
-    arrays = [pa.array(torch.cat([piece[f.name] for piece in pieces]).numpy()).cast(f.type) for f in fields]
-    return Comparison(pa.table(arrays, schema=pa.schema(fields)), (maps[0], maps[1]))
+            for column, mark in wanted
+        ]
+        angle = {"unit": "", "meaning": "cosine of the angle between both J"}
+        return pa.schema([*fields, pa.field("cosine", pa.float32(), nullable=False, metadata=angle)])
+
+    def make(self, subjects: Sequence[Subject], indices: list[int]) -> tuple[pa.Table, dict[str, Tensor]]:
+        classes, shape = subjects[0].origin.config["images"]["classes"], subjects[0].shape
+        x, labels = read_samples(subjects[0].split(self.split), indices)
+        values = {"index": torch.tensor(indices), "label": checked_labels(labels, classes, indices)}
+        added: dict[str, Tensor] = {}
+        both = []
+        for subject, mark in zip(subjects, "ab", strict=True):
+            sums = MapSums.zero(classes, shape)
+            reduced, J = reduce_chunk(x, labels, *jacobian_of(subject, x), self.output, sums)
+            values |= {f"{name}_{mark}": reduced[name] for name in OF_EACH}
+            added |= {f"{name}_{mark}": total for name, total in sums.arrays().items()}
+            both.append(J)
+        return as_table({**values, "cosine": cosine(*both)}, self.schema), added
 
 
 def cosine(J: Tensor, K: Tensor) -> Tensor:
@@ -95,29 +86,36 @@ def cosine(J: Tensor, K: Tensor) -> Tensor:
     return cosines
 
 
-def summarise_comparison(table: pa.Table) -> dict[str, Any]:
-    """Say in a few numbers how the networks differ, all from the table."""
+def summarise_comparison(table_file: Path) -> dict[str, Any]:
+    """Say in a few numbers how the networks differ, all from comparison.parquet."""
+    table = pq.read_table(table_file)
     c = {name: table.column(name).to_numpy() for name in table.column_names}
-    means = {
-        mark: {
-            "accuracy": float(c[f"correct_{mark}"].mean()),
-            **{
-                f"median_{name}": float(np.quantile(c[f"{name}_{mark}"], 0.5, method="nearest"))
-                for name in ("frobenius", "spectral", "effective_rank", "boundary_distance", "confidence")
-            },
-        }
-        for mark in "ab"
-    }
     right_a, right_b = c["correct_a"].astype(bool), c["correct_b"].astype(bool)
+    more = c["frobenius_b"] > c["frobenius_a"]
+    ratio = c["frobenius_b"] / np.maximum(c["frobenius_a"], np.finfo(np.float32).tiny)
     return {
         "samples": len(table),
-        "a": means["a"],
-        "b": means["b"],
+        "a": _of_one(c, "a"),
+        "b": _of_one(c, "b"),
         "agreement": float((c["prediction_a"] == c["prediction_b"]).mean()),
         "only_a_right": int((right_a & ~right_b).sum()),
         "only_b_right": int((right_b & ~right_a).sum()),
         "both_wrong": int((~right_a & ~right_b).sum()),
-        "b_more_sensitive": float((c["frobenius_b"] > c["frobenius_a"]).mean()),
-        "median_ratio_of_frobenius": float(np.median(c["frobenius_b"] / np.maximum(c["frobenius_a"], 1e-30))),
-        "median_cosine": float(np.median(c["cosine"])),
+        "b_more_sensitive": float(more.mean()),
+        "median_ratio_of_frobenius": _median(ratio),
+        "median_cosine": _median(c["cosine"]),
+        "cosine_percentile_5": float(np.quantile(c["cosine"], 0.05, method="nearest")),
+        "cosine_percentile_95": float(np.quantile(c["cosine"], 0.95, method="nearest")),
     }
+
+
+def _of_one(c: dict[str, Any], mark: str) -> dict[str, float | None]:
+    names = ("frobenius", "spectral", "effective_rank", "boundary_distance", "confidence")
+    medians = {f"median_{name}": _median(c[f"{name}_{mark}"]) for name in names}
+    return {"accuracy": float(c[f"correct_{mark}"].mean()), **medians}
+
+
+def _median(values: Any) -> float | None:
+    """The median, one of the values, so that infinite distances do not spoil it; none where itself is infinite."""
+    median = float(np.quantile(values, 0.5, method="nearest"))
+    return median if np.isfinite(median) else None

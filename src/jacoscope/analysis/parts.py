@@ -3,7 +3,7 @@
 import io
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +12,6 @@ import pyarrow.parquet as pq
 import torch
 from torch import Tensor
 
-from jacoscope.analysis.reduction import MapSums
 from jacoscope.errors import UserError
 from jacoscope.files import write_whole
 
@@ -42,39 +41,39 @@ class Parts:
         """Give the parts that are still to be made."""
         return [part for part in range(len(self)) if not self._table(part).exists()]
 
-    def write(self, part: int, table: pa.Table, sums: MapSums | None) -> None:
+    def write(self, part: int, table: pa.Table, sums: Mapping[str, Tensor]) -> None:
         """Keep a part; its table last, for the table says that the part is there.
+
+        Args:
+            part: its number.
+            table: its rows, with a column ``index``.
+            sums: whatever is to be added up over all parts.
 
         Raises:
             UserError: if the folder cannot be written or the disk is full.
         """
-        if sums is not None:
-            buffer = io.BytesIO()
-            np.savez(buffer, **{name: array.numpy() for name, array in sums.arrays().items()})  # type: ignore[arg-type]
-            write_whole(self._maps(part), buffer.getvalue())
-        sink = pa.BufferOutputStream()
-        pq.write_table(table, sink)
-        write_whole(self._table(part), sink.getvalue().to_pybytes())
+        if sums:
+            write_whole(self._sums(part), as_npz(sums))
+        write_whole(self._table(part), as_parquet(table))
 
     def tables(self) -> Iterator[pa.Table]:
         """Give the tables in the order of the samples, one at a time."""
         for part in range(len(self)):
             yield pq.read_table(self._table(part))
 
-    def sums(self) -> dict[str, Tensor] | None:
-        """Give the sums of the maps over all parts, or none where none were kept."""
+    def sums(self) -> dict[str, Tensor]:
+        """Add up the sums of all parts; nothing where none were kept."""
         total: dict[str, Tensor] = {}
         for part in range(len(self)):
-            if not self._maps(part).exists():
-                return None
-            with np.load(self._maps(part)) as arrays:
-                for name in arrays.files:
-                    values = torch.from_numpy(arrays[name])
-                    total[name] = total[name] + values if name in total else values
+            if self._sums(part).exists():
+                with np.load(self._sums(part)) as arrays:
+                    for name in arrays.files:
+                        values = torch.from_numpy(arrays[name])
+                        total[name] = total[name] + values if name in total else values
         return total
 
     def merge(self, path: Path, schema: pa.Schema) -> None:
-        """Write all tables as one file, holding one part at a time in memory.
+        """Write all tables as one file, whole or not at all, holding one part at a time in memory.
 
         Raises:
             UserError: if a sample is missing or there twice, or the file cannot be written.
@@ -86,16 +85,17 @@ class Parts:
                 for table in self.tables():
                     index = table.column("index").to_numpy()
                     if not np.array_equal(index, np.arange(expected, expected + len(index))):
-                        raise UserError(f"{self.folder} has parts of something else: delete {self.folder.parent}")
+                        raise UserError(f"{self.folder} has parts of something else: delete it and call again")
                     expected += len(index)
                     writer.write_table(table.cast(schema))
-            partial.replace(path)
+            if expected == self.samples:
+                partial.replace(path)
         except OSError as error:
             raise UserError(f"Cannot write {path}: {error.strerror or error}. Free some space") from error
         finally:
             partial.unlink(missing_ok=True)
         if expected != self.samples:
-            raise UserError(f"{path} has {expected} of {self.samples} samples: delete {path.parent} and call again")
+            raise UserError(f"{self.folder} has {expected} of {self.samples} samples: delete it and call again")
 
     def clear(self) -> None:
         """Delete all parts."""
@@ -104,5 +104,20 @@ class Parts:
     def _table(self, part: int) -> Path:
         return self.folder / f"{part:06d}.parquet"
 
-    def _maps(self, part: int) -> Path:
+    def _sums(self, part: int) -> Path:
         return self.folder / f"{part:06d}.npz"
+
+
+def as_parquet(table: pa.Table) -> bytes:
+    """Give a small table as the bytes of a Parquet file."""
+    sink = pa.BufferOutputStream()
+    pq.write_table(table, sink)
+    content: bytes = sink.getvalue().to_pybytes()
+    return content
+
+
+def as_npz(arrays: Mapping[str, Tensor]) -> bytes:
+    """Give arrays by their names as the bytes of a file for :func:`numpy.load`."""
+    buffer = io.BytesIO()
+    np.savez(buffer, **{name: array.numpy() for name, array in arrays.items()})  # type: ignore[arg-type]
+    return buffer.getvalue()

@@ -5,15 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from jacoscope.analysis.single import of_output
-from jacoscope.jacobians import (
-    boundary_distance,
-    frobenius_norm,
-    l1_operator_norm,
-    linf_operator_norm,
-    output_norms,
-    singular_values,
-)
+from jacoscope.analysis.derivatives import of_output
 
 MAP_ENTRIES = 1 << 24  # maps for each class are kept up to this size, 64 MiB each in float32
 PIECE_ENTRIES = 1 << 18  # Jacobian entries reduced at a time: what stays in the cache is read once from memory
@@ -67,7 +59,12 @@ class MapSums:
 def reduce_chunk(
     x: Tensor, labels: Tensor, J: Tensor, logits: Tensor, output: str, sums: MapSums | None
 ) -> tuple[dict[str, Tensor], Tensor]:
-    """Reduce a chunk.
+    r"""Reduce a chunk.
+
+    Jacobians are read from memory once, a piece at a time. Almost all columns follow from the Gram matrix of a
+    sample's gradients, :math:`G = J J^\top`, formed in float64, where products of float32 are exact: the singular
+    values are the roots of its eigenvalues, the Frobenius norm that of its trace, and
+    :math:`\|\nabla (z_y - z_j)\|^2 = G_{yy} + G_{jj} - 2 G_{yj}`.
 
     Args:
         x: images, ``[batch, C, H, W]``.
@@ -81,29 +78,37 @@ def reduce_chunk(
         The columns by their names (all but ``index``), and the Jacobians of ``output``.
     """
     step = max(1, PIECE_ENTRIES // J[0].numel())
-    pieces = []
+    pieces: dict[str, list[Tensor]] = {"gram": [], "gram_of_logits": [], "l1_operator": [], "linf_operator": []}
     outputs = []
     for start in range(0, len(x), step):
         part = slice(start, start + step)
         wanted = of_output(J[part], logits[part], output)
-        pieces.append(_columns(J[part], logits[part], labels[part], wanted))
+        magnitudes = wanted.flatten(2).abs()
+        pieces["l1_operator"].append(magnitudes.sum(1).amax(1))
+        pieces["linf_operator"].append(magnitudes.sum(2).amax(1))
+        pieces["gram"].append(_gram(wanted))
+        if output != "logits":
+            pieces["gram_of_logits"].append(_gram(J[part]))
+            outputs.append(wanted)
         if sums is not None:
             sums.add(x[part], labels[part], wanted)
-        if wanted is not J and output != "logits":
-            outputs.append(wanted)
-    columns = {name: torch.cat([piece[name] for piece in pieces]) for name in pieces[0]}
+    joined = {name: torch.cat(tensors) for name, tensors in pieces.items() if tensors}
+    gram = joined.pop("gram")
+    distance, nearest = _boundary(joined.pop("gram_of_logits", gram), logits)
+    columns = {**_of_logits(logits, labels), **_of_gram(gram, J[0, 0].numel()), **joined}
+    columns |= {"boundary_distance": distance, "nearest_class": nearest}
     return columns, torch.cat(outputs) if outputs else J
 
 
-def _columns(J: Tensor, logits: Tensor, labels: Tensor, wanted: Tensor) -> dict[str, Tensor]:
+def _gram(J: Tensor) -> Tensor:
+    rows = J.flatten(2).double()
+    return torch.bmm(rows, rows.mT)
+
+
+def _of_logits(logits: Tensor, labels: Tensor) -> dict[str, Tensor]:
     probabilities = logits.softmax(1)
     confidence, prediction = probabilities.max(1)
     best = logits.topk(2, dim=1).values
-    s = singular_values(wanted)
-    spectral, nuclear = s[:, 0], s.sum(1)
-    q = s / nuclear.where(nuclear > 0, torch.ones_like(nuclear)).unsqueeze(1)
-    share = s / spectral.where(spectral > 0, torch.ones_like(spectral)).unsqueeze(1)
-    distance, nearest, _ = boundary_distance(J, logits)
     return {
         "label": labels,
         "prediction": prediction,
@@ -111,16 +116,40 @@ def _columns(J: Tensor, logits: Tensor, labels: Tensor, wanted: Tensor) -> dict[
         "confidence": confidence,
         "label_probability": probabilities.gather(1, labels.unsqueeze(1)).squeeze(1),
         "margin": best[:, 0] - best[:, 1],
-        "frobenius": frobenius_norm(wanted),
+        "logits": logits,
+    }
+
+
+def _of_gram(gram: Tensor, features: int) -> dict[str, Tensor]:
+    s = torch.linalg.eigvalsh(gram).clamp_(min=0).sqrt_().flip(1)[:, :features]
+    spectral, nuclear = s[:, 0], s.sum(1)
+    q = s / nuclear.where(nuclear > 0, torch.ones_like(nuclear)).unsqueeze(1)
+    share = s / spectral.where(spectral > 0, torch.ones_like(spectral)).unsqueeze(1)
+    squares = gram.diagonal(dim1=1, dim2=2)
+    columns = {
+        "frobenius": squares.sum(1).sqrt(),
         "spectral": spectral,
         "nuclear": nuclear,
-        "l1_operator": l1_operator_norm(wanted),
-        "linf_operator": linf_operator_norm(wanted),
         "stable_rank": share.square().sum(1),
         "effective_rank": torch.special.entr(q).sum(1).exp() * (nuclear > 0),
-        "boundary_distance": distance,
-        "nearest_class": nearest,
-        "logits": logits,
-        "output_norms": output_norms(wanted),
+        "output_norms": squares.sqrt(),
         "singular_values": s,
     }
+    return {name: values.float() for name, values in columns.items()}
+
+
+def _boundary(gram: Tensor, logits: Tensor) -> tuple[Tensor, Tensor]:
+    r"""First-order distance to the decision boundary and the class behind it, as
+    :func:`jacoscope.jacobians.boundary_distance` gives them from J.
+    """
+    y = logits.argmax(1, keepdim=True)
+    squares = gram.diagonal(dim1=1, dim2=2)
+    row = gram.gather(1, y.unsqueeze(2).expand(-1, 1, gram.shape[2])).squeeze(1)
+    slopes = (squares.gather(1, y) + squares - 2 * row).clamp(min=0).sqrt()
+    # What is left of the largest gradient after rounding is no slope.
+    slopes = slopes.where(slopes > 1e-7 * squares.amax(1, keepdim=True).sqrt(), torch.zeros_like(slopes))
+    margins = logits.gather(1, y).double() - logits
+    distances = (margins / slopes).where(slopes > 0, torch.full_like(slopes, torch.inf)).scatter(1, y, torch.inf)
+    distance, nearest = distances.min(1)
+    runner_up = logits.scatter(1, y, -torch.inf).argmax(1)
+    return distance.float(), runner_up.where(distance.isinf(), nearest)

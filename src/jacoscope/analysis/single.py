@@ -7,18 +7,14 @@ import torch
 from torch import Tensor
 
 from jacoscope.analysis.decision import Crossing, crossing_along
+from jacoscope.analysis.derivatives import jacobian_of, of_output
 from jacoscope.analysis.subject import Subject
-from jacoscope.errors import UserError
 from jacoscope.jacobians import (
     BoundaryDistance,
-    JacobianError,
     as_matrix,
     boundary_distance,
     effective_rank,
     frobenius_norm,
-    jacobian,
-    log_probs_jacobian_from_logits,
-    probs_jacobian_from_logits,
     spectral_norm,
 )
 
@@ -70,26 +66,6 @@ def read_single(subject: Subject, pixels: Tensor, label: int | None, output: str
     boundary = boundary_distance(J, logits)
     crossing = crossing_along(subject.network, x, boundary.direction, boundary.distance)
     return Reading(pixels, label, output, logits[0], of_output(J, logits, output)[0], boundary, crossing)
-
-
-def jacobian_of(subject: Subject, x: Tensor) -> tuple[Tensor, Tensor]:
-    """Give the Jacobians of the logits, ``[batch, classes, C, H, W]``, and the logits.
-
-    Raises:
-        UserError: if they do not exist or are not finite.
-    """
-    try:
-        J, logits = jacobian(subject.network, x, "logits", return_outputs=True)
-    except JacobianError as error:
-        raise UserError(f"{subject.origin.checkpoint.path}: {error}") from error
-    return J, logits
-
-
-def of_output(J: Tensor, logits: Tensor, output: str) -> Tensor:
-    """Turn Jacobians of the logits into those of ``output``."""
-    if output == "probs":
-        return probs_jacobian_from_logits(J, logits)
-    return log_probs_jacobian_from_logits(J, logits) if output == "log_probs" else J
 
 
 def strongest_pixels(matrix: Tensor, shape: tuple[int, int, int], count: int) -> list[list[dict[str, Any]]]:

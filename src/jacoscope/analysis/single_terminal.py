@@ -1,9 +1,9 @@
 """One picture in the terminal: the prediction, a compact view of J, what would change the decision."""
 
 import math
-from pathlib import Path
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from jacoscope.analysis.single import Reading, strongest_pixels
@@ -12,12 +12,12 @@ from jacoscope.jacobians import effective_rank, frobenius_norm, output_norms, sp
 
 def show_reading(console: Console, reading: Reading, class_names: list[str], title: str) -> None:
     """Print what the network says of a picture and how that depends on the pixels."""
-    name = class_names[reading.prediction]
+    name = escape(class_names[reading.prediction])
     verdict = f"{name} with probability {reading.probabilities[reading.prediction]:.2%}"
     if reading.label is not None:
         right = reading.label == reading.prediction
-        verdict += ", right" if right else f", wrong: it is a {class_names[reading.label]}"
-    console.print(f"\n[bold]{title}[/]")
+        verdict += ", right" if right else f", wrong: it is a {escape(class_names[reading.label])}"
+    console.print(f"\n[bold]{escape(title)}[/]", highlight=False)
     console.print(f"prediction  [bold]{verdict}[/]", highlight=False)
     J = reading.J.unsqueeze(0)
     rows, columns = reading.matrix.shape
@@ -28,14 +28,7 @@ def show_reading(console: Console, reading: Reading, class_names: list[str], tit
         highlight=False,
     )
     console.print(_table(reading, class_names))
-    console.print(f"\n{_decision(reading, class_names)}", highlight=False)
-
-
-def show_files(console: Console, files: list[Path]) -> None:
-    """Say where the files are."""
-    folder = files[0].parent
-    shown = folder.relative_to(Path.cwd()) if folder.is_relative_to(Path.cwd()) else folder
-    console.print(f"saved in    {shown}: {', '.join(file.name for file in files)}", highlight=False, soft_wrap=True)
+    console.print(f"\n{_decision(reading, class_names)}", highlight=False, markup=False)
 
 
 def _table(reading: Reading, class_names: list[str]) -> Table:
@@ -53,7 +46,7 @@ def _table(reading: Reading, class_names: list[str]) -> Table:
             f"({','.join(str(e[key]) for key in ('channel', 'row', 'column') if key in e)}) {e['value']:+.2g}"
             for e in entries
         ]
-        cells = (class_names[k], f"{float(reading.probabilities[k]):.2g}", f"{float(norms[k]):.2g}")
+        cells = (escape(class_names[k]), f"{float(reading.probabilities[k]):.2g}", f"{float(norms[k]):.2g}")
         table.add_row(*cells, *places, style="bold" if k == reading.prediction else None)
     return table
 

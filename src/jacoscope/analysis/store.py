@@ -11,6 +11,15 @@ from jacoscope.errors import UserError
 READ_TOGETHER = 8  # samples of a compressed block: what reading one of them decompresses
 
 
+def rounded_chunk(chunk_size: int) -> int:
+    """Give the largest number of samples up to ``chunk_size`` that is made of whole blocks.
+
+    >>> rounded_chunk(100), rounded_chunk(5)
+    (96, 5)
+    """
+    return chunk_size // READ_TOGETHER * READ_TOGETHER or chunk_size
+
+
 class JacobianStore:
     """A Zarr array ``[samples, outputs, C, H, W]``, written in chunks.
 
@@ -21,7 +30,7 @@ class JacobianStore:
         path: the folder ``jacobians.zarr``.
         shape: ``[samples, outputs, C, H, W]``.
         dtype: ``float32`` or ``float16``.
-        chunk_size: samples that are written at a time.
+        chunk_size: samples that are written at a time, see :func:`rounded_chunk`.
         attributes: what the array is.
 
     Raises:
@@ -34,7 +43,7 @@ class JacobianStore:
         self.path = path
         self.shape = tuple(shape)
         self.dtype = dtype
-        self.rows = -(-chunk_size // READ_TOGETHER) * READ_TOGETHER
+        self.rows = chunk_size
         self.attributes = {
             "what": "J[sample, output] is the derivative image of that output: ∂ output / ∂ pixel, per pixel unit",
             "axes": ["sample", "output", "channel", "row", "column"],
@@ -48,7 +57,7 @@ class JacobianStore:
                 self.path,
                 shape=self.shape,
                 dtype=self.dtype,
-                chunks=(READ_TOGETHER, *self.shape[1:]),
+                chunks=(READ_TOGETHER if self.rows % READ_TOGETHER == 0 else 1, *self.shape[1:]),
                 shards=(self.rows, *self.shape[1:]),
                 dimension_names=self.attributes["axes"],
                 attributes=self.attributes,
@@ -80,7 +89,5 @@ def _zarr() -> Any:
     try:
         import zarr
     except ImportError as error:
-        raise UserError(
-            "save_jacobians=true needs zarr: pip install 'jacoscope[analysis]', Python 3.11 or newer"
-        ) from error
+        raise UserError("save_jacobians=true needs zarr, and that Python 3.11 or newer: pip install zarr") from error
     return zarr

@@ -1,87 +1,117 @@
-"""A whole split, chunk by chunk: compute, reduce, write, forget. Memory does not grow with the number of samples."""
+"""Many samples, part by part: compute, reduce, write, forget. Memory does not grow with the number of samples."""
 
-import os
-from collections.abc import Callable
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import torch
 from torch import Tensor
-from torch.multiprocessing.spawn import ProcessRaisedException, start_processes
+from torch.multiprocessing.spawn import ProcessExitedException, ProcessRaisedException, start_processes
 from torch.utils.data import Dataset
 
+from jacoscope.analysis.origin import Origin
 from jacoscope.analysis.parts import Parts
-from jacoscope.analysis.reduction import MAP_ENTRIES, MapSums, reduce_chunk
-from jacoscope.analysis.schema import Column, columns
-from jacoscope.analysis.single import jacobian_of
-from jacoscope.analysis.store import JacobianStore
-from jacoscope.analysis.subject import Origin, Subject
+from jacoscope.analysis.subject import Subject
 from jacoscope.data.datamodule import to_pixels
 from jacoscope.errors import UserError
 
 
 @dataclass(frozen=True)
-class Plan:
-    """What is to be streamed where; small enough to send to another process.
+class Where:
+    """Where to compute: ``accelerator`` as Lightning names it, and processes, each with a device of its own."""
+
+    accelerator: str = "cpu"
+    processes: int = 1
+
+    def device(self, rank: int) -> torch.device:
+        """Give the device of a process."""
+        return torch.device("cuda", rank) if self.on_gpus else torch.device("cpu")
+
+    @property
+    def on_gpus(self) -> bool:
+        return self.accelerator in ("gpu", "cuda") or (self.accelerator == "auto" and torch.cuda.is_available())
+
+    def check(self) -> None:
+        """See that the devices are there.
+
+        Raises:
+            UserError: if there are fewer.
+        """
+        there = torch.cuda.device_count()
+        if self.on_gpus and self.processes > there:
+            raise UserError(
+                f"trainer.accelerator={self.accelerator} trainer.devices={self.processes}: this machine has {there} "
+                "GPUs; name fewer, or type trainer.accelerator=cpu"
+            )
+
+
+@dataclass(frozen=True)
+class Work(ABC):
+    """What is to be made of many samples, part by part; small enough to send to another process.
 
     Attributes:
-        origin: of the network and the data.
-        split: which samples.
-        output: what the norms are of.
+        origins: of the networks.
+        split: of the first network's data.
         samples: how many, from the start.
-        chunk_size: how many at a time.
+        chunk_size: how many make a part.
         folder: for the parts.
-        store: for the full Jacobians, if they are wanted.
     """
 
-    origin: Origin
+    origins: tuple[Origin, ...]
     split: str
-    output: str
     samples: int
     chunk_size: int
     folder: Path
-    store: JacobianStore | None
+
+    @abstractmethod
+    def make(self, subjects: Sequence[Subject], indices: list[int]) -> tuple[pa.Table, dict[str, Tensor]]:
+        """Make a part.
+
+        Args:
+            subjects: what ``origins`` describe, each on the device that is to compute.
+            indices: of the samples in the split.
+
+        Returns:
+            Its rows, and what is to be added up over all parts.
+        """
 
     @property
     def parts(self) -> Parts:
         return Parts(self.folder, self.samples, self.chunk_size)
 
-    @property
-    def columns(self) -> list[Column]:
-        """The columns of the table."""
-        images = self.origin.config["images"]
-        features = images["shape"][0] * images["shape"][1] * images["shape"][2]
-        return columns(images["classes"], min(images["classes"], features), self.output)
 
-
-def stream(plan: Plan, subject: Subject, accelerator: str, devices: int, progress: Callable[[int], None]) -> None:
-    """Make the missing parts of a plan.
+def stream(work: Work, subjects: Sequence[Subject], where: Where, progress: Callable[[int], None]) -> None:
+    """Make the parts that are missing.
 
     Args:
-        plan: what is to be done.
-        subject: the plan's network and data, for the work that this process does itself.
-        accelerator: as Lightning names it: ``auto``, ``cpu``, ``gpu``.
-        devices: processes to share the parts between, each with a device of its own.
+        work: what is to be done.
+        subjects: what its ``origins`` describe, for what this process does itself.
+        where: to compute.
         progress: called with the number of samples that are done.
+
+    Raises:
+        UserError: if it cannot be done, in another process too; the parts that are done are kept.
     """
-    missing = plan.parts.missing()
-    done = plan.samples - sum(len(plan.parts.range(part)) for part in missing)
-    progress(done)
-    if devices == 1 or len(missing) <= 1:
-        _make_parts(plan, subject, missing, _device(accelerator, 0), lambda samples: progress(done + samples))
+    where.check()
+    missing = work.parts.missing()
+    progress(_done(work, missing))
+    if where.processes == 1 or len(missing) <= 1:
+        _make_parts(work, subjects, missing, where.device(0), progress)
         return
-    threads = max(1, (os.cpu_count() or devices) // devices)
-    arguments = (plan, missing, devices, accelerator, threads)
+    told: Any = get_context("spawn").SimpleQueue()
+    threads = max(1, torch.get_num_threads() // where.processes)
     context: Any = start_processes(  # type: ignore[no-untyped-call]
-        _worker, arguments, nprocs=devices, join=False, start_method="spawn"
+        _worker, (work, missing, where, threads, told), nprocs=where.processes, join=False, start_method="spawn"
     )
     try:
         while not context.join(timeout=0.2):
-            progress(plan.samples - sum(len(plan.parts.range(part)) for part in plan.parts.missing()))
-    except ProcessRaisedException as error:
-        raise UserError(f"A process failed; what is done is kept, call again to go on.\n{error}") from error
+            progress(_done(work, work.parts.missing()))
+    except (ProcessRaisedException, ProcessExitedException) as error:
+        raise UserError(told.get() if not told.empty() else f"A process failed.\n{error}") from error
     finally:
         for process in context.processes:
             if process.is_alive():
@@ -100,35 +130,24 @@ def read_samples(dataset: Dataset[Any], indices: list[int]) -> tuple[Tensor, Ten
     return (images if images.is_floating_point() else to_pixels(images)), labels.long()
 
 
-def _worker(rank: int, plan: Plan, missing: list[int], devices: int, accelerator: str, threads: int) -> None:
-    torch.set_num_threads(threads)
-    _make_parts(plan, plan.origin.subject(), missing[rank::devices], _device(accelerator, rank), lambda _: None)
+def checked_labels(labels: Tensor, classes: int, indices: list[int]) -> Tensor:
+    """Give the labels back.
+
+    Raises:
+        UserError: if the network has no such class.
+    """
+    wrong = ((labels < 0) | (labels >= classes)).nonzero().flatten()
+    if len(wrong):
+        first = int(wrong[0])
+        raise UserError(
+            f"sample {indices[first]} has the label {int(labels[first])}, "
+            f"but the network has classes 0 to {classes - 1}"
+        )
+    return labels
 
 
-def _make_parts(
-    plan: Plan, subject: Subject, which: list[int], device: torch.device, progress: Callable[[int], None]
-) -> None:
-    dataset = subject.split(plan.split)
-    network = subject.on(device)
-    images = subject.origin.config["images"]
-    wants_maps = images["classes"] * torch.Size(images["shape"]).numel() <= MAP_ENTRIES
-    schema = pa.schema([(column.name, column.kind) for column in plan.columns])
-    done = 0
-    for part in which:
-        indices = list(plan.parts.range(part))
-        x, labels = read_samples(dataset, indices)
-        _check_labels(labels, images["classes"], indices)
-        J, logits = (tensor.cpu() for tensor in jacobian_of(network, x.to(device)))
-        sums = MapSums.zero(images["classes"], tuple(images["shape"])) if wants_maps else None
-        reduced, wanted = reduce_chunk(x, labels, J, logits, plan.output, sums)
-        if plan.store is not None:
-            plan.store.write(indices[0], wanted)
-        plan.parts.write(part, _table({"index": torch.tensor(indices), **reduced}, schema), sums)
-        done += len(indices)
-        progress(done)
-
-
-def _table(values: dict[str, Tensor], schema: pa.Schema) -> pa.Table:
+def as_table(values: dict[str, Tensor], schema: pa.Schema) -> pa.Table:
+    """Make a table of tensors by the names of its columns, ``[rows]`` or ``[rows, entries of a list]``."""
     arrays = []
     for field in schema:
         column = values[field.name]
@@ -140,22 +159,26 @@ def _table(values: dict[str, Tensor], schema: pa.Schema) -> pa.Table:
     return pa.table(arrays, schema=schema)
 
 
-def _check_labels(labels: Tensor, classes: int, indices: list[int]) -> None:
-    wrong = ((labels < 0) | (labels >= classes)).nonzero().flatten()
-    if len(wrong):
-        first = int(wrong[0])
-        raise UserError(
-            f"sample {indices[first]} has the label {int(labels[first])}, "
-            f"but the network has classes 0 to {classes - 1}"
-        )
+def _make_parts(
+    work: Work, subjects: Sequence[Subject], which: list[int], device: torch.device, progress: Callable[[int], None]
+) -> None:
+    there = [subject.on(device) for subject in subjects]
+    done = work.samples - sum(len(work.parts.range(part)) for part in which)
+    for part in which:
+        work.parts.write(part, *work.make(there, list(work.parts.range(part))))
+        done += len(work.parts.range(part))
+        progress(done)
 
 
-def _device(accelerator: str, rank: int) -> torch.device:
-    wants_gpu = accelerator in ("gpu", "cuda") or (accelerator == "auto" and torch.cuda.is_available())
-    if not wants_gpu:
-        return torch.device("cpu")
-    if rank >= torch.cuda.device_count():
-        raise UserError(
-            f"trainer.accelerator={accelerator}: there are {torch.cuda.device_count()} GPUs; type trainer=cpu"
-        )
-    return torch.device("cuda", rank)
+def _worker(rank: int, work: Work, missing: list[int], where: Where, threads: int, told: Any) -> None:
+    torch.set_num_threads(threads)
+    try:
+        subjects = [Subject.of(origin) for origin in work.origins]
+        _make_parts(work, subjects, missing[rank :: where.processes], where.device(rank), lambda _: None)
+    except UserError as error:
+        told.put(str(error))  # an exception crosses over only as the text of its traceback
+        raise SystemExit(1) from error
+
+
+def _done(work: Work, missing: list[int]) -> int:
+    return work.samples - sum(len(work.parts.range(part)) for part in missing)

@@ -1,12 +1,12 @@
 """summary.json: what the table says as a whole, every number computed from samples.parquet alone."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-from numpy.typing import NDArray
+import pyarrow.parquet as pq
 
-Values = NDArray[Any]
+from jacoscope.analysis.ranks import Values, auroc, correlation, ranks
 
 NORMS = ("frobenius", "spectral", "nuclear", "l1_operator", "linf_operator")
 MEASURES = (*NORMS, "stable_rank", "effective_rank", "boundary_distance", "confidence", "margin")
@@ -22,19 +22,23 @@ DETECTORS = {
 """What may tell errors from right decisions, and whether large (1) or small (-1) values point to an error."""
 
 
-def summarise(table: pa.Table, class_names: list[str]) -> dict[str, Any]:
-    """Summarise a table of samples.
+SPECTRA = 20_000
+"""Percentiles of the singular values are taken over at most so many samples, evenly spread."""
+
+
+def summarise(table_file: Path, class_names: list[str]) -> dict[str, Any]:
+    """Summarise a table of samples, with a few columns of it in memory at a time: some 60 bytes a sample.
 
     Args:
-        table: as :mod:`jacoscope.analysis.schema` describes it.
+        table_file: samples.parquet, as :mod:`jacoscope.analysis.schema` describes it.
         class_names: one for each class.
 
     Returns:
         Plain values for JSON; what cannot be known (the mean over no samples) is null.
     """
-    columns = {name: table.column(name).to_numpy() for name in (*MEASURES, "index", "label", "prediction", "correct")}
+    table = pq.read_table(table_file, columns=[*MEASURES, "index", "label", "prediction", "correct"])
+    columns = {name: table.column(name).to_numpy() for name in table.column_names}
     correct = columns["correct"].astype(bool)
-    spectrum = np.stack(table.column("singular_values").combine_chunks().flatten().to_numpy().reshape(len(table), -1))
     return {
         "samples": len(table),
         "errors": int((~correct).sum()),
@@ -45,17 +49,13 @@ def summarise(table: pa.Table, class_names: list[str]) -> dict[str, Any]:
         "wrong": _group(columns, ~correct),
         "correlation_with_confidence": {
             name: {
-                "pearson": _number(_correlation(columns[name], columns["confidence"])),
-                "spearman": _number(_correlation(ranks(columns[name]), ranks(columns["confidence"]))),
+                "pearson": _number(correlation(columns[name], columns["confidence"])),
+                "spearman": _number(correlation(ranks(columns[name]), ranks(columns["confidence"]))),
             }
             for name in (*NORMS, "effective_rank", "boundary_distance")
         },
         "auroc_of_errors": {name: _number(auroc(sign * columns[name], ~correct)) for name, sign in DETECTORS.items()},
-        "spectrum": {
-            "mean": [_number(v) for v in spectrum.mean(0)],
-            "percentile_5": [_number(v) for v in np.percentile(spectrum, 5, axis=0)],
-            "percentile_95": [_number(v) for v in np.percentile(spectrum, 95, axis=0)],
-        },
+        "spectrum": _spectrum(table_file),
         "most_sensitive": _ends(columns, "frobenius", largest=True),
         "least_sensitive": _ends(columns, "frobenius", largest=False),
         "confident_errors": _ends(columns, "confidence", largest=True, among=~correct),
@@ -71,31 +71,20 @@ def distribution(values: Values) -> dict[str, float | None]:
     return {name: _number(v) for name, v in {**named, "percentile_95": high, "max": values.max()}.items()}
 
 
-def auroc(score: Values, positive: Values) -> float:
-    """Area under the ROC curve: the probability that a positive scores higher than a negative, ties counted half.
-
-    NaN where there are no positives or no negatives.
-
-    >>> auroc(np.array([0.1, 0.4, 0.35, 0.8]), np.array([False, False, True, True]))
-    0.75
-    """
-    positive = positive.astype(bool)
-    p, n = int(positive.sum()), int((~positive).sum())
-    if p == 0 or n == 0:
-        return float("nan")
-    return float((ranks(score)[positive].sum() - p * (p + 1) / 2) / (p * n))
-
-
-def ranks(values: Values) -> Values:
-    """Give ranks from 1, ties sharing the mean of theirs.
-
-    >>> ranks(np.array([30, 10, 10])).tolist()
-    [3.0, 1.5, 1.5]
-    """
-    _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
-    last = counts.cumsum()
-    means: Values = last - (counts - 1) / 2
-    return means[inverse]
+def _spectrum(table_file: Path) -> dict[str, list[float | None]]:
+    """Give mean and percentiles of each singular value, reading a batch of rows at a time."""
+    file = pq.ParquetFile(table_file)
+    step = -(-file.metadata.num_rows // SPECTRA)
+    total: Values = np.zeros(1)
+    kept, seen = [], 0
+    for batch in file.iter_batches(columns=["singular_values"]):
+        values = batch.column(0).flatten().to_numpy().reshape(len(batch), -1)
+        total = total + values.sum(0, dtype=np.float64)
+        kept.append(values[-seen % step :: step])
+        seen += len(batch)
+    low, high = np.percentile(np.concatenate(kept), [5, 95], axis=0)
+    named = {"mean": total / seen, "percentile_5": low, "percentile_95": high}
+    return {name: [_number(value) for value in values] for name, values in named.items()}
 
 
 def _group(columns: dict[str, Values], which: Values) -> dict[str, Any]:
@@ -112,14 +101,6 @@ def _ends(columns: dict[str, Values], by: str, *, largest: bool, among: Values |
     order = where[np.argsort(-columns[by][where] if largest else columns[by][where], kind="stable")][:12]
     shown = ("index", "label", "prediction", "confidence", "frobenius", "spectral", "boundary_distance")
     return [{name: _plain(columns[name][i]) for name in shown} for i in order]
-
-
-def _correlation(a: Values, b: Values) -> float:
-    finite = np.isfinite(a) & np.isfinite(b)
-    a, b = a[finite].astype(np.float64), b[finite].astype(np.float64)
-    if len(a) < 2 or a.std() == 0 or b.std() == 0:
-        return float("nan")
-    return float(np.corrcoef(a, b)[0, 1])
 
 
 def _plain(value: Any) -> Any:

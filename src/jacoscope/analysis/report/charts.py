@@ -5,8 +5,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from jacoscope.analysis.full_terminal import LABELS
-from jacoscope.analysis.summary import Values
+from jacoscope.analysis.ranks import Values
+from jacoscope.analysis.split_terminal import LABELS
 
 RIGHT, WRONG = "right", "wrong"  # named colours of the page's theme
 UNITS = {"boundary_distance": " (L2, pixel units)", "effective_rank": "", "confidence": ""}

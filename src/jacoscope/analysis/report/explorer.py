@@ -8,7 +8,7 @@ import pyarrow as pa
 import torch
 from torch import Tensor
 
-from jacoscope.analysis.single import jacobian_of, of_output
+from jacoscope.analysis.derivatives import jacobian_of, of_output
 from jacoscope.analysis.stream import read_samples
 from jacoscope.analysis.subject import Subject
 

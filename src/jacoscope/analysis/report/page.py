@@ -11,11 +11,11 @@ from typing import Any
 
 import pyarrow as pa
 
+from jacoscope.analysis.derivatives import jacobian_of, of_output
 from jacoscope.analysis.report import charts, sections
 from jacoscope.analysis.report.explorer import explorer_data
 from jacoscope.analysis.report.numbers import Numbers
 from jacoscope.analysis.report.pictures import color_table
-from jacoscope.analysis.single import jacobian_of, of_output
 from jacoscope.analysis.stream import read_samples
 from jacoscope.analysis.subject import Subject
 from jacoscope.errors import UserError
@@ -162,7 +162,5 @@ def _plotly() -> str:
     try:
         from plotly.offline import get_plotlyjs
     except ImportError as error:
-        raise UserError(
-            "The report needs plotly: pip install 'jacoscope[analysis]', or type report=false to leave it out"
-        ) from error
+        raise UserError("The report needs plotly: pip install plotly, or type report=false to leave it out") from error
     return str(get_plotlyjs()).replace("</script", "<\\/script")

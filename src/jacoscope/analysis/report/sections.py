@@ -208,7 +208,7 @@ def distance_text(n: Numbers) -> str:
             f"The attack: {escape(str(n.value(f'{a}/attack_name') or ''))}."
         )
     else:
-        text += "The attack library is not installed (pip install 'jacoscope[attack]'), so no attack was run."
+        text += "The attack library is not installed (pip install foolbox), so no attack was run."
     return text + "</p>"
 
 

@@ -1,13 +1,10 @@
-"""A whole split in the terminal: progress while it is computed, then what came out."""
+"""What came out of a whole split, in the terminal."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
+from rich.markup import escape
 from rich.table import Table
-from rich.text import Text
 
 SHOWN = ("frobenius", "spectral", "nuclear", "effective_rank", "boundary_distance")
 LABELS = {
@@ -22,32 +19,6 @@ LABELS = {
     "margin": "margin",
     "confidence": "confidence",
 }
-
-
-class _Rate(ProgressColumn):
-    def render(self, task: Task) -> Text:
-        return Text(f"{task.speed:,.0f} samples/s" if task.speed else "")
-
-
-@contextmanager
-def progress_bar(console: Console, what: str, total: int) -> Iterator[Callable[[int], None]]:
-    """Show a bar with rate and time left; yields what to call with the number that is done."""
-    bar = Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        _Rate(),
-        TimeRemainingColumn(),
-        console=console,
-        transient=True,
-    )
-    with bar:
-        task = bar.add_task(what, total=total)
-
-        def show(done: int) -> None:
-            bar.update(task, completed=done)
-
-        yield show
 
 
 def show_summary(console: Console, summary: dict[str, Any], output: str, split: str) -> None:
@@ -85,7 +56,7 @@ def _by_class(summary: dict[str, Any]) -> Table:
     for name, group in summary["by_class"].items():
         accuracy = "–" if group["accuracy"] is None else f"{group['accuracy']:.2%}"
         cells = [_short(group[key]) for key in ("frobenius", "spectral", "effective_rank", "boundary_distance")]
-        table.add_row(name, f"{group['samples']:,}", accuracy, *cells)
+        table.add_row(escape(name), f"{group['samples']:,}", accuracy, *cells)
     return table
 
 

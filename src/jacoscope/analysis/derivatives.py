@@ -1,0 +1,36 @@
+"""The Jacobians of what is analysed."""
+
+from torch import Tensor
+
+from jacoscope.analysis.subject import Subject
+from jacoscope.errors import UserError
+from jacoscope.jacobians import (
+    JacobianError,
+    jacobian,
+    log_probs_jacobian_from_logits,
+    probs_jacobian_from_logits,
+)
+
+
+def jacobian_of(subject: Subject, x: Tensor) -> tuple[Tensor, Tensor]:
+    """Give the Jacobians of the logits, ``[batch, classes, C, H, W]``, and the logits, both on the CPU.
+
+    Args:
+        subject: the network, on any device.
+        x: images, ``[batch, C, H, W]``, pixels in [0, 1].
+
+    Raises:
+        UserError: if they do not exist or are not finite.
+    """
+    try:
+        J, logits = jacobian(subject.network, x.to(subject.device), "logits", return_outputs=True)
+    except JacobianError as error:
+        raise UserError(f"{subject.origin.checkpoint.path}: {error}") from error
+    return J.cpu(), logits.cpu()
+
+
+def of_output(J: Tensor, logits: Tensor, output: str) -> Tensor:
+    """Turn Jacobians of the logits into those of ``output``: ``logits``, ``probs`` or ``log_probs``."""
+    if output == "probs":
+        return probs_jacobian_from_logits(J, logits)
+    return log_probs_jacobian_from_logits(J, logits) if output == "log_probs" else J

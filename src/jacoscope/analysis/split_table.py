@@ -1,0 +1,49 @@
+"""The table of a whole split: a row for each sample, mean maps for each class, and the Jacobians on request."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pyarrow as pa
+import torch
+from torch import Tensor
+
+from jacoscope.analysis.derivatives import jacobian_of
+from jacoscope.analysis.reduction import MAP_ENTRIES, MapSums, reduce_chunk
+from jacoscope.analysis.schema import Column, columns
+from jacoscope.analysis.store import JacobianStore
+from jacoscope.analysis.stream import Work, as_table, checked_labels, read_samples
+from jacoscope.analysis.subject import Subject
+
+
+@dataclass(frozen=True)
+class SplitTable(Work):
+    """The rows of samples.parquet.
+
+    Attributes:
+        output: what the norms are of.
+        store: for the full Jacobians, if they are wanted.
+    """
+
+    output: str
+    store: JacobianStore | None
+
+    @property
+    def columns(self) -> list[Column]:
+        """The columns of the table."""
+        images = self.origins[0].config["images"]
+        return columns(images["classes"], min(images["classes"], torch.Size(images["shape"]).numel()), self.output)
+
+    def make(self, subjects: Sequence[Subject], indices: list[int]) -> tuple[pa.Table, dict[str, Tensor]]:
+        (subject,) = subjects
+        classes = subject.origin.config["images"]["classes"]
+        x, labels = read_samples(subject.split(self.split), indices)
+        checked_labels(labels, classes, indices)
+        J, logits = jacobian_of(subject, x)
+        wants_maps = classes * torch.Size(subject.shape).numel() <= MAP_ENTRIES
+        sums = MapSums.zero(classes, subject.shape) if wants_maps else None
+        reduced, wanted = reduce_chunk(x, labels, J, logits, self.output, sums)
+        if self.store is not None:
+            self.store.write(indices[0], wanted)
+        schema = pa.schema([(column.name, column.kind) for column in self.columns])
+        rows = as_table({"index": torch.tensor(indices), **reduced}, schema)
+        return rows, sums.arrays() if sums is not None else {}
