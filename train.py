@@ -54,6 +54,7 @@ def train(config: dict[str, Any], run: RunDirectory, earlier: Result | None) -> 
     with run.recording(config, earlier) as result:
         trainer.fit(module, data, ckpt_path=run.checkpoint_to_go_on_from(), weights_only=True)
         result.metrics = evaluate_best(trainer, module, data)
+        result.pruned = any(getattr(callback, "pruned", False) for callback in trainer.callbacks)
     return result
 
 

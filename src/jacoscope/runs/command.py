@@ -14,7 +14,6 @@ from typing import Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.core.plugins import Plugins
 from hydra.errors import HydraException
 from hydra.types import RunMode
 from hydra.utils import UNSAFE_DISABLE_EXECUTION_CHECKS
@@ -22,8 +21,8 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from jacoscope.errors import UserError
-from jacoscope.runs.sweeps.grid import GridSweeper
 from jacoscope.runs.sweeps.job import end_with_sweep, run_job
+from jacoscope.runs.sweeps.search import register
 
 Task = Callable[[DictConfig], Any]
 
@@ -63,7 +62,7 @@ def command(config_name: str) -> Callable[[Task], Callable[[], None]]:
             warnings.filterwarnings("ignore", message=".*LeafSpec", module="pytorch_lightning")  # Lightning's to mend
             os.environ["HYDRA_FULL_ERROR"] = "1"  # let exceptions come here instead of Hydra's own report
             end_with_sweep()
-            Plugins.instance().register(GridSweeper)
+            register()
             try:
                 entry()
             except Exception as error:

@@ -7,15 +7,13 @@ from collections.abc import Sequence
 from hydra.core.plugins import Plugins
 from hydra.core.utils import JobReturn
 from hydra.types import HydraContext, TaskFunction
-from omegaconf import DictConfig, OmegaConf, open_dict, read_write
+from omegaconf import DictConfig, open_dict, read_write
 
 from jacoscope.errors import UserError
-from jacoscope.runs.result import flatten
 from jacoscope.runs.sweeps.directory import LOG, Job, SweepDirectory, state_of_run
 from jacoscope.runs.sweeps.job import SWEEP_PROCESS
 
 DONE = ("finished", "pruned")
-LAUNCHERS = {"joblib": "hydra-joblib-launcher", "ray": "hydra-ray-launcher", "submitit": "hydra-submitit-launcher"}
 
 
 class Jobs:
@@ -104,7 +102,7 @@ class Jobs:
 
 def _pin(config: DictConfig, sweep: SweepDirectory) -> None:
     """Tell the launcher and the config of every job where the sweep lies."""
-    path = str(sweep.path)
+    path = str(sweep.path.absolute())
     quoted = path.replace("\\", "\\\\").replace("'", "\\'")
     with read_write(config.hydra), open_dict(config.hydra):
         config.hydra.sweep.dir = path
@@ -117,8 +115,3 @@ def _raise_stop(returns: Sequence[JobReturn]) -> None:
         if isinstance(each._return_value, KeyboardInterrupt):
             raise each._return_value
 
-
-def swept_keys(config: DictConfig) -> list[str]:
-    """Give the keys that the sweeper varies by its own config, for an experiment or a search."""
-    params = OmegaConf.select(config, "hydra.sweeper.params")
-    return list(flatten(OmegaConf.to_container(params))) if params else []

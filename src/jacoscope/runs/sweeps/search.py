@@ -1,0 +1,47 @@
+"""``python train.py -m hparams_search=optuna``: Optuna proposes the runs, as many as it takes to reach a total."""
+
+from typing import Any
+
+from hydra.core.plugins import Plugins
+from hydra.plugins.sweeper import Sweeper
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig, OmegaConf
+
+from jacoscope.errors import UserError
+
+
+class SearchSweeper(Sweeper):
+    """Hydra's Optuna sweeper, in a sweep that the same command goes on with.
+
+    Hydra's own starts as many new trials again when it is called again, and leaves those that were running as they
+    are. Its search spaces and samplers are used here; optuna is imported when a search begins, not at every start.
+
+    Args:
+        settings: those of :class:`jacoscope.runs.sweeps.study.Search`.
+    """
+
+    def __init__(self, **settings: Any) -> None:
+        self.settings = settings
+
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        self.hydra_context, self.task_function, self.config = hydra_context, task_function, config
+        self.launcher = None
+
+    def sweep(self, arguments: list[str]) -> None:
+        try:
+            from jacoscope.runs.sweeps.study import Search
+        except ImportError as error:
+            raise UserError(f"A search needs Optuna ({error}): pip install 'jacoscope[sweep]'") from error
+
+        settings = {k: OmegaConf.to_container(v, resolve=True) if OmegaConf.is_config(v) else v for k, v in self.settings.items()}
+        search = Search(**settings)
+        search.setup(hydra_context=self.hydra_context, task_function=self.task_function, config=self.config)
+        search.sweep(arguments)
+
+
+def register() -> None:
+    """Make Hydra take the sweepers of this package."""
+    from jacoscope.runs.sweeps.grid import GridSweeper
+
+    for sweeper in (GridSweeper, SearchSweeper):
+        Plugins.instance().register(sweeper)

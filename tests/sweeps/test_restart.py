@@ -1,0 +1,123 @@
+"""Whatever happens to a sweep, the same command ends it as if nothing had happened."""
+
+import random
+import signal
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from .conftest import Tiny
+
+GRID = ("lr=1e-3,1e-2,1e-1", "seed=0,1,2,3")
+
+
+def test_a_sweep_killed_three_times_ends_as_one_left_alone(tiny: Tiny, tmp_path_factory: pytest.TempPathFactory) -> None:
+    words = (*GRID, "seconds=0.15", "hydra.launcher.n_jobs=2")
+    random.seed(6)
+    for _ in range(3):
+        process = tiny.start(*words)
+        ledgers = len(list(tiny.folder.rglob("ledger")) and tiny.ledger())
+        deadline = time.monotonic() + 400
+        while not (list(tiny.folder.rglob("ledger")) and len(tiny.ledger()) > ledgers):
+            assert process.poll() is None, process.communicate()
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        time.sleep(random.uniform(0, 0.8))
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+    tiny.sweep(*words)
+
+    alone = Tiny(tmp_path_factory.mktemp("alone"))
+    alone.sweep(*GRID, "hydra.launcher.n_jobs=2", "seconds=0", "run_name=alone")
+    disturbed, undisturbed = tiny.results(), alone.results()
+    assert list(disturbed) == list(undisturbed) == [str(number) for number in range(12)]
+    for number, result in disturbed.items():
+        assert result["status"] == "finished"
+        assert result["metrics"] == undisturbed[number]["metrics"]
+        assert all(result["config"][key] == undisturbed[number]["config"][key] for key in ("lr", "seed"))
+    # A kill may fall between an epoch and its checkpoint: at most so many epochs were done twice, and none was lost.
+    times = Counter(tiny.ledger())
+    assert len(times) == 12 * 4
+    assert sum(times.values()) <= 12 * 4 + 3 * 2
+
+
+def test_finished_runs_answer_at_once_and_nothing_is_written(tiny: Tiny) -> None:
+    words = ("lr=1e-3,1e-2", "hydra/launcher=basic")
+    tiny.sweep(*words)
+    before = {file: file.read_bytes() for file in tiny.path().rglob("*") if file.is_file() and "sweep" not in file.name}
+    tiny.sweep(*words)
+    after = {file: file.read_bytes() for file in tiny.path().rglob("*") if file.is_file() and "sweep" not in file.name}
+    before.pop(tiny.path() / ".lock")
+    after.pop(tiny.path() / ".lock")
+    assert after == before
+
+
+@pytest.mark.parametrize("launcher", ["basic", "joblib"])
+def test_a_failing_run_fails_alone_and_runs_again(tiny: Tiny, launcher: str) -> None:
+    words = ("model=good,faulty", "seed=0,1", f"hydra/launcher={launcher}")
+    told = tiny.sweep(*words, status=1)
+    assert "2 of 4 runs failed: 2, 3" in told
+    assert {n: r["status"] for n, r in tiny.results().items()} == {
+        "0": "finished", "1": "finished", "2": "failed", "3": "failed",
+    }  # fmt: skip
+    assert "this model is faulty" in (tiny.path() / "2" / "output.log").read_text()
+    (tiny.folder / "mended").touch()
+    tiny.sweep(*words)
+    assert all(result["status"] == "finished" for result in tiny.results().values())
+    assert Counter(tiny.ledger()) == {f"{job} {epoch}": 1 for job in range(4) for epoch in range(4)}
+
+
+def test_a_worker_that_is_killed_takes_no_other_run_with_it(tiny: Tiny) -> None:
+    words = ("model=good,deadly", "seed=0,1,2", "hydra.launcher.n_jobs=2")
+    told = tiny.sweep(*words, status=1)
+    assert "3 of 6 runs failed: 3, 4, 5" in told
+    assert [r["status"] for r in tiny.results().values()][:3] == ["finished"] * 3
+    (tiny.folder / "mended").touch()
+    tiny.sweep(*words)
+    assert Counter(tiny.ledger()) == {f"{job} {epoch}": 1 for job in range(6) for epoch in range(4)}
+
+
+def test_a_changed_configuration_is_refused_with_what_differs(tiny: Tiny) -> None:
+    tiny.sweep("lr=1e-3,1e-2", "hydra/launcher=basic", "run_name=mine")
+    told = tiny.sweep("lr=1e-3,1e-1", "hydra/launcher=basic", "run_name=mine", status=1)
+    assert "lr=1e-3,1e-2: then, not now" in told
+    assert "lr=1e-3,1e-1: now, not then" in told
+    assert "run_name=A_NEW_NAME" in told
+    config = tiny.folder / "configs" / "train.yaml"
+    config.write_text(config.read_text().replace("seed: 0", "seed: 5"))
+    told = tiny.sweep("lr=1e-3,1e-2", "hydra/launcher=basic", "run_name=mine", status=1)
+    assert "run 0: seed: 0 then, 5 now" in told
+    assert "Traceback" not in told
+    assert len(tiny.ledger("mine")) == 8
+
+
+def test_a_sweep_is_carried_out_by_one_process_at_a_time(tiny: Tiny) -> None:
+    words = ("lr=1e-3,1e-2", "seconds=1", "hydra/launcher=basic", "run_name=mine")
+    first = tiny.start(*words)
+    while not list(tiny.folder.rglob("result.json")):
+        assert first.poll() is None, first.communicate()
+        time.sleep(0.02)
+    told = tiny.sweep(*words, status=1)
+    assert "is being worked on by process" in told
+    assert first.wait(timeout=60) == 0
+    first.communicate()
+
+
+def test_two_processes_never_work_on_one_run(tiny: Tiny) -> None:
+    """A worker that its sweep lost, and one of the next start: the second waits, and finds the run done."""
+    words = ("seconds=0.4", "run_name=mine", "hydra/launcher=basic", "lr=1e-2,1e-1")
+    first = tiny.start(*words)
+    run = tiny.folder / "logs" / "train" / "sweeps" / "mine" / "0"
+    while not (run / "result.json").exists():
+        assert first.poll() is None, first.communicate()
+        time.sleep(0.02)
+    import subprocess
+    import sys
+
+    single = [sys.executable, "tiny.py", "lr=1e-2", "seconds=0.4", f"hydra.run.dir={run}"]
+    subprocess.run(single, cwd=tiny.folder, check=True, timeout=60, capture_output=True)
+    assert first.wait(timeout=60) == 0
+    first.communicate()
+    assert Counter(tiny.ledger("mine")) == {f"{job} {epoch}": 1 for job in range(2) for epoch in range(4)}
