@@ -10,7 +10,8 @@ from jacoscope.analysis.checkpoint import find_checkpoint
 from jacoscope.analysis.origin import Origin, origin
 from jacoscope.analysis.subject import Subject
 from jacoscope.analysis.trust import check_namespaces
-from jacoscope.analysis.weights import load_weights, read_checkpoint
+from jacoscope.analysis.weights import load_weights
+from jacoscope.checkpoints import read_checkpoint
 from jacoscope.errors import UserError
 from jacoscope.runs.result import Result
 

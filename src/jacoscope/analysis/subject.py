@@ -14,7 +14,8 @@ from torch.utils.data import Dataset
 
 from jacoscope.analysis.origin import Origin
 from jacoscope.analysis.trust import check_namespaces, whitelist
-from jacoscope.analysis.weights import load_weights, read_checkpoint
+from jacoscope.analysis.weights import load_weights
+from jacoscope.checkpoints import read_checkpoint
 from jacoscope.errors import UserError
 from jacoscope.runs.config import build, build_network
 from jacoscope.runs.targets import check_targets

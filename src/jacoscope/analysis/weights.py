@@ -1,35 +1,11 @@
-"""The weights of a checkpoint, read without running anything that is in it."""
+"""Putting the weights of a checkpoint into a network."""
 
-import re
-import warnings
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from jacoscope.errors import UserError
-
-
-def read_checkpoint(path: Path) -> dict[str, Any]:
-    """Read a checkpoint as data: tensors and plain values. Code in it is refused, not run.
-
-    Raises:
-        UserError: if it cannot be read, is cut short, or holds more than data; the message names what it holds.
-    """
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # torch's advice on pickle protocols: the errors below say more
-            content = torch.load(path, map_location="cpu", weights_only=True)
-    except UnpicklingError as error:
-        raise UserError(_refusal(path, str(error))) from error
-    except (OSError, EOFError, RuntimeError, ValueError, KeyError, IndexError, AttributeError) as error:
-        reason = "it is empty" if not path.stat().st_size else "it is cut short or damaged"
-        raise UserError(f"{path} cannot be read as a checkpoint: {reason}. Take a whole copy of it") from error
-    if not isinstance(content, dict):
-        raise UserError(f"{path} holds a {type(content).__name__}, not a checkpoint with weights")
-    return content
 
 
 def load_weights(network: nn.Module, content: dict[str, Any], path: Path, described: str) -> None:
@@ -40,7 +16,7 @@ def load_weights(network: nn.Module, content: dict[str, Any], path: Path, descri
 
     Args:
         network: the network to fill.
-        content: what :func:`read_checkpoint` gave.
+        content: what :func:`jacoscope.checkpoints.read_checkpoint` gave.
         path: of the checkpoint, for the messages.
         described: what the network was made from, for the messages.
 
@@ -72,15 +48,6 @@ def load_weights(network: nn.Module, content: dict[str, Any], path: Path, descri
     if broken := [name for name in wanted if not bool(found[name].isfinite().all())]:
         raise UserError(f"{path}: the weights {', '.join(broken[:3])} are NaN or infinite: that training had diverged")
     network.load_state_dict(found)
-
-
-def _refusal(path: Path, reason: str) -> str:
-    named = re.search(r"(?:unsupported GLOBAL|Unsupported global: GLOBAL|GLOBAL) ([\w.]+)", reason)
-    tried = f"it would run {named.group(1)}" if named else "it is a pickle of more than tensors and plain values"
-    return (
-        f"{path} is refused: {tried}. A checkpoint is read for its weights alone; nothing in it was run. "
-        "If it is yours, save its weights again with torch.save(network.state_dict(), FILE)"
-    )
 
 
 def _common_prefix(have: list[str], want: list[str]) -> str:

@@ -1,5 +1,6 @@
 """From a source of images to batches on the training device."""
 
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,6 +10,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from jacoscope.data.images import LabelledImages, Source
+from jacoscope.data.order import EpochOrder, seed_batch
 from jacoscope.data.split import stratified_split
 from jacoscope.errors import UserError
 
@@ -21,6 +23,9 @@ class ImageDataModule(LightningDataModule):
     A batch is made by one indexing operation and travels to the training device as bytes; there, as a whole,
     it becomes pixels in [0, 1] and is augmented. For a small network this decides the speed of an epoch.
 
+    The order of an epoch follows from ``seed`` and the epoch, everything random in a training step (augmentation,
+    dropout) from ``seed``, the number of the batch and the rank; so a resumed training goes on exactly.
+
     Args:
         source: where the images come from.
         input_shape: ``(C, H, W)`` that the images are expected to have.
@@ -31,6 +36,7 @@ class ImageDataModule(LightningDataModule):
             the classes; ignored where the source has a validation part of its own.
         split_seed: draws which ones; independent of the seed of the training.
         augmentation: applied to whole training batches, float pixels in [0, 1] ``[batch, C, H, W]``.
+        seed: of the training: of the order of its samples and of what is random in its steps.
 
     Raises:
         UserError: on setup, if the images are not what was announced.
@@ -46,6 +52,7 @@ class ImageDataModule(LightningDataModule):
         val_size: int | float = 5000,
         split_seed: int = 0,
         augmentation: nn.Module | None = None,
+        seed: int = 0,
     ) -> None:
         super().__init__()
         for name, value in (("batch_size", batch_size), ("eval_batch_size", eval_batch_size)):
@@ -59,6 +66,8 @@ class ImageDataModule(LightningDataModule):
         self.val_size = val_size
         self.split_seed = split_seed
         self.augmentation = augmentation
+        self.seed = seed
+        self.go_on_at = (0, 0)
         self.class_names: tuple[str, ...] = ()
         self.splits: dict[str, LabelledImages] = {}
 
@@ -82,13 +91,23 @@ class ImageDataModule(LightningDataModule):
         self.splits = splits
 
     def train_dataloader(self) -> DataLoader[Batch]:
-        return self._loader("train", self.batch_size, shuffle=True)
+        epoch, batches = self.go_on_at
+        part, trainer = self.splits["train"], self.trainer
+        rank, processes = (trainer.global_rank, trainer.world_size) if trainer is not None else (0, 1)
+        order = EpochOrder(part, self.seed, rank, processes, (epoch, batches * self.batch_size))
+        return self._loader(part, self.batch_size, order)
 
     def val_dataloader(self) -> DataLoader[Batch]:
-        return self._loader("val", self.eval_batch_size)
+        return self._loader(self.splits["val"], self.eval_batch_size)
 
     def test_dataloader(self) -> DataLoader[Batch]:
-        return self._loader("test", self.eval_batch_size)
+        return self._loader(self.splits["test"], self.eval_batch_size)
+
+    def on_before_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:  # noqa: ARG002
+        trainer = self.trainer
+        if trainer is not None and trainer.training:
+            seed_batch(trainer.strategy.root_device, self.seed, trainer.fit_loop.total_batch_idx, trainer.global_rank)
+        return batch
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:  # noqa: ARG002
         images, labels = batch
@@ -97,18 +116,24 @@ class ImageDataModule(LightningDataModule):
             pixels = self.augmentation(pixels)
         return pixels, labels
 
-    def _loader(self, split: str, batch_size: int, shuffle: bool = False) -> DataLoader[Batch]:
-        return DataLoader(
-            self.splits[split],
-            batch_size,
-            shuffle=shuffle,
-            collate_fn=_as_is,
-            pin_memory=torch.cuda.is_available(),
-        )
+    def state_dict(self) -> dict[str, Any]:
+        assert self.trainer is not None
+        batches = self.trainer.fit_loop.epoch_loop.batch_progress.current.completed
+        return {"epoch": self.trainer.current_epoch, "batches": batches}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.go_on_at = (state_dict["epoch"], state_dict["batches"])
+        # Lightning cannot know that this loader goes on in the middle of an epoch.
+        warnings.filterwarnings("ignore", message="You're resuming from a checkpoint that ended before the epoch")
+
+    def _loader(self, part: LabelledImages, batch_size: int, order: EpochOrder | None = None) -> DataLoader[Batch]:
+        return DataLoader(part, batch_size, sampler=order, collate_fn=_as_is, pin_memory=torch.cuda.is_available())
 
     def _check(self, name: str, part: LabelledImages) -> None:
         if len(part) == 0:
-            return
+            if name == "val":
+                return
+            raise UserError(f"There are no {name} images")
         shape = tuple(part.images.shape[1:])
         if shape != self.input_shape:
             raise UserError(

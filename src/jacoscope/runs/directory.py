@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from jacoscope.errors import UserError
+from jacoscope.files import remove_unfinished
 from jacoscope.runs.result import Result
 
 
@@ -44,7 +45,8 @@ class RunDirectory:
         Raises:
             UserError: if there are checkpoints but none is whole, or one holds more than data.
         """
-        from jacoscope.checkpoints import DamagedCheckpoint, read_checkpoint  # torch is not for those who only look
+        # Not at the top: it takes torch, which those who only look at runs need not wait for.
+        from jacoscope.checkpoints import DamagedCheckpointError, read_checkpoint
 
         damaged = []
         for path in (self.last_checkpoint, self.previous_checkpoint):
@@ -52,7 +54,7 @@ class RunDirectory:
                 continue
             try:
                 read_checkpoint(path)
-            except DamagedCheckpoint as error:
+            except DamagedCheckpointError as error:
                 damaged.append(str(error))
                 continue
             if damaged:
@@ -96,7 +98,7 @@ class RunDirectory:
         result = Result("running", config, config["seed"], started=earlier.started if earlier else now)
         before = earlier.wall_seconds if earlier else 0.0
         start = time.monotonic()
-        self._write(result)
+        self._begin(result)
         try:
             yield result
             result.status = "finished"
@@ -112,6 +114,11 @@ class RunDirectory:
         finally:
             result.wall_seconds = round(before + time.monotonic() - start, 3)
             self._write(result)
+
+    def _begin(self, result: Result) -> None:
+        for folder in (self.path, self.last_checkpoint.parent):
+            remove_unfinished(folder)
+        self._write(result)
 
     def _write(self, result: Result) -> None:
         from pytorch_lightning.utilities import rank_zero_only  # seconds to import, and readers need it not

@@ -9,9 +9,11 @@ from pytorch_lightning import LightningModule
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
+from torchmetrics import MeanMetric, Metric
 from torchmetrics.classification import MulticlassAccuracy
 
 from jacoscope.errors import UserError
+from jacoscope.training.divergence import require_finite_step
 
 Batch = tuple[Tensor, Tensor]
 
@@ -20,7 +22,9 @@ class ClassifierModule(LightningModule):
     """Train a classifier of images, all of it chosen by configs.
 
     Logs ``train/loss`` and ``train/accuracy`` (means over the epoch, in training mode and with augmentation),
-    ``val/loss``, ``val/accuracy``, ``test/loss``, ``test/accuracy``, and ``train/learning_rate`` step by step.
+    ``val/loss``, ``val/accuracy``, ``test/loss``, ``test/accuracy``, and ``train/learning_rate`` step by step. A loss
+    or gradient that is NaN or infinite ends the training before the optimizer takes it. What is added up over an epoch
+    goes into checkpoints, so that a resumed training logs what it would have logged.
 
     Args:
         network: pixels in [0, 1] ``[batch, C, H, W]`` to logits ``[batch, classes]``.
@@ -44,6 +48,8 @@ class ClassifierModule(LightningModule):
         self.loss = loss
         self.optimizer = optimizer
         self.scheduler = scheduler
+        # A mean that is a metric, so that it goes into checkpoints: what self.log adds up by itself does not.
+        self.train_loss = MeanMetric(nan_strategy="disable")
         self.train_accuracy = MulticlassAccuracy(num_classes, average="micro")
         self.val_accuracy = MulticlassAccuracy(num_classes, average="micro")
         self.test_accuracy = MulticlassAccuracy(num_classes, average="micro")
@@ -55,13 +61,34 @@ class ClassifierModule(LightningModule):
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:  # noqa: ARG002
         (schedule,) = self.trainer.lr_scheduler_configs
         self.log("train/learning_rate", schedule.scheduler.get_last_lr()[0])
-        return self._step("train", batch, self.train_accuracy)
+        loss = self._loss(batch, self.train_accuracy)
+        self.train_loss.update(loss.detach(), len(batch[1]))
+        self._step_loss = loss.detach()
+        self.log("train/loss", self.train_loss, on_step=False, on_epoch=True)
+        self.log("train/accuracy", self.train_accuracy, on_step=False, on_epoch=True)
+        return loss
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:  # noqa: ARG002
-        self._step("val", batch, self.val_accuracy)
+        self._evaluate("val", batch, self.val_accuracy)
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:  # noqa: ARG002
-        self._step("test", batch, self.test_accuracy)
+        self._evaluate("test", batch, self.test_accuracy)
+
+    def on_before_optimizer_step(self, optimizer: Optimizer) -> None:  # noqa: ARG002
+        require_finite_step(self, self._step_loss)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["epoch_so_far"] = {
+            f"{name}.{part}": self._of_all_processes(value)
+            for name, metric in self._epoch_so_far.items()
+            for part, value in metric.metric_state.items()
+        }
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        if self.trainer.state.fn == "fit":
+            for name, of_processes in checkpoint.get("epoch_so_far", {}).items():
+                metric, _, part = name.partition(".")
+                setattr(self._epoch_so_far[metric], part, of_processes[self.trainer.global_rank])
 
     def configure_optimizers(self) -> Any:
         try:
@@ -71,13 +98,24 @@ class ClassifierModule(LightningModule):
             raise UserError(f"The optimizer or its scheduler cannot be made: {error}") from error
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
-    def _step(self, stage: str, batch: Batch, accuracy: MulticlassAccuracy) -> Tensor:
+    @property
+    def _epoch_so_far(self) -> dict[str, Metric]:
+        """What each process adds up from batch to batch, all scalars; it is logged at the end of the epoch."""
+        return {"train_loss": self.train_loss, "train_accuracy": self.train_accuracy}
+
+    def _of_all_processes(self, scalar: Any) -> Tensor:
+        gathered = self.all_gather(scalar)
+        assert isinstance(gathered, Tensor)
+        return gathered.view(self.trainer.world_size)
+
+    def _loss(self, batch: Batch, accuracy: MulticlassAccuracy) -> Tensor:
         x, y = batch
         logits = self(x)
-        loss: Tensor = self.loss(logits, y)
         accuracy.update(logits, y)
-        evaluating = stage != "train"
-        log = partial(self.log, on_step=False, on_epoch=True, prog_bar=evaluating, batch_size=len(y))
+        return self.loss(logits, y)  # type: ignore[no-any-return]
+
+    def _evaluate(self, stage: str, batch: Batch, accuracy: MulticlassAccuracy) -> None:
+        loss = self._loss(batch, accuracy)
+        log = partial(self.log, on_step=False, on_epoch=True, prog_bar=True, batch_size=len(batch[1]))
         log(f"{stage}/loss", loss, sync_dist=True)
         log(f"{stage}/accuracy", accuracy)
-        return loss
