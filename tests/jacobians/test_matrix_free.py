@@ -104,3 +104,14 @@ def test_attention_and_a_network_of_many_outputs():
     torch.testing.assert_close(top.values, singular_values(J)[:, :2], rtol=1e-3, atol=0)
     estimate = estimate_frobenius(model, x, projections=64)
     assert ((estimate.value - frobenius_norm(J)).abs() < 4 * estimate.standard_error).all()
+
+
+def test_backward_hooks_are_run_or_refused(case):
+    model, x, J = case
+    handle = model.fc1.register_full_backward_hook(lambda module, given, g: (given[0] * 3,))
+    try:
+        torch.testing.assert_close(vjp(model, x, torch.ones(3, 10, dtype=x.dtype)), 3 * J.sum(1))
+        with pytest.raises(JacobianError, match="backward hooks.*Use vjp"):
+            jvp(model, x, torch.ones_like(x))
+    finally:
+        handle.remove()

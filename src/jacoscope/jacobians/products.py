@@ -5,6 +5,7 @@ from contextlib import contextmanager
 
 import torch
 from torch import Tensor
+from torch.utils.hooks import RemovableHandle
 
 from .engine import outputs_of
 from .errors import JacobianError
@@ -27,7 +28,7 @@ def jvp(model: Model, x: Tensor, v: Tensor, output: Output = "logits") -> Tensor
         `[batch, outputs]`, or `[n, batch, outputs]`.
 
     Raises:
-        JacobianError: `v` has another shape.
+        JacobianError: `v` has another shape, or the model has backward hooks.
 
     >>> model = torch.nn.Linear(4, 3)
     >>> x, v = torch.rand(2, 4), torch.rand(2, 4)
@@ -68,7 +69,9 @@ class Products:
     def __init__(self, function: Model, x: Tensor) -> None:
         self._function = function
         self._x = x.detach().clone().requires_grad_()
+        handles = RemovableHandle.next_id  # every hook takes a handle, and handles are numbered
         self._graph: Tensor = function(self._x.clone())
+        self._hooked = RemovableHandle.next_id != handles
         if not self._graph.requires_grad:
             raise JacobianError("The outputs do not depend on x through differentiable steps; there is no Jacobian.")
 
@@ -87,6 +90,11 @@ class Products:
 
     def jvp(self, v: Tensor) -> Tensor:
         """`[batch, *input_shape]` to `[batch, outputs]`."""
+        if self._hooked:
+            raise JacobianError(
+                "The model has backward hooks, or registers hooks on tensors while it runs, and forward "
+                "differentiation does not run them. Use vjp, or jacobian(…, strategy='backward')."
+            )
         tangent = torch.func.jvp(self._function, (self._x.detach(),), (v.to(self._x.dtype),))[1]
         product: Tensor = tangent.detach()
         return product
