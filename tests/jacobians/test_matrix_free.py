@@ -111,7 +111,7 @@ def test_backward_hooks_are_run_or_refused(case):
     handle = model.fc1.register_full_backward_hook(lambda module, given, g: (given[0] * 3,))
     try:
         torch.testing.assert_close(vjp(model, x, torch.ones(3, 10, dtype=x.dtype)), 3 * J.sum(1))
-        with pytest.raises(JacobianError, match="backward hooks.*Use vjp"):
+        with pytest.raises(JacobianError, match=r"backward hooks.*Use vjp"):
             jvp(model, x, torch.ones_like(x))
     finally:
         handle.remove()
