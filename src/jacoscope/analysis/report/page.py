@@ -1,12 +1,9 @@
 """report.html, put together: one file that needs no network."""
 
-import json
 from collections.abc import Mapping
-from datetime import datetime
 from html import escape
 from importlib.resources import files
 from pathlib import Path
-from string import Template
 from typing import Any
 
 import pyarrow as pa
@@ -18,8 +15,8 @@ from jacoscope.analysis.report.numbers import Numbers
 from jacoscope.analysis.report.pictures import color_table
 from jacoscope.analysis.stream import read_samples
 from jacoscope.analysis.subject import Subject
-from jacoscope.errors import UserError
 from jacoscope.files import write_whole
+from jacoscope.visuals.page import chart, page, section
 
 ROWS = 6  # samples shown with all their maps, of each kind
 
@@ -51,24 +48,24 @@ def write_report(
     output, names = summary["output"], subject.class_names
     drawn: dict[str, Any] = {
         "norms": charts.norm_histogram(table),
-        "confidence": charts.norm_against_confidence(table),
+        "confidence": charts.norm_against_confidence(table, names),
         "spectrum": charts.spectrum(summary),
     }
     parts = [
-        _section("What J says", sections.headline(n) + sections.reading_guide(output)),
-        _section(
+        section("What J says", sections.headline(n) + sections.reading_guide(output)),
+        section(
             "How sensitive, and where it is wrong",
-            sections.norms_text(n) + _chart("norms") + sections.confidence_text(n) + _chart("confidence"),
+            sections.norms_text(n) + chart("norms") + sections.confidence_text(n) + chart("confidence"),
         ),
-        _section("By class", sections.class_text(n) + _by_class(table, names) + sections.class_table(n)),
+        section("By class", sections.class_text(n) + _by_class(table, names) + sections.class_table(n)),
     ]
     if maps is not None:
-        parts.append(_section("What each class looks for", sections.mean_maps(dict(maps), names, output)))
+        parts.append(section("What each class looks for", sections.mean_maps(dict(maps), names, output)))
     parts += _sample_sections(subject, summary, names)
-    parts.append(_section("The spectrum of J", sections.spectrum_text(n) + _chart("spectrum")))
+    parts.append(section("The spectrum of J", sections.spectrum_text(n) + chart("spectrum")))
     if adversarial is not None:
         drawn["distances"] = charts.distances(adversarial)
-        parts.append(_section("Predicted and found distances", sections.distance_text(n) + _chart("distances")))
+        parts.append(section("Predicted and found distances", sections.distance_text(n) + chart("distances")))
     data = {
         "charts": drawn,
         "byClass": charts.by_class(table, names),
@@ -79,18 +76,16 @@ def write_report(
         "colors": color_table(),
     }
     parts.insert(1, _explorer(output))
-    parts.append(_section("What was analysed, and how", _about(about)))
-    page = Template(_asset("report.html")).substitute(
-        title=escape(f"{_name(subject)} on {summary['samples']:,} {summary['split']} images"),
-        subtitle=escape(f"How every {sections.OF[output]} depends on every pixel"),
-        date=datetime.now().astimezone().strftime("%-d %B %Y"),
-        css=_asset("report.css"),
+    parts.append(section("What was analysed, and how", _about(about)))
+    written = page(
+        title=f"{_name(subject)} on {summary['samples']:,} {summary['split']} images",
+        subtitle=f"How every {sections.OF[output]} depends on every pixel · {_run(subject)}",
         body="\n".join(parts),
-        data=json.dumps(data, separators=(",", ":"), ensure_ascii=False).replace("</", "<\\/"),
-        plotly=_plotly(),
+        data=data,
         script=_asset("report.js"),
+        css=_asset("report.css"),
     )
-    write_whole(path, page.encode())
+    write_whole(path, written.encode())
 
 
 def _sample_sections(subject: Subject, summary: dict[str, Any], names: list[str]) -> list[str]:
@@ -106,34 +101,26 @@ def _sample_sections(subject: Subject, summary: dict[str, Any], names: list[str]
     for title, key, text in kinds:
         rows = summary[key][:ROWS]
         if not rows:
-            parts.append(_section(title, "<p>There are none.</p>"))
+            parts.append(section(title, "<p>There are none.</p>"))
             continue
         x, _ = read_samples(subject.split(summary["split"]), [row["index"] for row in rows])
         J, logits = jacobian_of(subject, x)
         wanted = of_output(J, logits, summary["output"])
         shown = sections.derivative_rows(rows, x, wanted, logits.softmax(1), names, summary["output"])
-        parts.append(_section(title, text + shown))
+        parts.append(section(title, text + shown))
     return parts
-
-
-def _section(title: str, content: str) -> str:
-    return f"<section><h2>{escape(title)}</h2>{content}</section>"
-
-
-def _chart(name: str) -> str:
-    return f'<div class="chart" id="chart-{name}"></div>'
 
 
 def _by_class(table: pa.Table, names: list[str]) -> str:
     options = "".join(
-        f'<option value="{key}">{escape(chart["layout"]["yaxis"]["title"]["text"])}</option>'
-        for key, chart in charts.by_class(table, names).items()
+        f'<option value="{key}">{escape(each["layout"]["yaxis"]["title"]["text"])}</option>'
+        for key, each in charts.by_class(table, names).items()
     )
-    return f'<label class="pick">Show <select id="measure">{options}</select></label>{_chart("by-class")}'
+    return f'<label class="pick">Show <select id="measure">{options}</select></label>{chart("by-class")}'
 
 
 def _explorer(output: str) -> str:
-    return _section(
+    return section(
         "Explore",
         f"<p>Choose a sample and a class. Point at a pixel, or touch it, to read its row of J: the derivative of every "
         f"class’s {sections.OF[output]} with respect to that pixel. The arrow keys move from pixel to pixel.</p>"
@@ -145,8 +132,8 @@ def _about(about: dict[str, str]) -> str:
     rows = "".join(f"<tr><th>{escape(key)}</th><td>{escape(value)}</td></tr>" for key, value in about.items())
     return (
         f'<div class="scroll"><table class="about">{rows}</table></div><p class="note">Every number in the '
-        "text is from summary.json, which is computed from samples.parquet, a row for each sample; point at a number "
-        "to see where it stands. Both lie beside this file.</p>"
+        "text is from summary.json, which is computed from the tables samples.parquet, a row for each sample, and "
+        "adversarial.parquet; point at a number to see where it stands. They lie beside this file.</p>"
     )
 
 
@@ -154,13 +141,10 @@ def _name(subject: Subject) -> str:
     return str(subject.origin.config["model"]["_target_"]).rpartition(".")[2]
 
 
+def _run(subject: Subject) -> str:
+    checkpoint = subject.origin.checkpoint
+    return f"run {checkpoint.home.resolve().name}" if checkpoint.run else checkpoint.path.name
+
+
 def _asset(name: str) -> str:
     return (files("jacoscope.analysis.report") / name).read_text(encoding="utf-8")
-
-
-def _plotly() -> str:
-    try:
-        from plotly.offline import get_plotlyjs
-    except ImportError as error:
-        raise UserError("The report needs plotly: pip install plotly, or type report=false to leave it out") from error
-    return str(get_plotlyjs()).replace("</script", "<\\/script")
