@@ -4,7 +4,6 @@ import random
 import signal
 import time
 from collections import Counter
-from pathlib import Path
 
 import pytest
 
@@ -13,7 +12,9 @@ from .conftest import Tiny
 GRID = ("lr=1e-3,1e-2,1e-1", "seed=0,1,2,3")
 
 
-def test_a_sweep_killed_three_times_ends_as_one_left_alone(tiny: Tiny, tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_a_sweep_killed_three_times_ends_as_one_left_alone(
+    tiny: Tiny, tmp_path_factory: pytest.TempPathFactory
+) -> None:
     words = (*GRID, "seconds=0.15", "hydra.launcher.n_jobs=2")
     random.seed(6)
     for _ in range(3):

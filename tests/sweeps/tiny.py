@@ -1,4 +1,4 @@
-"""A training that takes no time to import: it counts epochs, keeps a checkpoint of them, and records itself as train.py does.
+"""A training that takes no time to import: it counts epochs and records itself as train.py does.
 
 With it, sweeps of real processes can be killed and gone on with in seconds. ``ledger`` has a line for every epoch that
 any process ever finished.
@@ -27,7 +27,9 @@ def main(cfg: DictConfig) -> float:
     with alone_in(run, wait=True):
         if record.exists() and Result.read(record).status == "finished":
             return Result.read(record).objective
-        result = Result("running", config, cfg.seed, started="2026-01-01T00:00:00+00:00", versions={}, git_revision=None)
+        result = Result(
+            "running", config, cfg.seed, started="2026-01-01T00:00:00+00:00", versions={}, git_revision=None
+        )
         result.write(record)
         checkpoint.parent.mkdir(exist_ok=True)
         done = int(checkpoint.read_text()) if checkpoint.exists() else 0

@@ -1,4 +1,7 @@
-"""One process at a time in a run or sweep directory; the operating system lets go when that process dies, even by kill -9."""
+"""One process at a time in a run or sweep directory.
+
+The operating system lets go of the lock when its process dies, even by kill -9.
+"""
 
 import os
 import socket

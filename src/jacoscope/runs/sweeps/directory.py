@@ -18,6 +18,7 @@ from jacoscope.runs.result import Result, differences
 
 MANIFEST = "sweep.json"
 LOG = "output.log"
+DONE = ("finished", "pruned")  # states of runs that are not run again
 
 
 @dataclass(frozen=True)
@@ -42,12 +43,15 @@ class SweepDirectory:
         command: the words of the command line that make the sweep what it is.
         jobs: in the order of their numbers.
         started: when it was started first, ISO 8601 with time zone.
+        study: of a search: the ``storage`` and ``name`` of its study, and its ``objectives``.
     """
 
     path: Path
     command: list[str] = field(default_factory=list)
     jobs: list[Job] = field(default_factory=list)
     started: str = field(default_factory=lambda: datetime.now().astimezone().isoformat(timespec="seconds"))
+
+    study: dict[str, Any] | None = None
 
     @classmethod
     def read(cls, path: Path) -> "SweepDirectory":

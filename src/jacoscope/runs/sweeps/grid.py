@@ -1,6 +1,5 @@
 """``python train.py -m model=a,b seed=0,1``: every combination of the values, each a run."""
 
-from pathlib import Path
 from typing import Any
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
@@ -9,8 +8,9 @@ from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
-from jacoscope.runs.sweeps.directory import Job, SweepDirectory
+from jacoscope.runs.sweeps.directory import Job
 from jacoscope.runs.sweeps.jobs import Jobs
+from jacoscope.runs.sweeps.progress import progress
 from jacoscope.runs.sweeps.session import conclude, session
 
 
@@ -42,7 +42,8 @@ class GridSweeper(Sweeper):
             runner.check(jobs)
             sweep.jobs = jobs
             sweep.write()
-            runner.run(jobs)
+            with progress(sweep, jobs):
+                runner.run(jobs)
         conclude(sweep)
 
 

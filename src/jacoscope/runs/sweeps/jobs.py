@@ -10,10 +10,8 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, open_dict, read_write
 
 from jacoscope.errors import UserError
-from jacoscope.runs.sweeps.directory import LOG, Job, SweepDirectory, state_of_run
+from jacoscope.runs.sweeps.directory import DONE, LOG, Job, SweepDirectory, state_of_run
 from jacoscope.runs.sweeps.job import SWEEP_PROCESS
-
-DONE = ("finished", "pruned")
 
 
 class Jobs:
@@ -114,4 +112,3 @@ def _raise_stop(returns: Sequence[JobReturn]) -> None:
     for each in returns:
         if isinstance(each._return_value, KeyboardInterrupt):
             raise each._return_value
-

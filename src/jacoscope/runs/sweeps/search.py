@@ -33,10 +33,14 @@ class SearchSweeper(Sweeper):
         except ImportError as error:
             raise UserError(f"A search needs Optuna ({error}): pip install 'jacoscope[sweep]'") from error
 
-        settings = {k: OmegaConf.to_container(v, resolve=True) if OmegaConf.is_config(v) else v for k, v in self.settings.items()}
+        settings = {k: _plain(v) for k, v in self.settings.items()}
         search = Search(**settings)
         search.setup(hydra_context=self.hydra_context, task_function=self.task_function, config=self.config)
         search.sweep(arguments)
+
+
+def _plain(value: Any) -> Any:
+    return OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
 
 
 def register() -> None:

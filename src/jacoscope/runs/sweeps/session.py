@@ -8,7 +8,9 @@ from omegaconf import DictConfig
 
 from jacoscope.errors import UserError
 from jacoscope.runs.lock import alone_in
-from jacoscope.runs.sweeps.directory import SweepDirectory, name_of_sweep
+from jacoscope.runs.overview.answer import answer
+from jacoscope.runs.overview.table import Table
+from jacoscope.runs.sweeps.directory import DONE, LOG, SweepDirectory, name_of_sweep
 
 
 @contextmanager
@@ -39,11 +41,12 @@ def conclude(sweep: SweepDirectory) -> None:
     Raises:
         UserError: if runs failed; then the exit status tells too.
     """
-    states = [sweep.state(job) for job in sweep.jobs]
-    failed = [job for job, state in zip(sweep.jobs, states, strict=True) if state not in ("finished", "pruned")]
+    table = Table.of(sweep.path)
+    answer(table, sweep.path / "sweep.html")
+    failed = [run for run in table.runs if run.status not in DONE]
     if failed:
-        numbers = ", ".join(str(job.number) for job in failed)
+        numbers = ", ".join(run.name for run in failed)
         raise UserError(
-            f"{len(failed)} of {len(sweep.jobs)} runs failed: {numbers}. The same command runs them again, and only "
-            f"them; what they printed is in {sweep.run_path(failed[0])}/output.log"
+            f"{len(failed)} of {len(table.runs)} runs failed: {numbers}. The same command runs them again, and only "
+            f"them; what they printed is in {failed[0].path / LOG}"
         )

@@ -14,6 +14,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 from jacoscope.errors import UserError
 from jacoscope.runs.sweeps.directory import Job, SweepDirectory, metrics_of
 from jacoscope.runs.sweeps.jobs import Jobs
+from jacoscope.runs.sweeps.progress import progress
 from jacoscope.runs.sweeps.session import conclude, session
 
 SWEEP, RETRY_OF = "sweep", "retry_of"  # attributes of a trial: whose it is, and which failed one it repeats
@@ -71,17 +72,20 @@ class Search(OptunaSweeperImpl):
             runner = Jobs(self.hydra_context, self.task_function, self.config, sweep)
             self.storage = OmegaConf.select(self.config, "hydra.sweeper.storage")  # now that the directory is known
             study = self._study(sweep)
+            sweep.study = {"storage": self.storage, "name": self.study_name, "objectives": self.objectives}
+            sweep.write()
             runner.check(sweep.jobs)
             trials = self._unfinished(study, sweep)
             to_go = self.n_trials - _count(study, TrialState.COMPLETE, TrialState.PRUNED)
-            while to_go > 0:
-                asked = min(to_go, self.n_jobs or _side_by_side(self.config)) - len(trials)
-                trials += [self._ask(study, sweep) for _ in range(asked)]
-                told = self._run(study, sweep, runner, trials)
-                to_go -= len(trials)
-                trials = []
-                if TrialState.COMPLETE not in told and TrialState.PRUNED not in told:
-                    break  # what fails without exception will go on failing
+            with progress(sweep, sweep.jobs, self.n_trials):
+                while to_go > 0:
+                    asked = min(to_go, self.n_jobs or _side_by_side(self.config)) - len(trials)
+                    trials += [self._ask(study, sweep) for _ in range(asked)]
+                    told = self._run(study, sweep, runner, trials)
+                    to_go -= len(trials)
+                    trials = []
+                    if TrialState.COMPLETE not in told and TrialState.PRUNED not in told:
+                        break  # what fails without exception will go on failing
         conclude(sweep)
 
     def _study(self, sweep: SweepDirectory) -> optuna.Study:

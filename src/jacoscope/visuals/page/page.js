@@ -23,7 +23,7 @@ function themed(chart) {
   const axis = (given) => ({ gridcolor: line, zerolinecolor: line, linecolor: line, tickcolor: line, automargin: true, ...given });
   const layout = {
     ...chart.layout, paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)",
-    font: { family: "system-ui, sans-serif", size: 13, color: soft }, margin: { t: 34, r: 12, b: 44, l: 52 },
+    font: { family: "system-ui, sans-serif", size: 13, color: soft }, margin: { t: 34, r: 12, b: 44, l: 52, ...(chart.layout.margin || {}) },
     hoverlabel: { bgcolor: color("card"), bordercolor: line, font: { color: ink } }, hovermode: "closest",
     legend: { orientation: "h", x: 0, y: 1.02, yanchor: "bottom", font: { color: ink } },
     xaxis: axis(chart.layout.xaxis), yaxis: axis(chart.layout.yaxis),

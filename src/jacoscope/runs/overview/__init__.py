@@ -1,0 +1,1 @@
+"""Many runs at a glance: a table, and a page of charts."""

@@ -1,0 +1,33 @@
+"""What a sweep ends in: the table in the terminal, and the page."""
+
+from pathlib import Path
+
+from rich.console import Console
+
+from jacoscope.errors import UserError
+from jacoscope.files import write_whole
+from jacoscope.runs.overview.table import Table
+from jacoscope.runs.overview.terminal import show
+
+
+def answer(table: Table, page: Path | None) -> None:
+    """Print the table and write the page.
+
+    Args:
+        table: the runs.
+        page: where the page goes; none for no page.
+    """
+    from jacoscope.runs.overview.page import sweep_page
+
+    console = Console(highlight=False)
+    show(table, console)
+    rows = [("look", f"tensorboard --logdir {table.folder}")]
+    if page is not None and any(run.metrics for run in table.runs):
+        try:
+            write_whole(page, sweep_page(table, page.parent).encode())
+        except UserError as mistake:  # what was measured stays, whether it can be drawn or not
+            console.print(str(mistake))
+        else:
+            rows.insert(0, ("read", str(page)))
+    for label, value in rows:
+        console.print(f"[bold]{label}[/bold]  {value}", soft_wrap=True)

@@ -1,0 +1,160 @@
+"""The charts of many runs, as plotly.js reads them; colours come from the page's theme."""
+
+from collections.abc import Mapping, Sequence
+from statistics import fmean
+from typing import Any
+
+from jacoscope.runs.overview.runs import Run
+from jacoscope.runs.overview.table import SHOWN, Table
+from jacoscope.runs.overview.terminal import written
+
+Chart = dict[str, Any]
+NORM = "jacobian/logits/frobenius/mean"
+
+
+def scatter(table: Table, x: str, y: str, front: Sequence[Run] = (), log: bool = True) -> Chart:
+    """Every run by two of its metrics; the Pareto front as a line."""
+    there = [run for run in table.runs if {x, y} <= run.metrics.keys()]
+    points = {
+        "type": "scatter",
+        "mode": "markers",
+        "name": f"runs ({len(there)})",
+        "x": [run.metrics[x] for run in there],
+        "y": [run.metrics[y] for run in there],
+        "text": [describe(table, run) for run in there],
+        "theme": "right",
+        "marker": {"size": 9},
+        "hovertemplate": "%{text}<extra></extra>",
+    }
+    line = {
+        "type": "scatter",
+        "mode": "lines",
+        "name": "Pareto front",
+        "x": [run.metrics[x] for run in front],
+        "y": [run.metrics[y] for run in front],
+        "theme": "wrong",
+        "line": {"shape": "hv", "width": 1.5},
+        "hoverinfo": "skip",
+    }
+    return {"data": [line, points] if front else [points], "layout": {"xaxis": axis(x, log=log), "yaxis": axis(y)}}
+
+
+def pareto_front(runs: Sequence[Run], small: str, large: str) -> list[Run]:
+    """Give the runs that no other beats in one metric without losing in the other, by the first metric.
+
+    Args:
+        runs: all.
+        small: a metric that is better the smaller it is.
+        large: one that is better the larger it is.
+    """
+    front: list[Run] = []
+    there = [run for run in runs if {small, large} <= run.metrics.keys()]
+    for run in sorted(there, key=lambda run: (run.metrics[small], -run.metrics[large])):
+        if not front or run.metrics[large] > front[-1].metrics[large]:
+            front.append(run)
+    return front
+
+
+def parallel_coordinates(table: Table) -> Chart:
+    """Every run a line through its settings and metrics, coloured by the first metric."""
+    there = [i for i, run in enumerate(table.runs) if all(name in run.metrics for name in table.metrics)]
+    dimensions: list[Chart] = []
+    for key in table.keys:
+        values = [table.settings[i][key] for i in there]
+        if all(isinstance(value, float) for value in values):
+            dimensions.append({"label": key, "values": values})
+        else:
+            names = sorted(set(map(str, values)))
+            places = {name: place for place, name in enumerate(names)}
+            ticks = {"tickvals": list(places.values()), "ticktext": names}
+            dimensions.append({"label": key, "values": [places[str(value)] for value in values], **ticks})
+    for name in table.metrics:
+        dimensions.append({"label": title(name), "values": [table.runs[i].metrics[name] for i in there]})
+    color = [table.runs[i].metrics[table.metrics[0]] for i in there]
+    line = {"color": color, "colorscale": "Viridis", "showscale": True, "colorbar": {"title": title(table.metrics[0])}}
+    margin = {"t": 60, "l": 70, "r": 40, "b": 30}
+    return {"data": [{"type": "parcoords", "dimensions": dimensions, "line": line}], "layout": {"margin": margin}}
+
+
+def effect(table: Table, key: str, metric: str) -> Chart:
+    """A metric against one setting: every run, and the mean at each value."""
+    there = [i for i, run in enumerate(table.runs) if metric in run.metrics]
+    groups: dict[Any, list[float]] = {}
+    for i in there:
+        groups.setdefault(table.settings[i][key], []).append(table.runs[i].metrics[metric])
+    numbers = all(isinstance(value, float) for value in groups)
+    order = sorted(groups) if numbers else sorted(groups, key=str)
+    logarithmic = numbers and min(order) > 0 and max(order) >= 20 * min(order)
+    runs = {
+        "type": "scatter",
+        "mode": "markers",
+        "name": "runs",
+        "x": [table.settings[i][key] for i in there],
+        "y": [table.runs[i].metrics[metric] for i in there],
+        "text": [describe(table, table.runs[i]) for i in there],
+        "theme": "right",
+        "opacity": 0.55,
+        "hovertemplate": "%{text}<extra></extra>",
+    }
+    means = {
+        "type": "scatter",
+        "mode": "lines+markers",
+        "name": "mean",
+        "x": order,
+        "y": [fmean(groups[value]) for value in order],
+        "theme": "wrong",
+        "marker": {"symbol": "line-ew", "size": 22, "line": {"width": 3}},
+        "line": {"width": 1.5},
+    }
+    kind = {"type": "log"} if logarithmic else {} if numbers else {"type": "category"}
+    layout = {"xaxis": {"title": {"text": key}, **kind}, "yaxis": axis(metric), "showlegend": False}
+    many = numbers and len(order) > 12  # values that were drawn, each once: a mean of one says nothing
+    return {"data": [runs] if many else [means, runs], "layout": layout}
+
+
+def importance(values: Mapping[str, float], metric: str) -> Chart:
+    """How much of a metric's variance each setting explains."""
+    names = sorted(values, key=lambda name: values[name])
+    bars = {"type": "bar", "orientation": "h", "x": [values[n] for n in names], "y": names, "theme": "right"}
+    layout = {"xaxis": {"title": {"text": f"importance for {title(metric)}"}}, "yaxis": {"type": "category"}}
+    return {"data": [bars], "layout": {**layout, "margin": {"l": 150}}}
+
+
+def curves(table: Table, series: Mapping[str, tuple[list[int], list[float]]], tag: str) -> Chart:
+    """One metric of all runs while they trained."""
+    traces = [
+        {
+            "type": "scatter",
+            "mode": "lines",
+            "name": run.name,
+            "x": series[run.name][0],
+            "y": series[run.name][1],
+            "theme": "right",
+            "line": {"width": 1.2},
+            "opacity": 0.6,
+            "text": describe(table, run),
+            "hovertemplate": "%{text}<br>step %{x}: %{y:.5g}<extra></extra>",
+        }
+        for run in table.runs
+        if run.name in series
+    ]
+    return {"data": traces, "layout": {"xaxis": {"title": {"text": "step"}}, "yaxis": axis(tag), "showlegend": False}}
+
+
+def describe(table: Table, run: Run) -> str:
+    """Say of a run what it is and what came out, for the box that appears at the pointer."""
+    settings = table.settings[table.runs.index(run)]
+    lines = [f"run {run.name}", *(f"{k}={v:g}" if isinstance(v, float) else f"{k}={v}" for k, v in settings.items())]
+    return "<br>".join([*lines, *(f"{title(name)}: {written(name, run.metrics.get(name))}" for name in table.metrics)])
+
+
+def axis(metric: str, log: bool = False) -> Chart:
+    """Give the axis of a metric."""
+    percent = {"tickformat": ".1%"} if metric.endswith("accuracy") or metric == "gap" else {}
+    scale = {"type": "log"} if log and not percent else {}
+    return {"title": {"text": title(metric)}, **percent, **scale}
+
+
+def title(metric: str) -> str:
+    """Name a metric for a person."""
+    return SHOWN.get(metric, metric)

@@ -1,0 +1,31 @@
+"""What runs logged while they trained, from their TensorBoard files."""
+
+from pathlib import Path
+
+Curve = tuple[list[int], list[float]]
+POINTS = 200  # of a curve; more than a screen shows
+
+
+def read_curves(run: Path, tags: list[str]) -> dict[str, Curve]:
+    """Read some scalars of a run, by tag: steps and values; where a step was done twice, the later value counts.
+
+    Args:
+        run: its directory.
+        tags: which.
+    """
+    from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
+    from tensorboard.util.tensor_util import make_ndarray
+
+    points: dict[str, dict[int, float]] = {}
+    for file in sorted((run / "tensorboard").glob("events.out.tfevents.*")):
+        for event in EventFileLoader(str(file)).Load():
+            for value in event.summary.value:
+                if value.tag in tags:
+                    points.setdefault(value.tag, {})[event.step] = float(make_ndarray(value.tensor))
+    found = {}
+    for tag, values in points.items():
+        steps = sorted(values)
+        kept = [*steps[:: max(1, len(steps) // POINTS)]]
+        kept = kept if kept[-1] == steps[-1] else [*kept, steps[-1]]
+        found[tag] = (kept, [values[step] for step in kept])
+    return found

@@ -1,0 +1,176 @@
+"""sweep.html: what a sweep came to, as one file that needs no network."""
+
+import os
+from html import escape
+from pathlib import Path
+from typing import Any
+
+from jacoscope.runs.overview import charts
+from jacoscope.runs.overview.charts import NORM
+from jacoscope.runs.overview.curves import read_curves
+from jacoscope.runs.overview.study import importances
+from jacoscope.runs.overview.table import Table
+from jacoscope.runs.overview.terminal import duration, written
+from jacoscope.visuals.page import chart, page, section
+
+TAGS = {"val/accuracy": "val accuracy", "val/loss": "val loss", "train/loss": "train loss", NORM: "‖J‖F of the logits"}
+MAX_CURVES = 100  # runs; more cannot be told apart
+STYLE = """
+.effects { display: grid; grid-template-columns: repeat(auto-fit, minmax(19rem, 1fr)); gap: 1rem; }
+.effects .chart { height: 17rem; }
+#chart-tradeoff { height: 27rem; }
+td.text, th.text { text-align: left; }
+.failed { color: var(--wrong); }
+"""
+
+
+def sweep_page(table: Table, home: Path) -> str:
+    """Make the page.
+
+    Args:
+        table: the runs.
+        home: the folder that the page will lie in; links to runs are relative to it.
+    """
+    drawn: dict[str, Any] = {}
+    parts = [section("What came out", _headline(table) + _rows(table, home))]
+    accuracy = next((name for name in ("test/accuracy", "val/accuracy") if name in table.metrics), None)
+    if accuracy and NORM in table.metrics:
+        front = charts.pareto_front(table.runs, NORM, accuracy)
+        drawn["tradeoff"] = charts.scatter(table, NORM, accuracy, front)
+        parts.append(section("Accuracy against sensitivity", _tradeoff(len(front)) + chart("tradeoff")))
+    if NORM in table.metrics and "gap" in table.metrics:
+        drawn["gap"] = charts.scatter(table, NORM, "gap")
+        parts.append(section("Does the norm follow the generalisation gap?", _gap(table) + chart("gap")))
+    if table.keys and table.metrics:
+        metric = next((name for name in charts_objectives(table) if name in table.metrics), table.metrics[0])
+        parts.append(section("What each setting does", _effects(table, metric, drawn)))
+        drawn["parallel"] = charts.parallel_coordinates(table)
+        text = "<p>Each line is a run. Drag along an axis to keep the lines that pass there.</p>"
+        parts.append(section("All settings at once", text + chart("parallel")))
+    for number, (metric, values) in enumerate(importances(table.folder).items()):
+        drawn[f"importance-{number}"] = charts.importance(values, metric)
+        text = "<p>Share of the metric’s variation that each setting explains, estimated by Optuna from the trials.</p>"
+        parts.append(section("What matters", text + chart(f"importance-{number}")))
+    if body := _curves(table, drawn):
+        parts.append(section("While they trained", body))
+    return page(
+        title=f"{len(table.runs)} runs of {table.folder.resolve().name}",
+        subtitle=f"by {', '.join(table.keys) or 'one setting'}",
+        body="\n".join(parts),
+        data={"charts": drawn},
+        css=STYLE,
+    )
+
+
+def charts_objectives(table: Table) -> list[str]:
+    """Give what the runs were to optimise, and test accuracy before all."""
+    from jacoscope.runs.overview.table import objectives_of
+
+    return ["test/accuracy", *objectives_of(table.runs)]
+
+
+def _headline(table: Table) -> str:
+    done = [run for run in table.runs if run.status in ("finished", "pruned")]
+    text = f"{len(done)} of {len(table.runs)} runs are done"
+    seconds = sum(run.result.wall_seconds for run in table.runs if run.result)
+    text += f"; together they took {duration(seconds) or '0 s'}."
+    metric = next((name for name in charts_objectives(table) if name in table.metrics), None)
+    if metric and (measured := [run for run in done if metric in run.metrics]):
+        best = max(measured, key=lambda run: run.metrics[metric])
+        settings = table.settings[table.runs.index(best)]
+        words = ", ".join(f"{key} {_text(value)}" for key, value in settings.items())
+        text += (
+            f" The highest {charts.title(metric)} is <b>{written(metric, best.metrics[metric])}</b>, of run "
+            f"{escape(best.name)}{f' ({escape(words)})' if words else ''}."
+        )
+    return f"<p>{text}</p>"
+
+
+def _rows(table: Table, home: Path) -> str:
+    heads = ["run", *table.keys, *(charts.title(name) for name in table.metrics), "status", "time", "read"]
+    rows = []
+    for run, settings in zip(table.runs, table.settings, strict=True):
+        link = escape(os.path.relpath(run.path, home), quote=True)
+        reports = sorted(run.path.glob("analysis/**/report.html"))
+        links = " ".join(
+            f'<a href="{escape(os.path.relpath(report, home), quote=True)}">{escape(report.parent.name)}</a>'
+            for report in reports
+        )
+        error = run.result.error if run.result and run.status == "failed" else None
+        cells = [
+            f'<a href="{link}/">{escape(run.name)}</a>',
+            *(escape(_text(value)) for value in settings.values()),
+            *(written(name, run.metrics.get(name)) for name in table.metrics),
+            f'<span class="{run.status}" title="{escape(error or "", quote=True)}">{run.status}</span>',
+            duration(run.result.wall_seconds) if run.result else "",
+            links,
+        ]
+        rows.append("<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>")
+    head = "".join(f"<th>{escape(name)}</th>" for name in heads)
+    return f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{"".join(rows)}</tbody></table></div>'
+
+
+def _tradeoff(front: int) -> str:
+    return (
+        f"<p>Each point is a run: up is more accurate, left is less sensitive, by the mean Frobenius norm of "
+        f"∂logits/∂pixels on validation images. No run beats the {front} on the line in one without losing in the "
+        f"other.</p>"
+    )
+
+
+def _gap(table: Table) -> str:
+    pairs = [(run.metrics[NORM], run.metrics["gap"]) for run in table.runs if {NORM, "gap"} <= run.metrics.keys()]
+    text = (
+        "<p>The gap is the accuracy on training images, without augmentation, less that on test images. Novak et al. "
+        '(2018, <a href="https://arxiv.org/abs/1802.08760">arXiv:1802.08760</a>) found that networks with a larger '
+        "Jacobian norm generalise worse."
+    )
+    if len(pairs) >= 4:
+        text += f" Here the rank correlation of the two is <b>{spearman(pairs):+.2f}</b>, over {len(pairs)} runs."
+    return text + "</p>"
+
+
+def spearman(pairs: list[tuple[float, float]]) -> float:
+    """Give the rank correlation of pairs, by Spearman; ties get the mean of their ranks; 0 where one side is constant.
+
+    >>> spearman([(1, 1), (2, 4), (3, 9)]), spearman([(1, 3), (2, 2), (3, 1)]), spearman([(1, 5), (2, 5)])
+    (1.0, -1.0, 0.0)
+    """
+
+    def ranks(values: list[float]) -> list[float]:
+        return [sum(v < value for v in values) + (sum(v == value for v in values) + 1) / 2 for value in values]
+
+    a, b = ranks([x for x, _ in pairs]), ranks([y for _, y in pairs])
+    mean = (len(pairs) + 1) / 2
+    covariance = sum((x - mean) * (y - mean) for x, y in zip(a, b, strict=True))
+    variances = [sum((value - mean) ** 2 for value in side) for side in (a, b)]
+    return float(covariance / (variances[0] * variances[1]) ** 0.5) if all(variances) else 0.0
+
+
+def _effects(table: Table, metric: str, drawn: dict[str, Any]) -> str:
+    shown = [metric] + ([NORM] if NORM in table.metrics and metric != NORM else [])
+    places = []
+    for key in table.keys:
+        for name in shown:
+            place = f"effect-{len(places)}"
+            drawn[place] = charts.effect(table, key, name)
+            places.append(chart(place))
+    text = "<p>Every run by one setting at a time, and the mean over all others.</p>"
+    return f'{text}<div class="effects">{"".join(places)}</div>'
+
+
+def _curves(table: Table, drawn: dict[str, Any]) -> str:
+    found = {run.name: read_curves(run.path, list(TAGS)) for run in table.runs[:MAX_CURVES]}
+    places = []
+    for tag in TAGS:
+        series = {name: curves[tag] for name, curves in found.items() if tag in curves}
+        if any(len(steps) > 1 for steps, _ in series.values()):
+            place = f"curve-{len(places)}"
+            drawn[place] = charts.curves(table, series, tag)
+            places.append(chart(place))
+    few = f"<p>The first {MAX_CURVES} runs.</p>" if len(table.runs) > MAX_CURVES else ""
+    return f'{few}<div class="effects">{"".join(places)}</div>' if places else ""
+
+
+def _text(value: object) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
