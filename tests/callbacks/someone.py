@@ -1,9 +1,10 @@
-"""A LightningModule that is not ours, small data for it, and how it is trained here."""
+"""A LightningModule that is not ours, small data for it, how it is trained here, and its Jacobians another way."""
 
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 from pytorch_lightning import Callback, LightningModule, Trainer, seed_everything
 from pytorch_lightning.loggers import TensorBoardLogger
@@ -11,6 +12,9 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
+from jacoscope.callbacks import JacobianCallback
+
+ALL = 10**6
 _GENERATOR = torch.Generator().manual_seed(1)
 X = torch.rand(103, 1, 8, 8, generator=_GENERATOR)
 Y = torch.randint(0, 3, (103,), generator=_GENERATOR)
@@ -72,6 +76,26 @@ def train(
     return module, fitted
 
 
+def numbers(**arguments: Any) -> JacobianCallback:
+    """The callback on all validation samples, without pictures."""
+    return JacobianCallback(**{"max_samples": ALL, "images_every_n_epochs": 0, **arguments})
+
+
+def jacobians(model: Any, x: Tensor, probs: bool = False) -> Tensor:
+    """Of all samples, ``[samples, outputs, features]``: one backward pass for each output."""
+    if isinstance(model, nn.Module):
+        model.eval()
+    x = x.clone().requires_grad_()
+    outputs = model(x).softmax(1) if probs else model(x)
+    rows = [torch.autograd.grad(outputs[:, k].sum(), x, retain_graph=True)[0] for k in range(outputs.shape[1])]
+    return torch.stack(rows, 1).flatten(2).detach()
+
+
+def mean_norm(model: Any, x: Tensor) -> Any:
+    """The mean Frobenius norm of the logits' Jacobian, to compare with what was logged in single precision."""
+    return pytest.approx(float(jacobians(model, x).square().sum((1, 2)).sqrt().mean()), rel=1e-4)
+
+
 def events(folder: Path) -> EventAccumulator:
     accumulator = EventAccumulator(
         str(folder), size_guidance={"scalars": 0, "images": 0, "histograms": 0, "tensors": 0}
@@ -80,5 +104,7 @@ def events(folder: Path) -> EventAccumulator:
     return accumulator
 
 
-def last(accumulator: EventAccumulator, tag: str) -> float:
+def last(folder: Path | EventAccumulator, tag: str = "jacobian/logits/frobenius/mean") -> float:
+    """The latest value of a scalar."""
+    accumulator = events(folder) if isinstance(folder, Path) else folder
     return accumulator.Scalars(tag)[-1].value

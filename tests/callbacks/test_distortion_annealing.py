@@ -1,7 +1,7 @@
 import pytest
 from pytorch_lightning import LightningModule, Trainer
 
-from jacoscope.callbacks.distortion_annealing import DistortionAnnealing
+from jacoscope.callbacks import DistortionAnnealing
 from jacoscope.data import RandomAffine, RandomDistortion, RandomElastic
 from jacoscope.errors import UserError
 

@@ -1,57 +1,66 @@
 """Two processes log what one does: once, from all samples, each counted once though the sampler pads."""
 
-import json
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import torch
 
+from .someone import Someone, events, numbers, train
+
+MAX_SAMPLES = (30, 1000)  # some, and all: the sampler repeats one of the 103 to make them even
+# One interpreter for all: it forks the two processes of each training.
 _SCRIPT = """
-import json, sys, warnings
+import sys, warnings
 from pathlib import Path
-sys.path.insert(0, {tests!r})
+sys.path.insert(0, sys.argv[1])
 warnings.simplefilter("ignore")
 import torch
 torch.set_num_threads(1)
-from callbacks.someone import Someone, events, train
-from jacoscope.callbacks import JacobianCallback
-
-class Still(Someone):
-    def configure_optimizers(self):
-        return torch.optim.SGD(self.parameters(), 0.0)
-
-    def on_fit_start(self):
-        self.net[1].momentum = 0.0  # statistics of other batches would be another model
-
-torch.manual_seed(0)  # for the weights that the module is made with
-folder, devices = Path(sys.argv[1]), int(sys.argv[2])
-strategy = {{"strategy": "ddp", "devices": devices}} if devices > 1 else {{"devices": 1}}
-callback = JacobianCallback(max_samples=int(sys.argv[3]), train_samples=0)
-train(folder, [callback], module=Still(), epochs=1, **strategy)
+from callbacks.test_distributed import MAX_SAMPLES, train_once
+for max_samples in MAX_SAMPLES:
+    train_once(Path(sys.argv[2]) / str(max_samples), max_samples, strategy="ddp_fork", devices=2)
 """
 
 
-def run(folder: Path, processes: int, max_samples: int) -> dict[str, float]:
-    script = folder / "script.py"
-    script.write_text(_SCRIPT.format(tests=str(Path(__file__).parents[1])))
-    logs = folder / f"{processes}"
-    subprocess.run(
-        [sys.executable, str(script), str(logs), str(processes), str(max_samples)],
-        check=True, capture_output=True, timeout=300,
-    )  # fmt: skip
-    from .someone import events
+class Still(Someone):
+    """Neither weights nor statistics change: otherwise other batches would make another model."""
 
-    assert len(list(logs.rglob("events*"))) == 1, "only one process writes"
-    logged = events(logs)
-    scalars = {tag: logged.Scalars(tag) for tag in logged.Tags()["scalars"] if tag.startswith("jacobian")}
-    assert all(len(points) == 1 for points in scalars.values()), json.dumps(list(scalars))
+    def on_fit_start(self) -> None:
+        self.net[1].momentum = 0.0
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.SGD(self.parameters(), 0.0)
+
+
+def train_once(folder: Path, max_samples: int, **trainer: object) -> None:
+    torch.manual_seed(0)  # for the weights that the module is made with
+    train(folder, [numbers(max_samples=max_samples, train_samples=0)], module=Still(), epochs=1, **trainer)
+
+
+def logged(folder: Path) -> dict[str, float]:
+    assert len(list(folder.rglob("events*"))) == 1, "only one process writes"
+    read = events(folder)
+    scalars = {tag: read.Scalars(tag) for tag in read.Tags()["scalars"] if tag.startswith("jacobian")}
+    assert {len(points) for points in scalars.values()} == {1}
     return {tag: points[0].value for tag, points in scalars.items() if "seconds" not in tag and "share" not in tag}
 
 
-@pytest.mark.parametrize("max_samples", [30, 1000])
-def test_two_processes_log_what_one_does(tmp_path: Path, max_samples: int) -> None:
-    alone, together = run(tmp_path, 1, max_samples), run(tmp_path, 2, max_samples)
-    assert together.keys() == alone.keys()
+@pytest.fixture(scope="module")
+def together(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("together")
+    command = [sys.executable, "-c", _SCRIPT, str(Path(__file__).parents[1]), str(folder)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=400)
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("max_samples", MAX_SAMPLES)
+def test_two_processes_log_what_one_does(tmp_path: Path, together: Path, max_samples: int) -> None:
+    train_once(tmp_path, max_samples)
+    alone, both = logged(tmp_path), logged(together / str(max_samples))
+    assert both.keys() == alone.keys()
     for tag, value in alone.items():
-        assert together[tag] == pytest.approx(value, rel=1e-4, abs=1e-6), tag
+        assert both[tag] == pytest.approx(value, rel=1e-4, abs=1e-6), tag

@@ -4,12 +4,14 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from jacoscope.callbacks.measurement import Model
 from jacoscope.errors import UserError
 from jacoscope.jacobians import JacobianError, jacobian
 from jacoscope.jacobians.outputs import output_function
+
+Model = nn.Module | Callable[[Tensor], Any]
+"""Inputs to whatever the logits are found in."""
 
 
 def first_element(batch: Any) -> Any:
@@ -43,11 +45,19 @@ def inputs_of(batch: Any, inputs_fn: Callable[[Any], Any]) -> Tensor:
     return x
 
 
+def labels_of(batch: Any, labels_fn: Callable[[Any], Any], count: int) -> Tensor:
+    """Take the classes out of a batch of so many samples, ``[count]``, on the CPU; −1 where there are none."""
+    labels = labels_fn(batch)
+    if not isinstance(labels, Tensor) or labels.shape != (count,) or labels.is_floating_point():
+        return torch.full((count,), -1)
+    return labels.detach().cpu().long()
+
+
 def require_input_gradient(model: Model, x: Tensor, output: Any) -> None:
     """Check that the logits are what is expected and have a gradient with respect to the input.
 
     Args:
-        model: inputs to what ``output`` takes, in evaluation mode.
+        model: in evaluation mode.
         x: a batch of inputs.
         output: ``"logits"``, or a callable that picks the logits.
 
@@ -73,6 +83,6 @@ def require_input_gradient(model: Model, x: Tensor, output: Any) -> None:
             "forward_fn that leads around it"
         )
     try:
-        jacobian(model, few.detach(), output)
+        jacobian(model, few.detach(), output, check_finite=False)
     except JacobianError as error:
         raise UserError(f"JacobianCallback: {error}") from error

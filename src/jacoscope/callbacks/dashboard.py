@@ -31,7 +31,7 @@ Each ends in `mean`, `median`, `p05`, `p95` (percentiles) or `max`, over the val
 | `jacobian_by_class/…/NAME` | mean over the samples of one class |
 | `jacobian_by_outcome/…/correct`, `wrong` | mean over the samples predicted so |
 | `jacobian_by_outcome/…/auroc` | how well the norm alone gives wrong predictions away: 0.5 not, 1 perfectly |
-| `jacobian_train/…/mean` | mean over training samples |
+| `jacobian_train/…` | the same over training samples, distorted as they were trained on |
 | `jacobian_train/…/val_over_train` | ratio of the means; above 1: more sensitive where it was not trained |
 | `jacobian_distribution/…` | histograms over the validation samples |
 | `test/jacobian/…` | the means on test samples |
@@ -40,11 +40,15 @@ Pictures, in `jacobian_maps/OUTPUT/`:
 
 | picture | what it shows |
 | --- | --- |
-| `probe_sheet` | orange: a brighter pixel raises the class; blue: it lowers it. Confident rows are pale in `probs` |
+| `probe_sheet` | orange: a brighter pixel raises the class; blue: it lowers it |
 | `class_maps` | the mean magnitude of each class's derivatives |
 | `sensitivity` | root mean square over the classes, laid over the input |
 | `over_epochs` | the derivative of each sample's own class, from epoch to epoch |
 | `spectrum` | mean singular values, a line for each epoch |
+
+All maps of a picture share one scale. That of `probs` is logarithmic where its derivatives differ by orders of
+magnitude, as they do between certain and doubtful samples: read the ticks of the colour bar. Large images are averaged
+over blocks of pixels.
 
 `jacobian/seconds` and `jacobian/share_of_epoch` are what all this cost.
 `jacobian/nonfinite` counts samples whose Jacobian was NaN or infinite; they are in none of the numbers.
@@ -56,31 +60,37 @@ def explanation(samples: int) -> str:
     return _PAGE.format(samples=samples)
 
 
-def layout(outputs: Sequence[str], class_names: Sequence[str], max_classes: int) -> dict[str, dict[str, Chart]]:
-    """Give the layout of the Custom Scalars tab, as ``SummaryWriter.add_custom_scalars`` takes it."""
+def layout(outputs: Sequence[str], tags: Sequence[str]) -> dict[str, dict[str, Chart]]:
+    """Give the layout of the Custom Scalars tab, as ``SummaryWriter.add_custom_scalars`` takes it.
+
+    Args:
+        outputs: whose Jacobians are logged.
+        tags: of the scalars that are logged; classes and singular values are found among them.
+    """
+
+    def all_below(group: str) -> Chart:
+        return _lines(*(tag for tag in tags if tag.startswith(f"{group}/")))
+
+    spread = ("p05", "median", "p95")
     charts: dict[str, dict[str, Chart]] = {
         "Accuracy and loss": {
             "accuracy": _lines("train/accuracy", "val/accuracy", "test/accuracy"),
             "loss": _lines("train/loss", "val/loss"),
         }
     }
-    names = [str(name) for name in class_names[:max_classes]]
     for output in outputs:
-        tag = f"jacobian/{output}"
-        spread = ("p05", "median", "p95")
+        norm = f"{output}/frobenius"
         charts[f"Sensitivity of the {output}"] = {
-            "Frobenius norm": _lines(*(f"{tag}/frobenius/{q}" for q in spread)),
-            "spectral norm": _lines(*(f"{tag}/spectral/{q}" for q in spread)),
-            "Frobenius norm by class": _lines(*(f"jacobian_by_class/{output}/frobenius/{name}" for name in names)),
-            "training and validation": _lines(f"jacobian_train/{output}/frobenius/mean", f"{tag}/frobenius/mean"),
-            "correct and wrong": _lines(
-                *(f"jacobian_by_outcome/{output}/frobenius/{outcome}" for outcome in ("correct", "wrong"))
-            ),
-            "singular values": _lines(*(f"jacobian_spectrum/{output}/{i:02d}" for i in range(1, 11))),
+            "Frobenius norm": _lines(*(f"jacobian/{norm}/{q}" for q in spread)),
+            "spectral norm": _lines(*(f"jacobian/{output}/spectral/{q}" for q in spread)),
+            "Frobenius norm by class": all_below(f"jacobian_by_class/{norm}"),
+            "training and validation": _lines(f"jacobian_train/{norm}/mean", f"jacobian/{norm}/mean"),
+            "correct and wrong": _lines(*(f"jacobian_by_outcome/{norm}/{outcome}" for outcome in ("correct", "wrong"))),
+            "singular values": all_below(f"jacobian_spectrum/{output}"),
         }
     charts["Decision boundary"] = {
-        "distance": _lines(*(f"jacobian/logits/boundary_distance/{q}" for q in ("p05", "median", "p95"))),
-        "distance by class": _lines(*(f"jacobian_by_class/logits/boundary_distance/{name}" for name in names)),
+        "distance": _lines(*(f"jacobian/logits/boundary_distance/{q}" for q in spread)),
+        "distance by class": all_below("jacobian_by_class/logits/boundary_distance"),
     }
     return charts
 

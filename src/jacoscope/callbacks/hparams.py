@@ -1,6 +1,5 @@
 """Fill TensorBoard's HPARAMS tab: every run a row, with its hyperparameters and its final metrics."""
 
-import sys
 import time
 from collections.abc import Collection, Mapping, Sequence
 from numbers import Number
@@ -27,6 +26,8 @@ from tensorboard.plugins.hparams.plugin_data_pb2 import (  # type: ignore[import
     SessionStartInfo,
 )
 
+from jacoscope.callbacks import command_line
+
 Value = bool | float | str
 
 METRICS = {
@@ -45,15 +46,18 @@ class HParamsCallback(Callback):
     ``hp_metric`` shows a column of −1. Here the run that has the curves is itself the session, and the columns of
     metrics name its own scalars: TensorBoard takes the last value of each, so that they are filled as they come.
 
+    In a Hydra application, whatever was typed on the command line is a hyperparameter too.
+
     Where several runs are shown, TensorBoard takes the list of columns from one of them. Runs of one sweep should
-    therefore have the same keys; what only some have is not shown.
+    therefore have the same names, as they do where the same ones were typed for all; what only some have is not shown.
 
     Args:
         hparams: names and values; nested mappings become dotted names, and a node with ``_target_`` gets the name of
             its class as its value. By default the module's ``hparams``.
         metrics: scalars that are columns, by tag, with the title of the column.
-        changed: names that TensorBoard is to show first, such as what a sweep varies; also as Hydra's overrides,
-            ``"optimizer.lr=0.1"``. By default those overrides, in an application of Hydra's.
+        changed: names that TensorBoard is to show first, such as what a sweep varies; by default what was typed.
+        choices: groups of a Hydra config whose choice is a hyperparameter.
+        ignore: keys of a Hydra config that are no hyperparameters though they were typed, with all below them.
 
     >>> flatten({"optimizer": {"_target_": "torch.optim.AdamW", "lr": 0.1}, "seed": 1})
     {'optimizer': 'AdamW', 'optimizer.lr': 0.1, 'seed': 1.0}
@@ -64,14 +68,18 @@ class HParamsCallback(Callback):
         hparams: Mapping[str, Any] | None = None,
         metrics: Mapping[str, str] | None = None,
         changed: Sequence[str] | None = None,
+        choices: Sequence[str] = (),
+        ignore: Sequence[str] = (),
     ) -> None:
         self.hparams = hparams
         self.metrics = dict(METRICS if metrics is None else metrics)
-        self.changed = [name.partition("=")[0].lstrip("+~") for name in (_overrides() if changed is None else changed)]
+        typed = command_line.typed(ignore)
+        self.changed = list(typed if changed is None else changed)
+        self.asked_for = typed | command_line.choices(choices)
         self._begun = False
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        values = flatten(pl_module.hparams if self.hparams is None else self.hparams)
+        values = flatten(self.asked_for) | flatten(pl_module.hparams if self.hparams is None else self.hparams)
         infos = [
             HParamInfo(name=name, type=_type(value), differs=_differs(name, values, self.changed))
             for name, value in values.items()
@@ -104,15 +112,6 @@ def _differs(name: str, names: Collection[str], changed: Sequence[str]) -> bool:
     return any(name == key or (key not in names and name.startswith(f"{key}.")) for key in changed)
 
 
-def _overrides() -> Sequence[str]:
-    """What was typed on the command line of a Hydra application; nothing elsewhere."""
-    if "hydra" not in sys.modules:
-        return ()
-    from hydra.core.hydra_config import HydraConfig
-
-    return list(HydraConfig.get().overrides.task) if HydraConfig.initialized() else ()
-
-
 def flatten(hparams: Mapping[str, Any], prefix: str = "") -> dict[str, Value]:
     """Turn nested mappings into dotted names with values that TensorBoard takes: truth values, numbers, texts.
 
@@ -131,6 +130,8 @@ def flatten(hparams: Mapping[str, Any], prefix: str = "") -> dict[str, Value]:
             flat[name] = value
         elif isinstance(value, Number):
             flat[name] = float(value)  # type: ignore[arg-type]
+        elif isinstance(value, Sequence) and not isinstance(value, str):
+            flat[name] = f"[{', '.join(map(str, value))}]"
         else:
             flat[name] = str(value)
     return flat

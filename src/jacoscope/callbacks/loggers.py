@@ -20,6 +20,11 @@ def log_scalars(loggers: list[Logger], scalars: Mapping[str, float], step: int) 
         logger.log_metrics(dict(scalars), step=step)
 
 
+def shows_pictures(logger: Logger) -> bool:
+    """Tell whether pictures and histograms have a place in a logger."""
+    return isinstance(logger, (TensorBoardLogger, WandbLogger, MLFlowLogger))
+
+
 def log_image(loggers: list[Logger], tag: str, picture: Pixels, step: int) -> None:
     """Log a picture, ``[height, width, 3]``."""
     for logger in loggers:
@@ -51,6 +56,13 @@ def log_text(loggers: list[Logger], tag: str, markdown: str) -> None:
             experiment.add_text(tag, markdown, 0)
         elif isinstance(logger, MLFlowLogger):
             experiment.log_text(logger.run_id, markdown, f"{tag}.md")
+
+
+def log_layout(loggers: list[Logger], layout: Mapping[str, Mapping[str, Any]]) -> None:
+    """Log what TensorBoard's Custom Scalars tab is to show."""
+    for logger in loggers:
+        if isinstance(logger, TensorBoardLogger):
+            logger.experiment.add_custom_scalars(layout)
 
 
 def _experiment(logger: Any) -> Any:

@@ -1,12 +1,15 @@
 """What is measured of a model at some samples: norms, spectra, boundary distances, mean maps."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from jacoscope.callbacks.batches import Model
+from jacoscope.callbacks.processes import from_all_processes
+from jacoscope.callbacks.samples import NO_SAMPLES, Samples
 from jacoscope.jacobians import (
     boundary_distance,
     effective_rank,
@@ -17,8 +20,6 @@ from jacoscope.jacobians import (
 )
 
 _ENTRIES_AT_A_TIME = 1 << 24  # of Jacobians held at once: 64 MB in float32
-
-Model = nn.Module | Callable[[Tensor], Any]
 
 
 @dataclass
@@ -43,31 +44,34 @@ class Measurement:
     broken: list[int] = field(default_factory=list)
     """Indices of samples whose Jacobian is not finite."""
 
+    @property
+    def classes(self) -> int:
+        """How many outputs the model has; 0 if nothing was measured."""
+        return next((len(maps) for maps in self.map_sums.values()), 0)
 
-def measure(
-    model: Model, x: Tensor, labels: Tensor, indices: Tensor, output: Any, outputs: Sequence[str]
-) -> Measurement:
-    """Measure a model at samples.
+
+_NOTHING = Measurement(NO_SAMPLES.indices, NO_SAMPLES.labels, NO_SAMPLES.labels, {}, {}, {})
+
+
+def measure(model: Model, samples: Samples, output: Any, outputs: Sequence[str]) -> Measurement:
+    """Measure a model at samples; among several processes, at those of all of them together.
 
     Jacobians are computed once, of the logits; those of probabilities follow from them exactly.
 
     Args:
         model: inputs to what ``output`` takes.
-        x: ``[samples, *input_shape]``.
-        labels: ``[samples]``, on the CPU; −1 where unknown.
-        indices: ``[samples]``, on the CPU.
+        samples: those of this process.
         output: ``"logits"``, or a callable that picks the logits from what the model returns.
         outputs: which Jacobians to report: ``"logits"``, ``"probs"``.
     """
-    parts = []
+    parts = [_NOTHING]
     step, done = 1, 0  # the first sample alone tells how large a Jacobian is
-    while done < len(x):
+    while done < len(samples.labels):
         piece = slice(done, done + step)
-        parts.append(_measure_piece(model, x[piece], labels[piece], indices[piece], output, outputs))
+        parts.append(_measure_piece(model, Samples(*(column[piece] for column in samples)), output, outputs))
         done += step
-        entries = parts[0].map_sums[outputs[0]].numel()
-        step = max(1, _ENTRIES_AT_A_TIME // entries)
-    return merge(parts)
+        step = max(1, _ENTRIES_AT_A_TIME // parts[-1].map_sums[outputs[0]].numel())
+    return _merge(from_all_processes(_merge(parts)))
 
 
 def logits_jacobian(model: Model, x: Tensor, output: Any) -> tuple[Tensor, Tensor]:
@@ -83,9 +87,9 @@ def jacobian_of(name: str, J: Tensor, logits: Tensor) -> Tensor:
     return probs_jacobian_from_logits(J, logits) if name == "probs" else J
 
 
-def merge(parts: Sequence[Measurement]) -> Measurement:
+def _merge(parts: Sequence[Measurement]) -> Measurement:
     """Join measurements of different samples: numbers side by side, sums added."""
-    parts = [part for part in parts if part.values] or list(parts[:1])
+    parts = [part for part in parts if part.values] or [_NOTHING]
     return Measurement(
         torch.cat([part.indices for part in parts]),
         torch.cat([part.labels for part in parts]),
@@ -97,21 +101,11 @@ def merge(parts: Sequence[Measurement]) -> Measurement:
     )
 
 
-def nothing() -> Measurement:
-    """Give the measurement of no samples at all."""
-    none = torch.empty(0, dtype=torch.int64)
-    return Measurement(none, none, none, {}, {}, {})
-
-
-def _measure_piece(
-    model: Model, x: Tensor, labels: Tensor, indices: Tensor, output: Any, outputs: Sequence[str]
-) -> Measurement:
-    J, logits = logits_jacobian(model, x, output)
+def _measure_piece(model: Model, samples: Samples, output: Any, outputs: Sequence[str]) -> Measurement:
+    J, logits = logits_jacobian(model, samples.inputs, output)
     finite = (J.flatten(1).isfinite().all(1) & logits.isfinite().all(1)).cpu()
-    broken = indices[~finite].tolist()
-    if broken:
-        keep = finite.to(J.device)
-        J, logits, labels, indices = J[keep], logits[keep], labels[finite], indices[finite]
+    keep = finite.to(J.device)
+    J, logits = J[keep], logits[keep]
     values, spectra, map_sums = {}, {}, {}
     for name in outputs:
         Jo = jacobian_of(name, J, logits)
@@ -124,4 +118,12 @@ def _measure_piece(
         map_sums[name] = Jo.abs().sum(0).cpu()
     if J.shape[1] > 1:
         values["logits/boundary_distance"] = boundary_distance(J, logits).distance.cpu()
-    return Measurement(indices, labels, logits.argmax(1).cpu(), values, spectra, map_sums, broken)
+    return Measurement(
+        samples.indices[finite],
+        samples.labels[finite],
+        logits.argmax(1).cpu(),
+        values,
+        spectra,
+        map_sums,
+        samples.indices[~finite].tolist(),
+    )

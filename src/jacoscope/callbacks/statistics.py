@@ -12,6 +12,7 @@ from torch import Tensor
 from jacoscope.callbacks.measurement import Measurement
 
 NORMS = ("frobenius", "spectral")
+RANK = "effective_rank"
 
 
 def summarise(measured: Measurement, class_names: Sequence[str], max_classes: int) -> dict[str, float]:
@@ -27,10 +28,9 @@ def summarise(measured: Measurement, class_names: Sequence[str], max_classes: in
     correct = measured.predictions == measured.labels
     for name, values in measured.values.items():
         known = values.isfinite()  # a boundary that no input moves is infinitely far
-        if name.endswith("effective_rank"):
-            scalars |= _mean(f"jacobian/{name}/mean", values[known])
+        scalars |= _overall(f"jacobian/{name}", values[known])
+        if name.endswith(RANK):
             continue
-        scalars |= _spread(f"jacobian/{name}", values[known])
         for what, part in (("correct", correct), ("wrong", ~correct)):
             scalars |= _mean(f"jacobian_by_outcome/{name}/{what}", values[known & labelled & part])
         for k in range(min(max_classes, len(class_names))):
@@ -42,11 +42,12 @@ def summarise(measured: Measurement, class_names: Sequence[str], max_classes: in
     for output, spectrum in measured.spectra.items():
         for i, value in enumerate(spectrum.mean(0)[:10].tolist() if len(spectrum) else [], start=1):
             scalars[f"jacobian_spectrum/{output}/{i:02d}"] = value
+    scalars["jacobian/nonfinite"] = float(len(measured.broken))
     return scalars
 
 
 def summarise_training(measured: Measurement, scalars: dict[str, float]) -> dict[str, float]:
-    """Give the means over training samples, and how much larger those of validation samples are.
+    """Give the same over training samples, and how much larger the means of validation samples are.
 
     Args:
         measured: of training samples.
@@ -55,10 +56,15 @@ def summarise_training(measured: Measurement, scalars: dict[str, float]) -> dict
     result: dict[str, float] = {}
     for name, values in measured.values.items():
         tag = f"jacobian_train/{name}"
-        result |= _mean(f"{tag}/mean", values[values.isfinite()])
+        result |= _overall(tag, values[values.isfinite()])
         if result.get(f"{tag}/mean") and f"jacobian/{name}/mean" in scalars:
             result[f"{tag}/val_over_train"] = scalars[f"jacobian/{name}/mean"] / result[f"{tag}/mean"]
     return result
+
+
+def is_headline(tag: str) -> bool:
+    """Tell whether a scalar is one of the few that stand for a run."""
+    return tag.startswith("jacobian/") and tag.endswith("/mean")
 
 
 def auroc(positives: Tensor, negatives: Tensor) -> float:
@@ -73,9 +79,10 @@ def auroc(positives: Tensor, negatives: Tensor) -> float:
     return float(((difference > 0).double() + (difference == 0).double() / 2).mean())
 
 
-def _spread(tag: str, values: Tensor) -> dict[str, float]:
-    if not len(values):
-        return {}
+def _overall(tag: str, values: Tensor) -> dict[str, float]:
+    """Mean, percentiles and maximum; of the effective rank, which hardly spreads, the mean."""
+    if not len(values) or tag.endswith(RANK):
+        return _mean(f"{tag}/mean", values)
     values = values.double()
     p05, median, p95 = values.quantile(torch.tensor([0.05, 0.5, 0.95], dtype=torch.float64)).tolist()
     return {

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.functional import adaptive_avg_pool2d
 
 from jacoscope.visuals.colors import (
     Pixels,
@@ -14,7 +15,9 @@ from jacoscope.visuals.colors import (
     sequential,
     symmetric_limit,
 )
-from jacoscope.visuals.sheet import RowLabel, Scale, compose_sheet
+from jacoscope.visuals.sheet import TILE_SIZE, RowLabel, Scale, compose_sheet
+
+_GALLERY_SIZE = 140
 
 UNITS = {"logits": "∂ logit / ∂ pixel", "probs": "∂ probability / ∂ pixel", "log_probs": "∂ log p / ∂ pixel"}
 
@@ -33,7 +36,7 @@ def probe_sheet(
     All maps share one symmetric scale. A row's label has the true class, and the predicted one with its
     probability; a wrong prediction is red. A colour image's map is the sum over its channels: the derivative with
     respect to the brightness of the pixel. With more than ``max_classes`` outputs, those with the largest
-    derivatives on these samples are shown.
+    derivatives on these samples are shown; of large images, averages over blocks of pixels.
 
     Args:
         images: pixels in [0, 1], ``[samples, channels, height, width]``.
@@ -48,9 +51,9 @@ def probe_sheet(
     >>> probe_sheet(torch.rand(2, 1, 8, 8), J, torch.eye(3)[:2], [0, 2], ["a", "b", "c"]).shape[2]
     3
     """
-    maps = brightness_derivative(J)
+    maps = shrink(brightness_derivative(J))
     shown = _strongest_outputs(maps, max_classes)
-    pictures = paint_image(images)
+    pictures = paint_image(shrink(images))
     painted, scale = _on_one_scale(maps[:, shown], output)
     rows = [[pictures[i], *painted[i]] for i in range(len(images))]
     row_labels = [_row_label(p, label, class_names) for p, label in zip(probabilities.cpu(), labels, strict=True)]
@@ -71,7 +74,7 @@ def class_maps_sheet(maps: Tensor, class_names: Sequence[str], output: str = "lo
     >>> class_maps_sheet(torch.rand(3, 1, 8, 8), ["a", "b", "c"]).dtype
     dtype('uint8')
     """
-    summed = channel_magnitude(maps)
+    summed = shrink(channel_magnitude(maps), _GALLERY_SIZE)
     shown = _strongest_outputs(summed.unsqueeze(0), max_classes)
     limit = symmetric_limit(summed[shown])
     painted = list(paint_magnitude(summed[shown], limit))
@@ -89,11 +92,12 @@ def sensitivity_overlay(images: Tensor, sensitivity: Tensor, captions: Sequence[
         captions: one for each sample.
         output: what was differentiated, for the units.
     """
-    magnitudes = channel_magnitude(sensitivity)
+    magnitudes = shrink(channel_magnitude(sensitivity), _GALLERY_SIZE)
     limit = symmetric_limit(magnitudes)
     strength = (magnitudes / limit).nan_to_num(0.0).clamp(0, 1).cpu().numpy()[..., None]
     # The image in pale grey, dark on light; the stronger the sensitivity, the more its colour covers it.
-    grey = 255 - 110 * images.detach().float().mean(1).clamp(0, 1).cpu().numpy()[..., None]
+    brightness = shrink(images.detach().float().mean(1), _GALLERY_SIZE)
+    grey = 255 - 110 * brightness.clamp(0, 1).cpu().numpy()[..., None]
     color = paint_magnitude(magnitudes, limit).astype(np.float32)
     mixed = (grey * (1 - strength) + color * strength).round().astype(np.uint8)
     scale = Scale(sequential(), 0.0, limit, f"rms {UNITS.get(output, output)}")
@@ -109,19 +113,34 @@ def maps_over_epochs(
     """Draw how the derivative of each sample's own class changed over training, side by side on one scale.
 
     Args:
-        history: by epoch, the maps ``[samples, channels, height, width]``.
+        history: by epoch, the maps ``[samples, channels, height, width]``; they may be shrunk already.
         images: pixels in [0, 1], ``[samples, channels, height, width]``.
         row_labels: one for each sample.
         output: what was differentiated, for the units.
     """
     epochs = sorted(history)
-    maps = torch.stack([brightness_derivative(history[epoch]) for epoch in epochs], dim=1)
+    maps = torch.stack([shrink(brightness_derivative(history[epoch])) for epoch in epochs], dim=1)
     painted, scale = _on_one_scale(maps, output)
-    pictures = paint_image(images)
+    pictures = paint_image(shrink(images))
     rows = [[pictures[i], *painted[i]] for i in range(len(images))]
     columns = ["epoch", *map(str, epochs)]
     labels = [RowLabel(label) for label in row_labels]
     return compose_sheet(rows, "The derivative of each sample's own class, over epochs", labels, columns, scale)
+
+
+def shrink(pictures: Tensor, size: int = TILE_SIZE) -> Tensor:
+    """Average over blocks of pixels, where a side of ``[..., height, width]`` is longer than ``size``.
+
+    >>> shrink(torch.rand(2, 3, 336, 168)).shape, shrink(torch.rand(28, 28)).shape
+    (torch.Size([2, 3, 84, 42]), torch.Size([28, 28]))
+    """
+    height, width = pictures.shape[-2:]
+    scale = size / max(height, width)
+    if scale >= 1:
+        return pictures
+    small = max(1, round(height * scale)), max(1, round(width * scale))
+    averaged = adaptive_avg_pool2d(pictures.detach().float().reshape(-1, height, width), small)
+    return averaged.reshape(*pictures.shape[:-2], *small)
 
 
 def paint_image(images: Tensor) -> Pixels:
@@ -169,7 +188,7 @@ def _gallery(pictures: Sequence[Pixels], captions: Sequence[str], title: str, sc
     starts = range(0, len(pictures), 5)
     rows = [pictures[i : i + 5] for i in starts]
     below = [captions[i : i + 5] for i in starts]
-    return compose_sheet(rows, title, [], [], scale, tile_size=140, captions=below)
+    return compose_sheet(rows, title, [], [], scale, _GALLERY_SIZE, below)
 
 
 _PLURALS = {"logits": "logits", "probs": "probabilities", "log_probs": "log-probabilities"}

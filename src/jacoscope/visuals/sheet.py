@@ -17,6 +17,9 @@ from PIL import Image, ImageDraw, ImageFont
 
 from jacoscope.visuals.colors import Pixels
 
+TILE_SIZE = 84
+"""Pixels, about, of a picture's longer side on a sheet of many."""
+
 _INK = (30, 30, 30)
 _FAINT = (110, 110, 110)
 _WRONG = (176, 0, 32)
@@ -56,7 +59,7 @@ def compose_sheet(
     row_labels: Sequence[RowLabel],
     column_labels: Sequence[str],
     scale: Scale | None = None,
-    tile_size: int = 84,
+    tile_size: int = TILE_SIZE,
     captions: Sequence[Sequence[str]] = (),
 ) -> Pixels:
     """Set pictures into a grid with labels, a title and a colour bar.

@@ -1,0 +1,302 @@
+"""JacobianCallback measures right in any module, however it is trained, and leaves no trace."""
+
+import math
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from pytorch_lightning import LightningModule, Trainer
+from pytorch_lightning.callbacks import WeightAveraging
+from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, IterableDataset, Subset
+
+from jacoscope.callbacks import JacobianCallback
+from jacoscope.callbacks.samples import ValidationSamples
+from jacoscope.errors import UserError
+
+from .someone import Someone, X, Y, events, last, loader, mean_norm, numbers, train
+
+pytestmark = pytest.mark.filterwarnings("ignore")
+MEAN = "jacobian/logits/frobenius/mean"
+
+
+def steps(folder: Path, tag: str = MEAN) -> list[int]:
+    return [event.step for event in events(folder).Scalars(tag)]
+
+
+@pytest.mark.parametrize("sanity", [0, 2])
+def test_training_gives_bitwise_the_same_weights(tmp_path: Path, sanity: int) -> None:
+    plain, _ = train(tmp_path / "plain", num_sanity_val_steps=sanity)
+    callback = JacobianCallback(every_n_steps=3)
+    watched, _ = train(tmp_path / "watched", [callback], num_sanity_val_steps=sanity)
+    for (name, a), b in zip(plain.state_dict().items(), watched.state_dict().values(), strict=True):
+        assert torch.equal(a, b), name
+    modes = [[part.training for part in module.modules()] for module in (plain, watched)]
+    assert modes[0] == modes[1]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"accumulate_grad_batches": 3},
+        {"precision": "bf16-mixed"},
+        {"limit_val_batches": 2},
+        {"precision": "64-true"},
+        {"inference_mode": False},
+    ],
+    ids=str,
+)
+def test_works_with_whatever_the_trainer_does(tmp_path: Path, options: dict[str, Any]) -> None:
+    module, _ = train(tmp_path, [numbers()], epochs=1, **options)
+    seen = X[:40] if "limit_val_batches" in options else X
+    seen = seen.double() if options.get("precision") == "64-true" else seen
+    assert last(tmp_path) == mean_norm(module, seen)
+
+
+def test_averaged_weights_are_the_ones_that_are_measured(tmp_path: Path) -> None:
+    def averaging() -> WeightAveraging:
+        return WeightAveraging(multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(0.9))
+
+    # After the training the module has the averaged weights, whichever callback came first.
+    module, _ = train(tmp_path / "first", [averaging(), numbers()], epochs=1)
+    assert last(tmp_path / "first") == mean_norm(module, X)
+    train(tmp_path / "last", [numbers(), averaging()], epochs=1)
+    assert last(tmp_path / "last") == last(tmp_path / "first")
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_compiled_modules_are_measured(tmp_path: Path, whole: bool) -> None:
+    module = Someone()
+    plain = module.net
+    if not whole:
+        module.net = torch.compile(module.net, backend="eager")  # type: ignore[assignment]
+    given = torch.compile(module, backend="eager") if whole else module
+    train(tmp_path, [numbers()], module=given, epochs=1)
+    assert last(tmp_path) == mean_norm(plain, X)
+
+
+def test_one_of_several_validation_loaders_is_measured(tmp_path: Path) -> None:
+    ten = DataLoader(Subset(loader().dataset, range(10)), 20)
+    for name, loaders in (("list", [loader(), ten]), ("dict", {"all": loader(), "ten": ten})):
+        module, _ = train(tmp_path / name, [numbers(dataloader_idx=1)], loaders=(loader(16), loaders), epochs=1)
+        assert last(tmp_path / name) == mean_norm(module, X[:10])
+
+
+def test_a_stream_without_a_length_is_measured_at_its_end(tmp_path: Path) -> None:
+    class Stream(IterableDataset[Any]):
+        def __iter__(self) -> Any:
+            return iter(zip(X, Y, strict=True))
+
+    module, _ = train(tmp_path, [numbers()], loaders=(loader(16), DataLoader(Stream(), 20)), epochs=1)
+    assert last(tmp_path) == mean_norm(module, X)
+
+
+def test_validate_and_test_measure_too(tmp_path: Path) -> None:
+    module, trainer = train(tmp_path, [numbers()], epochs=1)
+    (validated,) = trainer.validate(module, loader(), verbose=False)
+    assert float(trainer.callback_metrics[MEAN]) == mean_norm(module, X)
+    assert set(validated) == {"val/loss"}, "the table that Lightning prints is not flooded"
+    trainer.test(module, loader(), verbose=False)
+    assert last(tmp_path, f"test/{MEAN}") == mean_norm(module, X)
+    assert sum(tag.startswith("test/") for tag in events(tmp_path).Tags()["scalars"]) < 10
+
+
+@pytest.mark.parametrize("stage", ["validate", "test"])
+def test_no_training_need_come_before(tmp_path: Path, stage: str) -> None:
+    module, logger = Someone(), TensorBoardLogger(tmp_path, name="", version="")
+    trainer = Trainer(logger=logger, callbacks=[JacobianCallback()], accelerator="cpu", enable_progress_bar=False)
+    getattr(trainer, stage)(module, loader(), verbose=False)
+    assert last(tmp_path, MEAN if stage == "validate" else f"test/{MEAN}") == mean_norm(module, X)
+
+
+class Dictionaries(Someone):
+    """Dictionaries in, dictionaries out."""
+
+    def forward(self, x: Tensor) -> Any:
+        return {"logits": self.net(x)}
+
+    def training_step(self, batch: Any) -> Tensor:
+        return super().training_step((batch["image"], batch["digit"]))
+
+
+class Unused(Someone):
+    """No use for forward."""
+
+    def forward(self, *_: Any) -> Any:
+        raise NotImplementedError
+
+    def classify(self, x: Tensor) -> Tensor:
+        return 2 * self.net(x)
+
+
+ROWS: Any = [{"image": x, "digit": y} for x, y in zip(X, Y, strict=True)]
+
+
+@pytest.mark.parametrize(
+    ("module", "rows", "arguments", "model"),
+    [
+        (
+            Dictionaries(),
+            ROWS,
+            {
+                "inputs_fn": lambda batch: batch["image"],
+                "labels_fn": lambda batch: batch["digit"],
+                "output": lambda returned: returned["logits"],
+            },
+            lambda module, x: module.net(x),
+        ),
+        (
+            Unused(),
+            loader().dataset,
+            {"forward_fn": lambda module, x: module.classify(x)},
+            lambda module, x: module.classify(x),
+        ),
+    ],
+    ids=["inputs_fn, labels_fn, output", "forward_fn"],
+)
+def test_any_batch_and_any_forward(
+    tmp_path: Path, module: LightningModule, rows: Any, arguments: dict[str, Any], model: Callable[..., Tensor]
+) -> None:
+    train(tmp_path, [numbers(**arguments)], module=module, loaders=(DataLoader(rows, 16), DataLoader(rows, 20)))
+    module.eval()
+    assert last(tmp_path) == mean_norm(lambda x: model(module, x), X)
+    assert "jacobian_by_class/logits/frobenius/1" in events(tmp_path).Tags()["scalars"]
+
+
+def test_frozen_and_silent_heads_are_no_mistakes(tmp_path: Path) -> None:
+    module = Someone()
+    nn.init.zeros_(module.net[-1].weight)  # a Jacobian of zeros is one
+    module.net[0].weight.requires_grad_(False)
+    train(tmp_path, [numbers()], module=module, epochs=1)
+    assert last(tmp_path) == mean_norm(module, X)
+
+
+@pytest.mark.parametrize("logger", ["csv", None])
+def test_any_logger_or_none(tmp_path: Path, logger: str | None) -> None:
+    loggers = CSVLogger(tmp_path, name="", version="") if logger else False
+    module, trainer = train(tmp_path, [JacobianCallback(max_samples=200)], logger=loggers, epochs=1)
+    assert float(trainer.callback_metrics[MEAN]) == mean_norm(module, X)
+    if logger:
+        header, *_ = (tmp_path / "metrics.csv").read_text().splitlines()
+        assert {MEAN, "jacobian/probs/spectral/max", "val/loss"} <= set(header.split(","))
+
+
+def test_every_n_epochs_and_after_the_last(tmp_path: Path) -> None:
+    train(tmp_path, [numbers(every_n_epochs=2)], epochs=5)
+    validated = steps(tmp_path, "val/loss")
+    assert steps(tmp_path) == [validated[epoch - 1] for epoch in (2, 4, 5)]
+
+
+def test_every_n_steps_once_there_are_samples(tmp_path: Path) -> None:
+    train(tmp_path, [numbers(every_n_steps=3)])  # epochs of seven steps
+    assert steps(tmp_path) == [6, 8, 11, 13]
+    assert steps(tmp_path, "val/loss") == [6, 13]
+
+
+def test_several_validations_an_epoch_are_all_measured(tmp_path: Path) -> None:
+    train(tmp_path, [numbers()], val_check_interval=0.5)
+    assert steps(tmp_path) == steps(tmp_path, "val/loss")
+    assert len(steps(tmp_path)) == 4
+
+
+def test_a_subset_is_even_over_classes_and_the_same_every_epoch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measured = []
+    own_share = ValidationSamples.own_share
+
+    def spy(samples: ValidationSamples) -> Any:
+        measured.append(own_share(samples))
+        return measured[-1]
+
+    monkeypatch.setattr(ValidationSamples, "own_share", spy)
+    train(tmp_path, [numbers(max_samples=31)])
+    first, second = measured
+    assert torch.equal(first.indices, second.indices)
+    assert first.labels.bincount().tolist() == [10, 10, 10]
+    assert torch.equal(first.inputs, X[first.indices])
+    assert torch.equal(first.labels, Y[first.indices])
+    assert (first.indices // 20).bincount(minlength=6)[:5].min() >= 3, "of every batch"
+
+
+def test_a_nonfinite_jacobian_is_named_and_left_out(tmp_path: Path) -> None:
+    class Rooted(Someone):
+        def forward(self, x: Tensor) -> Any:
+            return self.net(x) + x.flatten(1).sum(1, keepdim=True).sqrt()
+
+    data = X.clone()
+    data[42] = 0  # the root has an infinite slope here
+    val = DataLoader(torch.utils.data.TensorDataset(data, Y), 20)
+    with pytest.warns(UserWarning, match=r"not finite at 1 of 103 samples.* 42"):
+        module, _ = train(tmp_path, [numbers()], module=Rooted(), epochs=1, loaders=(loader(16), val))
+    assert last(tmp_path, "jacobian/nonfinite") == 1
+    assert last(tmp_path) == mean_norm(module, torch.cat([data[:42], data[43:]]))
+
+
+def test_a_diverged_training_goes_on(tmp_path: Path) -> None:
+    module = Someone()
+    nn.init.constant_(module.net[-1].bias, math.nan)
+    callback = JacobianCallback(images_every_n_epochs=1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        _, trainer = train(tmp_path, [callback], module=module)
+    assert trainer.current_epoch == 2
+    assert last(tmp_path, "jacobian/nonfinite") == len(X)
+
+
+def test_mistakes_are_told_before_anything_is_trained(tmp_path: Path) -> None:
+    class Cut(Someone):
+        def forward(self, x: Tensor) -> Any:
+            return self.net(x.detach())
+
+    class Tuple(Someone):
+        def forward(self, x: Tensor) -> Any:
+            return self.net(x), x
+
+    class Stage(Someone):
+        trained = False
+
+        def on_train_batch_end(self, *_: Any) -> None:
+            Stage.trained = True
+
+    for sanity in (0, 2):
+        for base, match in ((Cut, "no gradient"), (Tuple, "type tuple")):
+            module = type("Module", (base, Stage), {})()
+            with pytest.raises(UserError, match=match):
+                train(tmp_path, [numbers()], module=module, num_sanity_val_steps=sanity)
+    with pytest.raises(UserError, match="inputs_fn"):
+        train(tmp_path, [numbers(inputs_fn=lambda batch: "x")], module=Stage())
+    assert not Stage.trained
+    with pytest.raises(UserError, match=r"dataloader_idx=3.*1 loaders: 0 to 0"):
+        train(tmp_path, [numbers(dataloader_idx=3)])
+    with pytest.raises(UserError, match="no gradient"):
+        Trainer(logger=False, callbacks=[numbers()], accelerator="cpu", enable_progress_bar=False).validate(
+            Cut(), loader(), verbose=False
+        )
+    with pytest.raises(UserError, match="2 class_names were given, but there are 3 outputs"):
+        train(tmp_path, [numbers(class_names=["a", "b"])], epochs=1)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "match"),
+    [
+        ({"max_samples": 0}, "max_samples=0"),
+        ({"every_n_steps": 0}, "every_n_steps=0"),
+        ({"max_classes": 0}, "max_classes=0"),
+        ({"outputs": ["logit"]}, "outputs"),
+        ({"probe_indices": range(25)}, "25 probe_indices"),
+    ],
+    ids=str,
+)
+def test_arguments_that_make_no_sense_are_refused(arguments: dict[str, Any], match: str) -> None:
+    with pytest.raises(UserError, match=match):
+        JacobianCallback(**arguments)
+
+
+def test_without_validation_it_says_so(tmp_path: Path) -> None:
+    with pytest.warns(UserWarning, match="no validation"):
+        train(tmp_path, [numbers()], limit_val_batches=0, epochs=1)
