@@ -32,6 +32,8 @@ class DistortionAnnealing(Callback):
             raise UserError("callbacks.distortion_annealing needs a distortion to anneal: augmentation=elastic")
         augmentation.strength = self.strength(trainer.current_epoch, trainer.max_epochs or 1)
 
+    on_train_start = on_train_epoch_start  # a training that goes on within an epoch does not start that again
+
     def strength(self, epoch: int, epochs: int) -> float:
         """Give the strength of an epoch, counted from 0, of so many.
 

@@ -195,12 +195,17 @@ class JacobianCallback(Callback):
             "probes": self.probes.state_dict(),
             "album": self.album.state_dict(),
             "introduced": self._is_introduced,
+            "training": self._training.state_dict(),
+            "last_step": self._last_step,
+            "last_drawn": self._last_drawn,
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.probes.load_state_dict(state_dict["probes"])
         self.album.load_state_dict(state_dict["album"])
         self._is_introduced = state_dict["introduced"]
+        self._training.load_state_dict(state_dict["training"])
+        self._last_step, self._last_drawn = state_dict["last_step"], state_dict["last_drawn"]
 
     # What.
 

@@ -21,3 +21,10 @@ def from_all_processes(value: T) -> list[T]:
     gathered: list[T] = [value] * torch.distributed.get_world_size()
     torch.distributed.all_gather_object(gathered, value)
     return gathered
+
+
+def own_part(of_processes: list[T]) -> T:
+    """Give this process's own of what :func:`from_all_processes` gave; the first where there were fewer processes."""
+    distributed = torch.distributed.is_available() and torch.distributed.is_initialized()
+    rank = torch.distributed.get_rank() if distributed else 0
+    return of_processes[rank if rank < len(of_processes) else 0]

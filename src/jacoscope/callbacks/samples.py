@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from jacoscope.callbacks.processes import from_all_processes
+from jacoscope.callbacks.processes import from_all_processes, own_part
 from jacoscope.callbacks.selection import StratifiedSelection, choose_evenly, dataset_indices, take
 
 _TRAINING_BATCHES = 4
@@ -88,7 +88,7 @@ class TrainingSamples:
         """Keep the first samples of a batch, and let go of the oldest if there are too many."""
         count = -(-self.count // (_TRAINING_BATCHES * processes))
         self._kept.append((x[:count].detach().clone(), labels[:count]))
-        self._kept = self._kept[-_TRAINING_BATCHES:]
+        self._kept = [(kept.to(x.device), labels) for kept, labels in self._kept[-_TRAINING_BATCHES:]]
 
     def all(self) -> Samples:
         """Give what is kept, oldest first; the indices are places in this row."""
@@ -96,3 +96,11 @@ class TrainingSamples:
             return NO_SAMPLES
         inputs, labels = (torch.cat(column) for column in zip(*self._kept, strict=True))
         return Samples(inputs, labels, torch.arange(len(inputs)))
+
+    def state_dict(self) -> list[Any]:
+        """Give what all processes keep, for a training that goes on within an epoch."""
+        return from_all_processes([(x.cpu(), labels) for x, labels in self._kept])
+
+    def load_state_dict(self, of_processes: list[Any]) -> None:
+        """Take back what ``state_dict`` gave."""
+        self._kept = own_part(of_processes)

@@ -130,10 +130,11 @@ class ImageDataModule(LightningDataModule):
         return DataLoader(part, batch_size, sampler=order, collate_fn=_as_is, pin_memory=torch.cuda.is_available())
 
     def _check(self, name: str, part: LabelledImages) -> None:
+        if len(part.images) != len(part.labels):
+            raise UserError(f"There are {len(part.images)} {name} images, but {len(part.labels)} labels for them")
         if len(part) == 0:
-            if name == "val":
-                return
-            raise UserError(f"There are no {name} images")
+            hint = f": data.val_size={self.val_size} leaves none for validation" if name == "val" else ""
+            raise UserError(f"There are no {name} images{hint}")
         shape = tuple(part.images.shape[1:])
         if shape != self.input_shape:
             raise UserError(

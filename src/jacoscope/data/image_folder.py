@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 from torch import Tensor
 from torchvision.datasets import ImageFolder as TorchvisionImageFolder
 from torchvision.transforms import v2
@@ -67,7 +67,7 @@ class ImageFolder:
             try:
                 with Image.open(path) as picture:
                     return fit(picture.convert("L" if self.channels == 1 else "RGB"))  # type: ignore[no-any-return]
-            except (UnidentifiedImageError, OSError, SyntaxError) as error:
+            except Exception as error:  # of a file that lies about its content or size, Pillow raises nearly anything
                 raise UserError(f"{path} cannot be read as a picture ({error}): mend it or remove it") from error
 
         try:

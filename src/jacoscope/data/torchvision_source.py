@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 from urllib.error import URLError
 
@@ -47,7 +48,11 @@ class TorchvisionSource:
             ) from error
 
     def load(self) -> ImageSets:
-        """Read both parts into memory."""
+        """Read both parts into memory.
+
+        Raises:
+            UserError: if a file is not what it should be.
+        """
         train, test = self._open(train=True), self._open(train=False)
         return ImageSets(
             train=LabelledImages(*_as_tensors(train)),
@@ -58,7 +63,7 @@ class TorchvisionSource:
     def _open(self, train: bool, download: bool = False) -> Any:
         try:
             return getattr(torchvision.datasets, self.name)(self.root, train=train, download=download)
-        except (ValueError, EOFError) as error:
+        except (ValueError, EOFError, AssertionError, IndexError, KeyError, UnpicklingError) as error:
             raise UserError(
                 f"The files of {self.name} in {self.root / self._folder()} cannot be read ({error}): "
                 "delete that folder and start again."
