@@ -104,7 +104,8 @@ class AnswerFolder:
     @contextmanager
     def stage(self, name: str, asked: Any) -> Iterator[None]:
         """Time a stage, and note when it is done."""
-        self.manifest.done.pop(name, None)
+        if self.manifest.done.pop(name, None) is not None:
+            self.manifest.seconds.pop(name, None)  # done before, it is done anew
         self.begin()  # tells at once whether the folder can be written
         start = time.monotonic()
         try:

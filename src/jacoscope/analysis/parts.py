@@ -91,7 +91,8 @@ class Parts:
             if expected == self.samples:
                 partial.replace(path)
         except OSError as error:
-            raise UserError(f"Cannot write {path}: {error.strerror or error}. Free some space") from error
+            reason = os.strerror(error.errno) if error.errno else error  # Arrow has a strerror of its own
+            raise UserError(f"Cannot write {path}: {reason}. Free some space, and call again to go on") from error
         finally:
             partial.unlink(missing_ok=True)
         if expected != self.samples:

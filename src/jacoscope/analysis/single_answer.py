@@ -69,7 +69,8 @@ def answer_pictures(request: Request, subject: Subject, folder: Folder, console:
         console.print(f"\nwhat the network saw of {escape(str(path))} ({pixels.shape[2]}×{pixels.shape[1]}):")
         console.print(in_blocks(pixels), highlight=False)
         if looks_inverted(pixels, sum(images["mean"]) / len(images["mean"])):
-            console.print("It looks like dark ink on light paper; the network learnt light on dark: type invert=true")
+            hint = "It looks like dark ink on light paper; the network learnt light on dark: type invert=true"
+            console.print(hint, highlight=False, soft_wrap=True)
         show_reading(console, reading, subject.class_names, path.name)
         show_files(console, files)
 

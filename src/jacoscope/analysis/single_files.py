@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from jacoscope.analysis.single import Reading, as_record
-from jacoscope.files import write_whole
+from jacoscope.analysis.together import write_together
 from jacoscope.visuals import diverging, jacobian_figure
 
 
@@ -23,7 +23,7 @@ def save_reading(reading: Reading, class_names: list[str], title: str, folder: P
         The files, in that order.
 
     Raises:
-        UserError: if the folder cannot be written or the disk is full.
+        UserError: if the folder cannot be written or the disk is full; then none is written.
     """
     heatmap = jacobian_figure(
         reading.pixels, reading.J, reading.probabilities, reading.label, class_names, reading.output
@@ -36,9 +36,7 @@ def save_reading(reading: Reading, class_names: list[str], title: str, folder: P
         "heatmap.svg": _rendered(heatmap, "svg"),
         "decision.png": _rendered(decision_figure(reading, class_names, title), "png"),
     }
-    for name, content in contents.items():
-        write_whole(folder / name, content)
-    return [folder / name for name in contents]
+    return write_together(folder, contents)
 
 
 def decision_figure(reading: Reading, class_names: list[str], title: str) -> Figure:
@@ -49,7 +47,7 @@ def decision_figure(reading: Reading, class_names: list[str], title: str) -> Fig
     before.set_title(f"as it is: {class_names[reading.prediction]}", fontsize=10)
     difference = (reading.crossing.changed[0] - reading.pixels).sum(0)
     limit = float(difference.abs().max()) or 1.0
-    shown = change.imshow(difference, cmap=diverging(), vmin=-limit, vmax=limit)
+    shown = change.imshow(difference.numpy(), cmap=diverging(), vmin=-limit, vmax=limit)
     change.set_axis_off()
     change.set_title(f"the change: L2 length {float(reading.crossing.distance):.3g}", fontsize=10)
     figure.colorbar(shown, ax=change, fraction=0.046, pad=0.03).set_label("change of pixel")
@@ -60,7 +58,7 @@ def decision_figure(reading: Reading, class_names: list[str], title: str) -> Fig
 
 
 def _image(axis: Any, pixels: Tensor) -> None:
-    axis.imshow(pixels.permute(1, 2, 0).squeeze(2).clamp(0, 1), cmap="gray", vmin=0, vmax=1)
+    axis.imshow(pixels.permute(1, 2, 0).squeeze(2).clamp(0, 1).numpy(), cmap="gray", vmin=0, vmax=1)
     axis.set_axis_off()
 
 

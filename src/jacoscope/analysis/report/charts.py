@@ -1,5 +1,6 @@
 """The charts, as plotly.js reads them: traces and axes; colours come from the page's theme."""
 
+from html import escape
 from typing import Any
 
 import numpy as np
@@ -53,7 +54,7 @@ def by_class(table: pa.Table, class_names: list[str]) -> dict[str, Chart]:
         fences: Chart = dict(zip(("lowerfence", "q1", "median", "q3", "upperfence"), map(_rounded, q.T), strict=True))
         box: dict[str, Any] = {
             "type": "box",
-            "x": [class_names[k] for k in there],
+            "x": [escape(class_names[k]) for k in there],
             **fences,
             "theme": RIGHT,
             "name": "",
@@ -67,15 +68,17 @@ def by_class(table: pa.Table, class_names: list[str]) -> dict[str, Chart]:
     return charts
 
 
-def norm_against_confidence(table: pa.Table) -> Chart:
+def norm_against_confidence(table: pa.Table, class_names: list[str]) -> Chart:
     """Each sample by how sure and how sensitive the network is; every error, and an even choice of the others."""
     correct = _column(table, "correct").astype(bool)
     right = np.flatnonzero(correct)
     right = right[np.linspace(0, len(right) - 1, min(len(right), POINTS)).round().astype(int)] if len(right) else right
     groups = ((f"right ({len(right):,} shown)", right, RIGHT, 4), ("wrong (all)", np.flatnonzero(~correct), WRONG, 6))
-    traces = [_points(table, name, where, color, size) for name, where, color, size in groups if len(where)]
+    traces = [
+        _points(table, name, where, class_names, color, size) for name, where, color, size in groups if len(where)
+    ]
     axes = {
-        "xaxis": {"title": {"text": "confidence: probability of the predicted class"}},
+        "xaxis": {"title": {"text": "confidence"}},
         "yaxis": {"title": {"text": "Frobenius norm of J"}, "rangemode": "tozero"},
     }
     return {"data": traces, "layout": axes}
@@ -136,22 +139,26 @@ def distances(table: pa.Table) -> Chart:
         line = {"dash": "dash", "width": 1}
         equal = {"type": "scatter", "mode": "lines", "x": ends, "y": ends, "line": line, "theme": "ink"}
         traces.insert(0, {**equal, "name": "found as predicted", "hoverinfo": "skip"})
+    ticks = [digit * 10.0**power for power in range(-6, 7) for digit in (1, 2, 5)]
+    scale = {"type": "log", "tickvals": ticks, "ticktext": [f"{tick:g}" for tick in ticks]}
     axes = {
-        "xaxis": {"type": "log", "dtick": "D2", "title": {"text": "predicted distance (first order)"}},
-        "yaxis": {"type": "log", "dtick": "D2", "title": {"text": "found distance"}},
+        "xaxis": {**scale, "title": {"text": "predicted distance (first order)"}},
+        "yaxis": {**scale, "title": {"text": "found distance"}},
     }
     return {"data": traces, "layout": axes}
 
 
-def _points(table: pa.Table, name: str, where: Values, color: str, size: int) -> dict[str, Any]:
-    details = np.stack([_column(table, key)[where] for key in ("index", "label", "prediction")], axis=1)
+def _points(table: pa.Table, name: str, where: Values, class_names: list[str], color: str, size: int) -> dict[str, Any]:
+    index, label, prediction = (_column(table, key)[where].tolist() for key in ("index", "label", "prediction"))
+    named = [escape(name) for name in class_names]  # plotly reads tags in what it shows
+    details = [[i, named[k], named[j]] for i, k, j in zip(index, label, prediction, strict=True)]
     return {
         "type": "scattergl" if len(where) > 5000 else "scatter",
         "mode": "markers",
         "name": name,
         "x": _rounded(_column(table, "confidence")[where]),
         "y": _rounded(_column(table, "frobenius")[where]),
-        "customdata": details.tolist(),
+        "customdata": details,
         "theme": color,
         "marker": {"size": size},
         "opacity": 0.6,

@@ -26,8 +26,17 @@ class Numbers:
         """
         node: Any = self.summary
         for key in path.split("/"):
-            node = node.get(key) if isinstance(node, dict) else None
+            node = node.get(key.replace("~1", "/").replace("~0", "~")) if isinstance(node, dict) else None
         return node
+
+    @staticmethod
+    def key(name: str) -> str:
+        """Write a name of the user's as one key of a path, as JSON pointers do (RFC 6901).
+
+        >>> Numbers({"cat/dog": 1}).value(Numbers.key("cat/dog"))
+        1
+        """
+        return name.replace("~", "~0").replace("/", "~1")
 
     def known(self, *paths: str) -> bool:
         """Tell whether there is a number at each of the paths."""
@@ -47,6 +56,7 @@ class Numbers:
     def shown(value: Any, path: str, form: str = "") -> str:
         """Write a number that was found, or computed, from a path."""
         text = "–" if value is None else short(value) if not form else format(value, form).replace("%", " %")
+        text = text.replace("-", "−")
         source = escape(path, quote=True)
         return f'<span class="n" data-from="{source}" title="summary.json: {source}">{text}</span>'
 

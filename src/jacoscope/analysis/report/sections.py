@@ -86,11 +86,11 @@ def class_text(n: Numbers) -> str:
         return ""
     most = max(classes, key=lambda name: classes[name]["frobenius"])
     least = min(classes, key=lambda name: classes[name]["frobenius"])
+    top, low = f"by_class/{n.key(most)}", f"by_class/{n.key(least)}"
     return (
         f"<p>The network is most sensitive on class {escape(most)}, with a mean norm of "
-        f"{n(f'by_class/{most}/frobenius')} and a mean boundary distance of {n(f'by_class/{most}/boundary_distance')}, "
-        f"and least on class {escape(least)} "
-        f"({n(f'by_class/{least}/frobenius')}; {n(f'by_class/{least}/boundary_distance')}). "
+        f"{n(f'{top}/frobenius')} and a mean boundary distance of {n(f'{top}/boundary_distance')}, "
+        f"and least on class {escape(least)} ({n(f'{low}/frobenius')}; {n(f'{low}/boundary_distance')}). "
         "Boxes hold the middle half of a class, whiskers the middle 90 %.</p>"
     )
 
@@ -101,7 +101,7 @@ def class_table(n: Numbers) -> str:
     for name, group in n.summary["by_class"].items():
         if not group["samples"]:
             continue
-        path = f"by_class/{name}"
+        path = f"by_class/{n.key(name)}"
         cells = [n(f"{path}/samples"), n(f"{path}/accuracy", ".2%")]
         cells += [n(f"{path}/{key}") for key in ("frobenius", "spectral", "effective_rank", "boundary_distance")]
         rows.append(f"<tr><th>{escape(name)}</th>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>")
@@ -146,7 +146,7 @@ def derivative_rows(
         classes = sorted(probabilities[i].topk(shown).indices.tolist())
         limit = symmetric_limit(J[i, classes].sum(1))
         truth, said = escape(class_names[row["label"]]), escape(class_names[row["prediction"]])
-        verdict = f"{said} ✓" if truth == said else f"{said}, is {truth}"
+        verdict = f"{said} ✓" if row["label"] == row["prediction"] else f"{said}, is {truth}"
         cells = "".join(
             f'<figure class="{"own" if k == row["label"] else ""}">'
             f"{signed_map(J[i, k], limit, f'derivative of class {escape(class_names[k])}')}"
@@ -198,18 +198,28 @@ def distance_text(n: Numbers) -> str:
         f"{n(f'{a}/along/ratio_percentile_5', '.2f')} to {n(f'{a}/along/ratio_percentile_95', '.2f')}), and "
         f"into the predicted class in {n(f'{a}/along/same_class', '.0%')} of them. "
     )
-    if n.known(f"{a}/attack/ratio_median"):
+    if n.known(f"{a}/attack/ratio_median", f"{a}/attack/spearman"):
         text += (
             "An established attack, which searches freely but keeps pixels within [0, 1], found changes of "
             f"{n(f'{a}/attack/ratio_median', '.2f')} times the predicted length in the median "
             f"({n(f'{a}/attack/ratio_percentile_5', '.2f')} to {n(f'{a}/attack/ratio_percentile_95', '.2f')}); "
             f"predicted and found distances order the samples with a rank correlation of "
-            f"{n(f'{a}/attack/spearman', '.2f')}. "
+            f"{n(f'{a}/attack/spearman', '.2f')}. {_in_short(n.value(f'{a}/attack'))} "
             f"The attack: {escape(str(n.value(f'{a}/attack_name') or ''))}."
         )
     else:
         text += "The attack library is not installed (pip install foolbox), so no attack was run."
     return text + "</p>"
+
+
+def _in_short(attack: dict[str, float]) -> str:
+    order = attack["spearman"]
+    well = "well" if order >= 0.8 else "roughly" if order >= 0.5 else "badly"
+    ratio = attack["ratio_median"]
+    where = (
+        "closer than it says" if ratio < 0.95 else "about where it says" if ratio < 1.05 else "not as close as it says"
+    )
+    return f"In short: the first-order distance orders the samples {well}, and the nearest other decision is {where}."
 
 
 def _percent(probability: float) -> str:

@@ -1,0 +1,114 @@
+"""report.html: every number traced to the summary, nothing from outside, and a browser that finds no fault."""
+
+import base64
+import json
+import re
+import shutil
+from collections.abc import Callable, Iterator
+from html import unescape
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from jacoscope.analysis.report.numbers import Numbers, short
+from jacoscope.analysis.report.sections import class_text, confidence_text, norms_text
+from jacoscope.analysis.split_folder import SplitFolder
+
+HOSTILE = '<script>alert("x")</script>/"b'
+
+
+def test_numbers_are_written_with_three_digits() -> None:
+    assert [short(v) for v in (10.04, 0.98765, 1234567.0, 3)] == ["10.0", "0.988", "1,234,567", "3"]
+
+
+def test_the_report_holds_the_numbers_of_the_summary_and_needs_no_network(finished: SplitFolder) -> None:
+    page = finished.file("report.html").read_text()
+    assert finished.file("report.html").stat().st_size < 10_000_000
+    body, _, _ = page.partition('<script type="application/json"')
+    assert not re.search(r"""(src|href)=["'](?!data:)""", body)
+    summary = finished.summary()
+    traced = 0
+    for path, text in re.findall(r'data-from="([^"]+)"[^>]*>([^<]*)</span>', body):
+        value = Numbers(summary).value(unescape(path))
+        if not isinstance(value, (int, float)):
+            continue
+        shown = float(text.replace(",", "").replace(" %", "").replace("−", "-"))
+        scale = 100 if "%" in text else 1
+        assert shown == pytest.approx(value * scale, rel=0.006, abs=0.51 if scale == 100 else 0.006)
+        traced += 1
+    assert traced > 30
+
+
+def test_the_explorer_holds_the_derivatives(
+    finished: SplitFolder, by_hand: "Callable[[int, str], np.ndarray[Any, Any]]"
+) -> None:
+    _, _, scripts = finished.file("report.html").read_text().partition('<script type="application/json"')
+    samples = json.loads(scripts[scripts.index(">") + 1 : scripts.index("</script>")])["samples"]
+    for entry in samples[::7]:
+        maps = np.frombuffer(base64.b64decode(entry["maps"]), "<i2").reshape(3, 64)
+        rebuilt = maps / 32767 * np.array(entry["limits"])[:, None]
+        expected = by_hand(entry["index"], "logits")
+        np.testing.assert_allclose(rebuilt, expected, atol=1e-4 * np.abs(expected).max())
+
+
+def test_names_of_the_users_are_shown_as_they_are_and_never_run() -> None:
+    group = {"samples": 5, "frobenius": 2.0, "boundary_distance": 0.5}
+    numbers = Numbers({"by_class": {HOSTILE: group, "b": {**group, "frobenius": 1.0}}})
+    text = class_text(numbers)
+    assert "<script" not in text
+    assert "2.00" in text
+    assert "–" not in text  # each number was found, whatever the name
+
+
+def test_the_words_follow_the_numbers() -> None:
+    def summary(wrong: float, rho: float) -> Numbers:
+        norm = {"percentile_5": 1.0, "percentile_95": 9.0}
+        return Numbers(
+            {
+                "measures": {"frobenius": norm},
+                "wrong": {"frobenius": wrong},
+                "correct": {"frobenius": 4.0},
+                "correlation_with_confidence": {"frobenius": {"spearman": rho}},
+            }
+        )
+
+    assert re.search(r">2.00</span> times more sensitive", norms_text(summary(8.0, 0.0)))
+    assert re.search(r">2.00</span> times less sensitive", norms_text(summary(2.0, 0.0)))
+    assert "clearly falls with confidence" in confidence_text(summary(1.0, -0.4))
+    assert "strongly rises with confidence" in confidence_text(summary(1.0, 0.7))
+    assert "hardly related to confidence" in confidence_text(summary(1.0, 0.02))
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    webdriver = pytest.importorskip("selenium.webdriver")
+    binary, driver = shutil.which("chromium") or shutil.which("google-chrome"), shutil.which("chromedriver")
+    if not binary or not driver:
+        pytest.skip("no Chromium with a driver on this machine")
+    options = webdriver.ChromeOptions()
+    options.binary_location = binary
+    for argument in ("--headless=new", "--no-sandbox", "--disable-gpu", "--window-size=390,900"):
+        options.add_argument(argument)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    chromium = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
+    yield chromium
+    chromium.quit()
+
+
+def test_a_browser_draws_it_without_errors_and_a_pixel_tells_its_row_of_j(
+    browser: Any, finished: SplitFolder, tmp_path: Path
+) -> None:
+    page = shutil.copy(finished.file("report.html"), tmp_path / "report.html")  # alone, away from its neighbours
+    browser.get(page.as_uri())
+    assert browser.execute_script("return document.querySelectorAll('.chart .main-svg').length") >= 5
+    assert browser.execute_script("return document.documentElement.scrollWidth <= innerWidth")
+    browser.execute_script("choose(3); state.pixel = 11; draw(); setTheme('dark')")
+    entry = browser.execute_script("return data.samples[3]")
+    assert "Row 1, column 3 (pixel 11)" in browser.find_element("id", "where").text
+    shown = [row.find_elements("tag name", "td")[3].text for row in browser.find_elements("css selector", "#bars tr")]
+    maps = np.frombuffer(base64.b64decode(entry["maps"]), "<i2").reshape(3, 64)
+    expected = maps[:, 11] / 32767 * np.array(entry["limits"])
+    assert [float(text.replace("−", "-")) for text in shown] == pytest.approx(expected, rel=0.005)
+    assert browser.get_log("browser") == []
