@@ -1,15 +1,18 @@
 """The charts of many runs, as plotly.js reads them; colours come from the page's theme."""
 
+import math
 from collections.abc import Mapping, Sequence
 from statistics import fmean
 from typing import Any
 
 from jacoscope.runs.overview.runs import Run
 from jacoscope.runs.overview.table import SHOWN, Table
-from jacoscope.runs.overview.terminal import written
+from jacoscope.runs.overview.terminal import value_text, written
 
 Chart = dict[str, Any]
 NORM = "jacobian/logits/frobenius/mean"
+COLORS = ("right", "wrong", "accent", "soft", "ink")  # of the page's theme, for lines to be told apart
+WIDE = 20  # values that span this factor are drawn on a logarithmic axis
 
 
 def scatter(table: Table, x: str, y: str, front: Sequence[Run] = (), log: bool = True) -> Chart:
@@ -58,18 +61,10 @@ def pareto_front(runs: Sequence[Run], small: str, large: str) -> list[Run]:
 def parallel_coordinates(table: Table) -> Chart:
     """Every run a line through its settings and metrics, coloured by the first metric."""
     there = [i for i, run in enumerate(table.runs) if all(name in run.metrics for name in table.metrics)]
-    dimensions: list[Chart] = []
-    for key in table.keys:
-        values = [table.settings[i][key] for i in there]
-        if all(isinstance(value, float) for value in values):
-            dimensions.append({"label": key, "values": values})
-        else:
-            names = sorted(set(map(str, values)))
-            places = {name: place for place, name in enumerate(names)}
-            ticks = {"tickvals": list(places.values()), "ticktext": names}
-            dimensions.append({"label": key, "values": [places[str(value)] for value in values], **ticks})
+    dimensions = [_dimension(key, [table.settings[i][key] for i in there]) for key in table.keys]
     for name in table.metrics:
-        dimensions.append({"label": title(name), "values": [table.runs[i].metrics[name] for i in there]})
+        form = {"tickformat": axis(name).get("tickformat", ".3g")}
+        dimensions.append({"label": title(name), "values": [table.runs[i].metrics[name] for i in there], **form})
     color = [table.runs[i].metrics[table.metrics[0]] for i in there]
     line = {"color": color, "colorscale": "Viridis", "showscale": True, "colorbar": {"title": title(table.metrics[0])}}
     margin = {"t": 60, "l": 70, "r": 40, "b": 30}
@@ -84,7 +79,7 @@ def effect(table: Table, key: str, metric: str) -> Chart:
         groups.setdefault(table.settings[i][key], []).append(table.runs[i].metrics[metric])
     numbers = all(isinstance(value, float) for value in groups)
     order = sorted(groups) if numbers else sorted(groups, key=str)
-    logarithmic = numbers and min(order) > 0 and max(order) >= 20 * min(order)
+    logarithmic = numbers and min(order) > 0 and max(order) >= WIDE * min(order)
     runs = {
         "type": "scatter",
         "mode": "markers",
@@ -112,6 +107,19 @@ def effect(table: Table, key: str, metric: str) -> Chart:
     return {"data": [runs] if many else [means, runs], "layout": layout}
 
 
+def _dimension(key: str, values: Sequence[Any]) -> Chart:
+    if not all(isinstance(value, float) for value in values):
+        names = sorted(set(map(str, values)))
+        ticks = {"tickvals": list(range(len(names))), "ticktext": names}
+        return {"label": key, "values": [names.index(str(value)) for value in values], **ticks}
+    if min(values) > 0 and max(values) >= WIDE * min(values):
+        ends = math.floor(math.log10(min(values))), math.ceil(math.log10(max(values)))
+        powers = range(ends[0], ends[1] + 1)
+        ticks = {"tickvals": list(powers), "ticktext": [f"{10.0**power:g}" for power in powers], "range": list(ends)}
+        return {"label": key, "values": [math.log10(value) for value in values], **ticks}
+    return {"label": key, "values": list(values)}
+
+
 def importance(values: Mapping[str, float], metric: str) -> Chart:
     """How much of a metric's variance each setting explains."""
     names = sorted(values, key=lambda name: values[name])
@@ -122,29 +130,37 @@ def importance(values: Mapping[str, float], metric: str) -> Chart:
 
 def curves(table: Table, series: Mapping[str, tuple[list[int], list[float]]], tag: str) -> Chart:
     """One metric of all runs while they trained."""
-    traces = [
-        {
+    key = next((key for key in table.keys if key != "seed"), None)
+    values = sorted({value_text(settings[key]) for settings in table.settings}) if key else []
+    told: set[str] = set()
+    traces = []
+    for run, settings in zip(table.runs, table.settings, strict=True):
+        if run.name not in series:
+            continue
+        value = value_text(settings[key]) if key else ""
+        trace = {
             "type": "scatter",
             "mode": "lines",
-            "name": run.name,
+            "name": f"{key} {value}",
+            "legendgroup": value,
+            "showlegend": bool(key) and value not in told and len(values) <= len(COLORS),
             "x": series[run.name][0],
             "y": series[run.name][1],
-            "theme": "right",
+            "theme": COLORS[values.index(value) if 0 < len(values) <= len(COLORS) else 0],
             "line": {"width": 1.2},
-            "opacity": 0.6,
+            "opacity": 0.7,
             "text": describe(table, run),
             "hovertemplate": "%{text}<br>step %{x}: %{y:.5g}<extra></extra>",
         }
-        for run in table.runs
-        if run.name in series
-    ]
-    return {"data": traces, "layout": {"xaxis": {"title": {"text": "step"}}, "yaxis": axis(tag), "showlegend": False}}
+        told.add(value)
+        traces.append(trace)
+    return {"data": traces, "layout": {"xaxis": {"title": {"text": "step"}}, "yaxis": axis(tag)}}
 
 
 def describe(table: Table, run: Run) -> str:
     """Say of a run what it is and what came out, for the box that appears at the pointer."""
     settings = table.settings[table.runs.index(run)]
-    lines = [f"run {run.name}", *(f"{k}={v:g}" if isinstance(v, float) else f"{k}={v}" for k, v in settings.items())]
+    lines = [f"run {run.name}", *(f"{key}={value_text(value)}" for key, value in settings.items())]
     return "<br>".join([*lines, *(f"{title(name)}: {written(name, run.metrics.get(name))}" for name in table.metrics)])
 
 

@@ -10,7 +10,7 @@ from jacoscope.runs.overview.charts import NORM
 from jacoscope.runs.overview.curves import read_curves
 from jacoscope.runs.overview.study import importances
 from jacoscope.runs.overview.table import Table
-from jacoscope.runs.overview.terminal import duration, written
+from jacoscope.runs.overview.terminal import duration, value_text, written
 from jacoscope.visuals.page import chart, page, section
 
 TAGS = {"val/accuracy": "val accuracy", "val/loss": "val loss", "train/loss": "train loss", NORM: "‖J‖F of the logits"}
@@ -78,7 +78,7 @@ def _headline(table: Table) -> str:
     if metric and (measured := [run for run in done if metric in run.metrics]):
         best = max(measured, key=lambda run: run.metrics[metric])
         settings = table.settings[table.runs.index(best)]
-        words = ", ".join(f"{key} {_text(value)}" for key, value in settings.items())
+        words = ", ".join(f"{key} {value_text(value)}" for key, value in settings.items())
         text += (
             f" The highest {charts.title(metric)} is <b>{written(metric, best.metrics[metric])}</b>, of run "
             f"{escape(best.name)}{f' ({escape(words)})' if words else ''}."
@@ -87,23 +87,24 @@ def _headline(table: Table) -> str:
 
 
 def _rows(table: Table, home: Path) -> str:
-    heads = ["run", *table.keys, *(charts.title(name) for name in table.metrics), "status", "time", "read"]
+    heads = ["run", *table.keys, *(charts.title(name) for name in table.metrics), "status", "time"]
+    reports = {run.name: sorted(run.path.glob("analysis/**/report.html")) for run in table.runs}
+    heads += ["analysis"] if any(reports.values()) else []
     rows = []
     for run, settings in zip(table.runs, table.settings, strict=True):
         link = escape(os.path.relpath(run.path, home), quote=True)
-        reports = sorted(run.path.glob("analysis/**/report.html"))
         links = " ".join(
             f'<a href="{escape(os.path.relpath(report, home), quote=True)}">{escape(report.parent.name)}</a>'
-            for report in reports
+            for report in reports[run.name]
         )
         error = run.result.error if run.result and run.status == "failed" else None
         cells = [
             f'<a href="{link}/">{escape(run.name)}</a>',
-            *(escape(_text(value)) for value in settings.values()),
+            *(escape(value_text(value)) for value in settings.values()),
             *(written(name, run.metrics.get(name)) for name in table.metrics),
             f'<span class="{run.status}" title="{escape(error or "", quote=True)}">{run.status}</span>',
             duration(run.result.wall_seconds) if run.result else "",
-            links,
+            *([links] if "analysis" in heads else []),
         ]
         rows.append("<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>")
     head = "".join(f"<th>{escape(name)}</th>" for name in heads)
@@ -150,7 +151,7 @@ def spearman(pairs: list[tuple[float, float]]) -> float:
 def _effects(table: Table, metric: str, drawn: dict[str, Any]) -> str:
     shown = [metric] + ([NORM] if NORM in table.metrics and metric != NORM else [])
     places = []
-    for key in table.keys:
+    for key in [key for key in table.keys if key != "seed"] or table.keys:
         for name in shown:
             place = f"effect-{len(places)}"
             drawn[place] = charts.effect(table, key, name)
@@ -170,7 +171,3 @@ def _curves(table: Table, drawn: dict[str, Any]) -> str:
             places.append(chart(place))
     few = f"<p>The first {MAX_CURVES} runs.</p>" if len(table.runs) > MAX_CURVES else ""
     return f'{few}<div class="effects">{"".join(places)}</div>' if places else ""
-
-
-def _text(value: object) -> str:
-    return f"{value:g}" if isinstance(value, float) else str(value)

@@ -21,7 +21,7 @@ def show(table: Table, console: Console | None = None) -> None:
     for run, settings in zip(table.runs, table.settings, strict=True):
         color = COLORS.get(run.status, "")
         seconds = run.result.wall_seconds if run.result else 0.0
-        cells = [run.name, *(_setting(settings[key]) for key in table.keys)]
+        cells = [run.name, *(value_text(settings[key]) for key in table.keys)]
         cells += [written(name, run.metrics.get(name)) for name in table.metrics]
         grid.add_row(*cells, f"[{color}]{run.status}[/{color}]" if color else run.status, duration(seconds))
     console.print(grid)
@@ -44,6 +44,11 @@ def written(name: str, value: float | None) -> str:
     return f"{value:.2%}".replace("%", " %") if name.endswith("accuracy") or name == "gap" else f"{value:.4g}"
 
 
+def value_text(value: object) -> str:
+    """Write the value of a setting."""
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
 def duration(seconds: float) -> str:
     """Write a duration.
 
@@ -63,13 +68,18 @@ def _show_seeds(table: Table, console: Console) -> None:
     keys = [key for key in table.keys if key != "seed"]
     grid = _grid(*(keys or ["all"]), *(_title(name) for name in table.metrics), "seeds")
     for settings, values in groups:
-        cells = [_setting(settings[key]) for key in keys] or ["seeds"]
+        cells = [value_text(settings[key]) for key in keys] or ["seeds"]
         for name in table.metrics:
             mean, spread, _ = values.get(name, (math.nan, math.nan, 0))
-            cells.append(f"{written(name, mean)} ± {written(name, spread)}" if name in values else "")
+            cells.append(f"{written(name, mean)} ± {_spread(name, spread)}" if name in values else "")
         grid.add_row(*cells, str(max(n for _, _, n in values.values())) if values else "")
     console.print("Mean ± standard deviation over seeds:")
     console.print(grid)
+
+
+def _spread(name: str, value: float) -> str:
+    text = written(name, value)
+    return text if text.endswith("%") else f"{value:.2g}"
 
 
 def _grid(*titles: str) -> Grid:
@@ -81,7 +91,3 @@ def _grid(*titles: str) -> Grid:
 
 def _title(name: str) -> str:
     return SHOWN.get(name, name)
-
-
-def _setting(value: object) -> str:
-    return f"{value:g}" if isinstance(value, float) else str(value)
