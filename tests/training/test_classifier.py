@@ -1,9 +1,12 @@
+import csv
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from pytorch_lightning import Trainer, seed_everything
+from pytorch_lightning.loggers import CSVLogger
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
@@ -47,8 +50,24 @@ def test_evaluates_to_the_mean_over_samples_not_over_batches() -> None:
 def test_logs_the_metrics_under_their_names() -> None:
     fit = trainer()
     fit.fit(module(), loader(), loader(seed=1))
-    names = {"train/loss", "train/accuracy", "train/learning_rate", "val/loss", "val/accuracy"}
-    assert set(fit.callback_metrics) == names
+    assert set(fit.callback_metrics) == {"train/loss", "train/accuracy", "val/loss", "val/accuracy"}
+
+
+def test_logs_the_learning_rate_of_every_nth_step(tmp_path: Path) -> None:
+    classifier = module()
+    fit = trainer(max_epochs=2, logger=CSVLogger(tmp_path), log_every_n_steps=2)
+    fit.fit(classifier, loader())
+    steps = fit.global_step
+    with (Path(fit.logger.log_dir) / "metrics.csv").open() as file:
+        rows = [row for row in csv.DictReader(file) if row["train/learning_rate"]]
+    logged = {int(row["step"]): float(row["train/learning_rate"]) for row in rows}
+    assert list(logged) == list(range(0, steps, 2))
+    schedule = one_cycle(torch.optim.AdamW(classifier.parameters(), lr=0.01), steps)
+    for step in range(steps):
+        if step % 2 == 0:
+            assert logged[step] == pytest.approx(schedule.get_last_lr()[0], rel=1e-5)
+        schedule.optimizer.step()
+        schedule.step()
 
 
 def test_training_is_the_plain_loop_of_pytorch() -> None:

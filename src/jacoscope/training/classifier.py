@@ -50,23 +50,23 @@ class ClassifierModule(LightningModule):
         self.scheduler = scheduler
         # A mean that is a metric, so that it goes into checkpoints: what self.log adds up by itself does not.
         self.train_loss = MeanMetric(nan_strategy="disable")
-        self.train_accuracy = MulticlassAccuracy(num_classes, average="micro")
-        self.val_accuracy = MulticlassAccuracy(num_classes, average="micro")
-        self.test_accuracy = MulticlassAccuracy(num_classes, average="micro")
+        # Not validated batch by batch, which takes longer than counting: the data module has looked at all labels.
+        self.train_accuracy, self.val_accuracy, self.test_accuracy = (
+            MulticlassAccuracy(num_classes, average="micro", validate_args=False) for _ in range(3)
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         """Give the logits of pixels in [0, 1]."""
         return self.network(x)  # type: ignore[no-any-return]
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:  # noqa: ARG002
-        (schedule,) = self.trainer.lr_scheduler_configs
-        self.log("train/learning_rate", schedule.scheduler.get_last_lr()[0])
         loss = self._loss(batch, self.train_accuracy)
         self.train_loss.update(loss.detach(), len(batch[1]))
         self._step_loss = loss.detach()
-        self.log("train/loss", self.train_loss, on_step=False, on_epoch=True)
-        self.log("train/accuracy", self.train_accuracy, on_step=False, on_epoch=True)
         return loss
+
+    def on_train_epoch_end(self) -> None:
+        self.log_dict({"train/loss": self.train_loss, "train/accuracy": self.train_accuracy})
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:  # noqa: ARG002
         self._evaluate("val", batch, self.val_accuracy)
@@ -76,6 +76,11 @@ class ClassifierModule(LightningModule):
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:  # noqa: ARG002
         require_finite_step(self, self._step_loss)
+        if self.global_step % self.trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]
+            (schedule,) = self.trainer.lr_scheduler_configs
+            rate = float(schedule.scheduler.get_last_lr()[0])
+            for logger in self.loggers:  # not by self.log: at every step, that costs as much as a layer
+                logger.log_metrics({"train/learning_rate": rate}, self.global_step)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["epoch_so_far"] = {
