@@ -26,3 +26,19 @@ def test_mlflow_has_numbers_and_pictures(tmp_path: Path) -> None:
     names = [path.name for path in (tmp_path / "artifacts").rglob("*") if path.is_file()]
     assert any("probe_sheet" in name and name.endswith(".png") for name in names)
     assert any(name.startswith("how_to_read") for name in names)
+
+
+def test_wandb_has_numbers_and_pictures_offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("wandb", reason="wandb is not installed: pip install jacoscope[wandb]")
+    from pytorch_lightning.loggers import WandbLogger
+
+    monkeypatch.setenv("WANDB_SILENT", "true")
+    logger = WandbLogger(project="test", save_dir=tmp_path, offline=True)
+    train(tmp_path, [JacobianCallback(max_samples=30)], logger=logger, epochs=1)
+
+    summary = dict(logger.experiment.summary)
+    logger.experiment.finish()
+    assert summary["jacobian/logits/frobenius/mean"] > 0
+    pictures = [path.name for path in tmp_path.rglob("*.png")]
+    assert any("probe_sheet" in name for name in pictures)
+    assert "jacobian_distribution/logits/frobenius" in summary

@@ -62,6 +62,23 @@ def test_painting_puts_values_at_their_place() -> None:
     assert paint_magnitude(torch.zeros(1, 1), 1.0)[0, 0].tolist() == painted[2].tolist()
 
 
+@pytest.mark.parametrize("bend", [1e-4, 0.3, 5.0])
+def test_a_bent_scale_is_even_below_the_bend_and_logarithmic_above(bend: float) -> None:
+    limit = 2.0
+    reach = np.arcsinh(limit / bend)
+    table = np.rint(np.asarray(diverging().colors) * 255).astype(int)
+    half = len(table) // 2
+    shares = np.linspace(-1, 1, 81)
+    values = torch.from_numpy(bend * np.sinh(shares * reach))  # the inverse: values whose places are even
+    painted = paint_signed(values[None], limit, bend)[0].astype(int)
+    assert painted == pytest.approx(table[np.rint(half * (1 + shares)).astype(int)], abs=3)
+    assert painted[[0, 40, 80]].tolist() == table[[0, half, -1]].tolist(), "the ends and zero stay where they are"
+    beyond = paint_signed(torch.tensor([[-9.0, 9.0, torch.nan]]), limit, bend)[0].tolist()
+    assert beyond == [table[0].tolist(), table[-1].tolist(), [90, 90, 90]]
+    if bend > limit:
+        assert paint_signed(values[None], limit, bend) == pytest.approx(paint_signed(values[None], limit), abs=6)
+
+
 def test_the_scale_is_not_set_by_one_pixel_and_always_has_a_length() -> None:
     values = torch.ones(10_000)
     values[0] = 1000.0

@@ -17,6 +17,7 @@ from jacoscope.visuals import (
     paint_signed,
     probe_sheet,
     sensitivity_overlay,
+    shrink,
     spectrum_over_epochs,
 )
 from jacoscope.visuals.sheet import RowLabel
@@ -58,6 +59,28 @@ def test_all_maps_of_a_sheet_share_one_scale() -> None:
     table = np.rint(np.asarray(diverging().colors) * 255).astype(int)
     assert tuple(table[-1]) in colors
     assert tuple(table[len(table) // 4]) in colors
+
+
+@pytest.mark.parametrize(("output", "is_seen"), [("probs", True), ("logits", False)])
+def test_certain_samples_are_seen_beside_doubtful_ones(output: str, is_seen: bool) -> None:
+    J = torch.zeros(2, 2, 1, 4, 4)
+    J[0], J[1] = -1.0, 1e-5  # the derivatives of probabilities shrink with confidence
+    sheet = probe_sheet(torch.zeros(2, 1, 4, 4), J, torch.eye(2), [0, 1], ["a", "b"], output)
+    maps = sheet[:, : sheet.shape[1] // 2].reshape(-1, 3).astype(int)  # the colour bar is on the right
+    orange = maps[:, 0] - maps[:, 2] > 25
+    assert bool(orange.any()) == is_seen
+
+
+def test_large_images_are_averaged_over_blocks() -> None:
+    maps = torch.arange(168.0 * 336).reshape(1, 168, 336)
+    small = shrink(maps)
+    assert small.shape == (1, 42, 84)
+    assert torch.allclose(small, maps.unflatten(2, (84, 4)).unflatten(1, (42, 4)).mean((2, 4)))
+    assert shrink(maps, 336) is maps
+    sheet = probe_sheet(
+        torch.rand(10, 3, 224, 224), torch.randn(10, 10, 3, 224, 224), torch.eye(10), range(10), "abcdefghij"
+    )
+    assert max(sheet.shape) < 1800
 
 
 def test_values_that_are_not_finite_do_not_spoil_a_sheet() -> None:
