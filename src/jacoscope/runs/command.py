@@ -21,7 +21,7 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from jacoscope.errors import UserError
-from jacoscope.runs.sweeps.job import end_with_sweep, run_job
+from jacoscope.runs.sweeps.job import SWEEP_PROCESS, end_with_sweep, run_job
 from jacoscope.runs.sweeps.search import register
 
 Task = Callable[[DictConfig], Any]
@@ -47,6 +47,7 @@ def command(config_name: str) -> Callable[[Task], Callable[[], None]]:
             if HydraConfig.get().mode is RunMode.MULTIRUN:
                 return run_job(task, cfg, script)
             try:
+                _check_single()
                 return task(cfg)
             except Exception as error:
                 _leave_with_message(error, configs, config_name)
@@ -74,6 +75,13 @@ def command(config_name: str) -> Callable[[Task], Callable[[], None]]:
         return run
 
     return decorate
+
+
+def _check_single() -> None:
+    """See that a search was asked for as one; the processes of a run within a search are single runs by right."""
+    choice = HydraConfig.get().runtime.choices.get("hparams_search")
+    if choice and SWEEP_PROCESS not in os.environ and "LOCAL_RANK" not in os.environ:
+        raise UserError(f"hparams_search={choice} is a search, many runs: type -m before it")
 
 
 def _leave_with_message(error: Exception, configs: Path, config_name: str) -> None:

@@ -26,6 +26,8 @@ def explain(error: Exception, overrides: Iterable[str], config_dir: Path, config
     message = str(error)
     if isinstance(error, MissingConfigException) and error.options:
         group, _, choice = str(error.missing_cfg_file).rpartition("/")
+        if group == "hydra/sweeper/sampler":
+            return "A search needs Optuna and Hydra's plugin for it: pip install 'jacoscope[sweep]'"
         return (
             f"There is no {group}={choice}.{nearest(choice, error.options, f'{group}=')}\n"
             f"Choices of {group}: {', '.join(sorted(error.options))}"

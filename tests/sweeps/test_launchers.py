@@ -1,0 +1,46 @@
+"""Each launcher, started for real, carries out the same sweep with the same results."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from .conftest import Tiny
+
+LAUNCHERS = {
+    "basic": ("hydra/launcher=basic",),
+    "joblib": ("hydra/launcher=joblib", "hydra.launcher.n_jobs=2"),
+    "submitit": ("hydra/launcher=submitit",),
+    "ray": (
+        "hydra/launcher=ray",
+        "+hydra.launcher.ray.init.num_cpus=2",
+        "+hydra.launcher.ray.init.object_store_memory=80000000",
+    ),
+}
+PLUGINS = {"submitit": "submitit", "ray": "ray"}
+
+
+@pytest.mark.parametrize("launcher", LAUNCHERS)
+def test_a_launcher_carries_out_a_sweep_and_answers_again(tiny: Tiny, launcher: str) -> None:
+    if launcher in PLUGINS:
+        pytest.importorskip(PLUGINS[launcher])
+    words = ("lr=1e-3,1e-2", "run_name=mine", *LAUNCHERS[launcher])
+    told = tiny.sweep(*words)
+    assert "2 finished" in told
+    results = tiny.results()
+    assert [result["metrics"]["norm"] for result in results.values()] == [1.0, 10.0]
+    assert sorted(tiny.ledger()) == [f"{job} {epoch}" for job in range(2) for epoch in range(4)]
+    assert {path.name for path in tiny.folder.iterdir()} <= {"tiny.py", "configs", "logs", "__pycache__"}
+    assert [path.name for path in (tiny.folder / "logs" / "train").iterdir()] == ["sweeps"], "no stray folders"
+
+
+def test_jobs_side_by_side_share_the_cores(tiny: Tiny) -> None:
+    environment = os.environ.pop("OMP_NUM_THREADS", None)
+    try:
+        tiny.sweep("lr=1e-3,1e-2", "hydra.launcher.n_jobs=2")
+    finally:
+        if environment is not None:
+            os.environ["OMP_NUM_THREADS"] = environment
+    fair = max(1, len(os.sched_getaffinity(0)) // 2)
+    for job in range(2):
+        assert f"on {fair} threads" in (Path(tiny.path()) / str(job) / "output.log").read_text()

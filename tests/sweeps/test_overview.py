@@ -1,0 +1,121 @@
+"""The table and the page of many runs, against what the runs recorded."""
+
+import csv
+import math
+from itertools import product
+from pathlib import Path
+from statistics import fmean, stdev
+
+import pyarrow.parquet
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.stats import spearmanr
+
+from jacoscope.errors import UserError
+from jacoscope.runs.__main__ import main
+from jacoscope.runs.overview.charts import NORM, pareto_front
+from jacoscope.runs.overview.page import spearman, sweep_page
+from jacoscope.runs.overview.runs import Run
+from jacoscope.runs.overview.table import Table
+from jacoscope.runs.result import Result
+from jacoscope.runs.sweeps.directory import Job, SweepDirectory
+
+MODELS, SEEDS = ("a", "b"), (0, 1, 2)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A sweep of six runs and one that waits."""
+    path = tmp_path_factory.mktemp("sweep")
+    sweep = SweepDirectory(path, ["model=a,b", "seed=0,1,2"])
+    for number, (model, seed) in enumerate(product(MODELS, SEEDS)):
+        sweep.jobs.append(Job(number, (f"model={model}", f"seed={seed}", "trainer.max_epochs=3")))
+        config = {"model": {"_target_": model}, "seed": seed, "objective": "val/accuracy"}
+        result = Result("finished", config, seed, "2026-01-01T00:00:00+00:00", wall_seconds=60.0 + number)
+        accuracy = 0.9 + 0.01 * number
+        result.metrics = {
+            "val/accuracy": accuracy,
+            "test/accuracy": accuracy,
+            "train/accuracy": 1.0,
+            NORM: 5.0 + number,
+        }
+        result.write(path / str(number) / "result.json")
+    sweep.jobs.append(Job(6, ("model=c", "seed=0", "trainer.max_epochs=3")))
+    sweep.write()
+    return path
+
+
+def test_the_table_has_what_differs_and_every_run(folder: Path) -> None:
+    table = Table.of(folder)
+    assert table.keys == ["model", "seed"]
+    assert [run.status for run in table.runs] == ["finished"] * 6 + ["waiting"]
+    assert table.rows()[4]["gap"] == pytest.approx(1.0 - 0.94)
+
+
+def test_mean_and_spread_are_over_seeds(folder: Path) -> None:
+    (a, of_a), (b, _) = Table.of(folder).over_seeds()
+    assert (a["model"], b["model"]) == ("a", "b")
+    values = [0.9, 0.91, 0.92]
+    assert of_a["test/accuracy"] == pytest.approx((fmean(values), stdev(values), 3))
+
+
+def test_sorted_and_exported_the_table_holds_the_same(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    files = [tmp_path / "runs.csv", tmp_path / "runs.parquet"]
+    words = [str(folder), "--sort=-test/accuracy", "--no-html", *(f"--export={file}" for file in files)]
+    assert main(words) == 0
+    assert "Mean ± standard deviation over seeds" in capsys.readouterr().out
+    rows = list(csv.DictReader(files[0].open()))
+    assert [row["run"] for row in rows] == ["5", "4", "3", "2", "1", "0", "6"]
+    read = pyarrow.parquet.read_table(files[1]).to_pylist()
+    for row, same in zip(rows, read, strict=True):
+        assert {k: v or None for k, v in row.items()}.keys() == same.keys()
+        if same[NORM] is not None:
+            assert float(row[NORM]) == same[NORM]
+
+
+def test_mistakes_are_told_with_what_is_allowed(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([str(folder), "--sort=test/acuracy"]) == 1
+    assert "Did you mean test/accuracy?" in capsys.readouterr().err
+    assert main([str(tmp_path)]) == 1
+    assert "There is no run in" in capsys.readouterr().err
+    with pytest.raises(UserError, match=r"\.csv and \.parquet"):
+        Table.of(folder).export(tmp_path / "runs.xlsx")
+
+
+def test_the_page_stands_alone_and_names_every_run(folder: Path) -> None:
+    page = sweep_page(Table.of(folder), folder)
+    assert "accuracy against sensitivity" in page.lower()
+    assert all(f'<a href="{number}/">{number}</a>' in page for number in range(7))
+    body = page[: page.index('<script type="application/json"')]
+    assert 'src="http' not in body
+    assert "95.00 %" in body  # the best test accuracy
+
+
+metrics = st.tuples(st.integers(0, 6), st.integers(0, 6))
+
+
+@given(st.lists(metrics, min_size=1, max_size=12))
+def test_the_front_is_what_no_run_dominates(points: list[tuple[int, int]]) -> None:
+    def run(number: int, small: int, large: int) -> Run:
+        result = Result("finished", {}, 0, "", {"s": float(small), "l": float(large)}, versions={}, git_revision=None)
+        return Run(str(number), Path(), "finished", {}, result)
+
+    runs = [run(i, *point) for i, point in enumerate(points)]
+    front = {(r.metrics["s"], r.metrics["l"]) for r in pareto_front(runs, "s", "l")}
+    best = {p for p in points if not any(q != p and q[0] <= p[0] and q[1] >= p[1] for q in points)}
+    assert front == best
+
+
+@given(st.lists(metrics, min_size=3, max_size=12))
+def test_the_rank_correlation_is_scipys(points: list[tuple[int, int]]) -> None:
+    expected = (
+        spearmanr(*zip(*points, strict=True)).statistic
+        if all(len(set(s)) > 1 for s in zip(*points, strict=True))
+        else 0.0
+    )
+    assert math.isclose(spearman([(float(x), float(y)) for x, y in points]), expected, abs_tol=1e-9)

@@ -1,0 +1,67 @@
+"""A search works towards its total, whatever happens to it on the way."""
+
+import signal
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from .conftest import Tiny
+
+optuna = pytest.importorskip("optuna")
+
+WORDS = ("hparams_search=optuna", "hydra.launcher.n_jobs=2")
+
+
+def trials(tiny: Tiny) -> list["optuna.trial.FrozenTrial"]:
+    return optuna.load_study(study_name=None, storage=f"sqlite:///{tiny.path()}/study.db").trials
+
+
+def test_a_killed_search_goes_on_to_its_total_and_closes_what_was_running(tiny: Tiny) -> None:
+    process = tiny.start(*WORDS, "seconds=0.4")
+    deadline = time.monotonic() + 400
+    while not any(tiny.folder.rglob("ledger")):
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    assert any(trial.state.name == "RUNNING" for trial in trials(tiny))
+
+    tiny.sweep(*WORDS, "seconds=0.4")
+    states = Counter(trial.state.name for trial in trials(tiny))
+    assert states == {"COMPLETE": 4}
+    for trial in trials(tiny):
+        result = tiny.results()[str(trial.number)]
+        assert result["metrics"]["val/accuracy"] == trial.value
+        assert result["config"]["lr"] == pytest.approx(trial.params["lr"])
+    assert len(tiny.ledger()) <= 4 * 4 + 2  # a kill may fall between an epoch and its checkpoint
+
+    tiny.sweep(*WORDS, "seconds=0.4", "hydra.sweeper.n_trials=5")
+    assert len(trials(tiny)) == 5
+    assert len({trial.params["lr"] for trial in trials(tiny)}) == 5, "no start proposes what an earlier one did"
+
+
+def test_a_failed_trial_is_proposed_again_under_a_new_number(tiny: Tiny) -> None:
+    words = ("hparams_search=optuna", "model=faulty", "hydra/launcher=basic", "hydra.sweeper.n_trials=2")
+    told = tiny.sweep(*words, status=1)
+    assert "this model is faulty" in told
+    failed = trials(tiny)
+    assert [trial.state.name for trial in failed] == ["FAIL"]
+    (tiny.folder / "mended").touch()
+    tiny.sweep(*words, status=0)
+    again = trials(tiny)
+    assert [trial.state.name for trial in again] == ["FAIL", "COMPLETE", "COMPLETE"]
+    assert again[1].params == failed[0].params
+
+
+def test_a_search_without_m_is_refused(tiny: Tiny) -> None:
+    import subprocess
+    import sys
+
+    command = [sys.executable, "tiny.py", "hparams_search=optuna"]
+    done = subprocess.run(command, cwd=tiny.folder, capture_output=True, text=True, timeout=200)
+    assert done.returncode == 1
+    assert "type -m before it" in done.stderr
+    assert not any(Path(tiny.folder).rglob("result.json"))
