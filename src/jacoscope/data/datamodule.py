@@ -130,8 +130,6 @@ class ImageDataModule(LightningDataModule):
         return DataLoader(part, batch_size, sampler=order, collate_fn=_as_is, pin_memory=torch.cuda.is_available())
 
     def _check(self, name: str, part: LabelledImages) -> None:
-        if len(part.images) != len(part.labels):
-            raise UserError(f"There are {len(part.images)} {name} images, but {len(part.labels)} labels for them")
         if len(part) == 0:
             hint = f": data.val_size={self.val_size} leaves none for validation" if name == "val" else ""
             raise UserError(f"There are no {name} images{hint}")

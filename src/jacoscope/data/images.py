@@ -6,6 +6,8 @@ from typing import Protocol
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from jacoscope.errors import UserError
+
 
 @dataclass(frozen=True)
 class LabelledImages(Dataset[tuple[Tensor, Tensor]]):
@@ -14,10 +16,17 @@ class LabelledImages(Dataset[tuple[Tensor, Tensor]]):
     Attributes:
         images: uint8 ``[samples, C, H, W]``, 0 to 255.
         labels: int64 ``[samples]``, each the index of a class.
+
+    Raises:
+        UserError: if there are not as many labels as images.
     """
 
     images: Tensor
     labels: Tensor
+
+    def __post_init__(self) -> None:
+        if len(self.images) != len(self.labels):
+            raise UserError(f"There are {len(self.images)} images, but {len(self.labels)} labels for them")
 
     def __len__(self) -> int:
         return len(self.labels)

@@ -32,7 +32,7 @@ def stratified_split(labels: Tensor, held_out: int, seed: int) -> tuple[Tensor, 
     if not 0 <= held_out < samples:
         raise UserError(
             f"data.val_size={held_out} does not fit {samples} training images: "
-            f"it may be 0 to {samples - 1}, for example data.val_size={samples // 12}"
+            f"it may be 0 to {samples - 1}, for example data.val_size={max(1, samples // 12)}"
         )
     classes, counts = torch.unique(labels, return_counts=True)
     shares = counts.double() * held_out / samples

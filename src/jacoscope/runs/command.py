@@ -19,6 +19,7 @@ from hydra.types import RunMode
 from hydra.utils import UNSAFE_DISABLE_EXECUTION_CHECKS
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
 from jacoscope.errors import UserError
 from jacoscope.runs.sweeps.job import SWEEP_PROCESS, end_with_sweep, run_job
@@ -101,6 +102,10 @@ def _message(error: Exception, configs: Path, config_name: str) -> str | None:
         from jacoscope.runs.suggestions import explain
 
         return explain(error, sys.argv[1:], configs, config_name)
+    if isinstance(error, YAMLError | UnicodeDecodeError):  # neither is turned into an error of theirs by Hydra
+        return f"A config file cannot be read: {error}"
+    if isinstance(error, FileExistsError | NotADirectoryError | PermissionError):  # where the run is to lie
+        return f"{error.filename}: {error.strerror}. Choose a folder that you may write to"
     if "pytorch_lightning" in sys.modules:
         from lightning_fabric.utilities.exceptions import MisconfigurationException
 

@@ -1,5 +1,6 @@
 """From the composed config to plain, checked values, and from those to objects."""
 
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -31,6 +32,10 @@ def checked_config(cfg: DictConfig) -> dict[str, Any]:
     for key, kind in TYPES_OF_TOP_LEVEL.items():
         if key in config and (not isinstance(config[key], kind) or isinstance(config[key], bool)):
             raise UserError(f"{key}={config[key]!r} is of the wrong type: it is a {kind.__name__}")
+    if not 0 <= config.get("seed", 0) < 2**32:
+        raise UserError(f"seed={config['seed']}: it is 0 to {2**32 - 1}")
+    if ".." in Path(config.get("run_name", "")).parts:
+        raise UserError(f"run_name={config['run_name']} leads out of the folder of runs")
     objective = config.get("objective", [])
     for name in objective if isinstance(objective, list) else [objective]:
         if name not in MEASURED and not str(name).startswith("jacobian/"):

@@ -1,5 +1,6 @@
 """A run is a directory: where in it things lie, and how one is found."""
 
+import signal
 import sys
 import time
 from collections.abc import Iterator
@@ -104,10 +105,14 @@ class RunDirectory:
             result.status = "finished"
         except (KeyboardInterrupt, SystemExit) as stop:  # Lightning turns Ctrl-C into SystemExit, after tidying up
             result.status = "interrupted"
-            raise KeyboardInterrupt(
+            told = (
                 "Stopped. What was written stays; the same command with "
                 f"run_name={config['run_name']} goes on from the last checkpoint"
-            ) from stop
+            )
+            if isinstance(stop, SystemExit) and stop.code == 128 + signal.SIGTERM:
+                print(f"\n{told}", file=sys.stderr)
+                raise
+            raise KeyboardInterrupt(told) from stop
         except BaseException as error:
             result.status, result.error = "failed", f"{type(error).__name__}: {error}"
             raise

@@ -1,0 +1,97 @@
+"""Files that are not what they say, for the commands of :mod:`test_bad_input`."""
+
+import json
+import os
+import shutil
+import struct
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+
+from .tiny import idx, write
+
+
+class Evil:
+    """What runs a command when it is unpickled."""
+
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return os.system, ("touch evil_was_run",)
+
+
+def png_that_lies(width: int, height: int) -> bytes:
+    """A PNG of a few bytes that says it has so many pixels."""
+
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+    header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"\0")) + chunk(b"IEND", b"")
+
+
+def prepare(folder: Path) -> None:
+    """Write, into a folder with a finished run ``done``, everything that the table of bad inputs names."""
+    raw = Path("data") / "FashionMNIST" / "raw"
+    images, labels = raw / "train-images-idx3-ubyte", raw / "train-labels-idx1-ubyte"
+    for name in ("short", "no_idx", "too_many", "few_labels", "high_labels", "no_images", "one", "cut_to_nothing"):
+        write(folder / name)
+    _change(folder / "short" / images, lambda content: content[:5000])
+    _change(folder / "no_idx" / images, lambda content: b"PK\x03\x04" + content[4:])
+    _change(
+        folder / "too_many" / images, lambda content: struct.pack(">4I", 0x803, 4_000_000_000, 28, 28) + content[16:]
+    )
+    _change(folder / "few_labels" / labels, lambda content: idx(np.zeros(7, np.uint8)))
+    _change(folder / "high_labels" / labels, lambda content: content[:-1] + b"\xc8")
+    _change(folder / "no_images" / images, lambda content: idx(np.zeros((0, 28, 28), np.uint8)))
+    _change(folder / "no_images" / labels, lambda content: idx(np.zeros(0, np.uint8)))
+    _change(folder / "one" / images, lambda content: idx(np.zeros((1, 28, 28), np.uint8)))
+    _change(folder / "one" / labels, lambda content: idx(np.zeros(1, np.uint8)))
+    _change(folder / "cut_to_nothing" / images, lambda content: b"")
+
+    whole = folder / "pictures"
+    for part in ("train", "test"):
+        for name in ("cat", "dog"):
+            (whole / part / name).mkdir(parents=True)
+            for number in range(4):
+                Image.new("L", (8, 8), 60 * number).save(whole / part / name / f"{number}.png")
+    spoilt = {
+        "no_picture": b"not a picture",
+        "half_picture": (whole / "train" / "cat" / "3.png").read_bytes()[:45],
+        "bomb": png_that_lies(60_000, 60_000),
+        "no_pixels": png_that_lies(0, 0),
+    }
+    for name, content in spoilt.items():
+        shutil.copytree(whole, folder / name)
+        (folder / name / "train" / "cat" / "spoilt.png").write_bytes(content)
+        (folder / f"{name}.png").write_bytes(content)
+    shutil.copytree(whole, folder / "empty_class")
+    (folder / "empty_class" / "train" / "eel").mkdir()
+    shutil.copytree(whole, folder / "other_classes")
+    (folder / "other_classes" / "test" / "dog").rename(folder / "other_classes" / "test" / "cow")
+
+    runs = folder / "logs" / "train" / "runs"
+    for name in ("torn", "evil", "no_record", "half_record", "wrong_record"):
+        shutil.copytree(runs / "done", runs / name)
+    for name in ("torn", "evil"):  # killed before their first record
+        (runs / name / "result.json").unlink()
+    for name in ("last", "previous"):
+        _change(runs / "torn" / "checkpoints" / f"{name}.ckpt", lambda content: content[: len(content) // 2])
+        torch.save({"state_dict": Evil()}, runs / "evil" / "checkpoints" / f"{name}.ckpt")
+    (runs / "no_record" / "result.json").write_text("")
+    _change(runs / "half_record" / "result.json", lambda content: content[: len(content) // 2])
+    (runs / "wrong_record" / "result.json").write_text(json.dumps({"status": "finished", "metrics": []}))
+    torch.save({"state_dict": Evil()}, folder / "evil.ckpt")
+    (folder / "empty.ckpt").write_bytes(b"")
+
+    configs = folder / "more" / "experiment"
+    configs.mkdir(parents=True)
+    (configs / "not_yaml.yaml").write_text("# @package _global_\nseed: [1\n")
+    (configs / "binary.yaml").write_bytes(bytes(range(256)))
+    (configs / "cycle.yaml").write_text("# @package _global_\nseed: ${run_name}\nrun_name: ${seed}\n")
+
+
+def _change(path: Path, change: Callable[[bytes], bytes]) -> None:
+    path.write_bytes(change(path.read_bytes()))

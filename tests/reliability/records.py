@@ -1,0 +1,60 @@
+"""What a run has left behind, for comparing it with another, number by number."""
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import torch
+from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
+from tensorboard.util.tensor_util import make_ndarray
+
+OF_THE_CLOCK = ("jacobian/seconds", "jacobian/share_of_epoch")
+
+
+def points(run: Path) -> dict[str, list[tuple[int, float]]]:
+    """Give all scalars of the event files, by tag, with their steps; as they are written there, doubles included."""
+    found: dict[str, list[tuple[int, float]]] = {}
+    for file in sorted((run / "tensorboard").glob("events.*")):
+        for event in EventFileLoader(str(file)).Load():
+            for value in event.summary.value:
+                if value.metadata.plugin_data.plugin_name == "scalars" and value.tag not in OF_THE_CLOCK:
+                    found.setdefault(value.tag, []).append((event.step, float(make_ndarray(value.tensor))))
+    return {tag: sorted(values) for tag, values in found.items()}
+
+
+def metrics(run: Path) -> dict[str, float]:
+    """Give the metrics of the run's record."""
+    return json.loads((run / "result.json").read_text())["metrics"]  # type: ignore[no-any-return]
+
+
+def checkpoint(run: Path, name: str) -> dict[str, Any]:
+    """Give what a checkpoint holds, but for where files lie and how large they are."""
+    content: dict[str, Any] = torch.load(run / "checkpoints" / f"{name}.ckpt", weights_only=True)
+    content.pop("go_on", None)
+    content["callbacks"] = {k: v for k, v in content["callbacks"].items() if not k.startswith("ModelCheckpoint")}
+    return content
+
+
+def differences(one: Any, other: Any, path: str = "") -> list[str]:
+    """Say where two nested structures differ, bit by bit."""
+    if isinstance(one, (list, tuple)) and isinstance(other, (list, tuple)):
+        one, other = dict(enumerate(one)), dict(enumerate(other))
+    if isinstance(one, dict) and isinstance(other, dict):
+        missing = [f"{path}.{key} in one alone" for key in one.keys() ^ other.keys()]
+        pairs = [(one[key], other[key], f"{path}.{key}") for key in one.keys() & other.keys()]
+        return missing + [difference for pair in pairs for difference in differences(*pair)]
+    if isinstance(one, torch.Tensor) and isinstance(other, torch.Tensor):
+        return [] if torch.equal(one, other) else [path]
+    both_nan = isinstance(one, float) and isinstance(other, float) and math.isnan(one) and math.isnan(other)
+    return [] if one == other or both_nan else [f"{path}: {one} and {other}"]
+
+
+def of_run(run: Path) -> dict[str, Any]:
+    """Give all that decides whether two runs are the same."""
+    return {
+        "last": checkpoint(run, "last"),
+        "best": checkpoint(run, "best"),
+        "points": points(run),
+        "metrics": metrics(run),
+    }

@@ -1,0 +1,156 @@
+"""Wrong command lines, configs, files and data: what each is told, and that nothing else is left of it."""
+
+from pathlib import Path
+
+import pytest
+
+from .commands import run
+from .damage import prepare
+from .tiny import OVERRIDES
+
+PICTURES = (
+    "data=image_folder images.shape=[1,28,28] images.classes=2 images.mean=[0.5] images.std=[0.25] data.val_size=2"
+)
+MORE = "--config-dir more"
+
+# What is typed after `python train.py data=fashion_mnist …`, and what must be told, piece by piece.
+TRAIN = [
+    ("model=lenet6", "There is no model=lenet6|Did you mean model=lenet5?"),
+    ("optimizer.lrr=1", "no key optimizer.lrr|Did you mean optimizer.lr?"),
+    ("modle=lenet5", "no key modle|Did you mean model?"),
+    ("trainer.accumulate=3", "Did you mean trainer.accumulate_grad_batches?"),
+    ("+optimizer.bogus=1", "AdamW does not take bogus|It takes: "),
+    ("~trainer.nothing", "no key trainer.nothing"),
+    ("seed", "seed cannot be read|KEY=VALUE"),
+    ("model.channels=[1", "cannot be read"),
+    ("experiment=none_such", "experiment=none_such"),
+    ("-x", "unrecognized arguments: -x"),
+    ("seed=x", "seed='x'|int"),
+    ("seed=null", "seed=None|int"),
+    ("seed=-1", "seed"),
+    ("optimizer.lr=fast", "optimizer.lr='fast'|float"),
+    ("optimizer.lr=-1", "Invalid learning rate: -1"),
+    ("trainer.max_epochs=1.5", "trainer.max_epochs=1.5|int"),
+    ("trainer.max_epochs=-5", "max_epochs"),
+    ("trainer.devices=0", "devices"),
+    ("trainer.precision=12", "precision"),
+    ("trainer.accelerator=gpuu", "gpuu"),
+    ("trainer.limit_train_batches=-1", "limit_train_batches"),
+    ("objective=val/acuracy", "objective=val/acuracy|Did you mean val/accuracy?"),
+    ("model=custom", "model._target_=VALUE"),
+    ("model=custom model._target_=torch.nn.Linearr", "Did you mean torch.nn.Linear?"),
+    ("model=custom model._target_=torch.nn.Linear", "torch.nn.Linear cannot be made"),
+    ("model=custom model._target_=torch.nn.Flatten", "gives [2, 784]|[2, 10]"),
+    ("model=custom model._target_=os.getcwd", "makes a str, not an nn.Module"),
+    ("model.channels=[6]", "jacoscope.models.LeNet5 cannot be made"),
+    ("data.batch_size=0", "data.batch_size=0"),
+    ("data.eval_batch_size=-3", "data.eval_batch_size=-3"),
+    ("data.val_size=100000", "data.val_size=100000 does not fit 300 training images"),
+    ("data.val_size=-1", "data.val_size=-1"),
+    ("data.val_size=1.5", "data.val_size="),
+    ("data.val_size=0", "data.val_size=0|validation"),
+    ("images.classes=3", "images.classes=3|images.classes=10"),
+    ("images.shape=[3,32,32]", "images.shape"),
+    ("augmentation.scale=[2,1]", "scale=[2, 1]"),
+    ("augmentation=elastic augmentation.elastic.sigma=0", "sigma=0"),
+    ("scheduler.pct_start=2", "pct_start"),
+    ("optimizer=sgd optimizer.momentum=0", "optimizer or its scheduler cannot be made"),
+    ("optimizer=muon model=mlp model.hidden=[]", "Muon steps hidden weights"),
+    ("callbacks=[default,distortion_annealing]", "augmentation=elastic"),
+    ("callbacks.last_checkpoint.every_n_steps=0", "every_n_steps=0"),
+    ("callbacks.last_checkpoint.every_n_minutes=-1", "every_n_minutes=-1"),
+    ("callbacks.jacobian.max_samples=0", "max_samples=0"),
+    ("run_name=../../../outside", "run_name=../../../outside"),
+    ("run_name=no_record", "result.json is not the record of a run"),
+    ("run_name=half_record", "result.json is not the record of a run"),
+    ("run_name=wrong_record", "result.json is not the record of a run"),
+    ("run_name=done seed=5", "another configuration|seed: 0 then, 5 now"),
+    ("run_name=torn", "last.ckpt|previous.ckpt|cut short or damaged|remove the folder"),
+    ("run_name=evil", "is refused: it would run posix.system"),
+    (f"{MORE} experiment=not_yaml", "not_yaml"),
+    (f"{MORE} experiment=binary", "cannot be read"),
+    (f"{MORE} experiment=cycle", "seed"),
+    ("--config-dir nowhere", "nowhere"),
+    ("paths.data_dir=short/data", "Fashion"),
+    ("paths.data_dir=no_idx/data", "Fashion"),
+    ("paths.data_dir=too_many/data", "Fashion"),
+    ("paths.data_dir=few_labels/data data.val_size=2", "300 images, but 7 labels"),
+    ("paths.data_dir=high_labels/data", "labels run from 0 to 200"),
+    ("paths.data_dir=no_images/data", "FashionMNIST in no_images/data"),
+    ("paths.data_dir=cut_to_nothing/data", "Fashion"),
+    ("paths.data_dir=one/data data.val_size=0.1", "no val images: data.val_size=0.1"),
+    (f"{PICTURES} data.source.root=nowhere", "There is no folder nowhere/train"),
+    (f"{PICTURES} data.source.root=no_picture", "spoilt.png cannot be read as a picture"),
+    (f"{PICTURES} data.source.root=half_picture", "spoilt.png cannot be read as a picture"),
+    (f"{PICTURES} data.source.root=bomb", "spoilt.png cannot be read as a picture"),
+    (f"{PICTURES} data.source.root=no_pixels", "spoilt.png cannot be read as a picture"),
+    (f"{PICTURES} data.source.root=empty_class", "eel"),
+    (f"{PICTURES} data.source.root=other_classes", "has the classes cat, cow"),
+    (
+        "optimizer=sgd optimizer.lr=1e30 scheduler=constant",
+        "Step |The optimizer has not taken this step|Last good checkpoint",
+    ),
+]
+
+ANALYZE = [
+    ("checkpoint=nowhere", "checkpoint=nowhere: there is no such file"),
+    ("checkpoint=evil.ckpt model=lenet5", "is refused: it would run posix.system"),
+    ("checkpoint=empty.ckpt model=lenet5", "it is empty"),
+    ("checkpoint=logs/train/runs/torn/checkpoints/last.ckpt", "cut short or damaged"),
+    ("checkpoint=logs/train/runs/half_record", "result.json is not the record of a run"),
+    ("checkpoint=logs/train/runs/done sample=-1", "sample"),
+    ("checkpoint=logs/train/runs/done sample=99999", "99999"),
+    ("checkpoint=logs/train/runs/done sample=one", "sample='one'"),
+    ("sample=1 samples=[2]", "sample and samples are different questions"),
+    ("split=tset", "Did you mean split=test?"),
+    ("output=prob", "Did you mean output=probs?"),
+    ("limit=0", "limit=0: it is at least 1"),
+    ("chunk_size=0", "chunk_size=0: it is at least 1"),
+    ("attack=-1", "attack=-1: it is at least 0"),
+    ("compare=[a]", "name two runs"),
+    ("checkpoint=logs/train/runs/done image=nowhere.png", "nowhere.png"),
+    ("checkpoint=logs/train/runs/done image=no_picture.png", "no_picture.png"),
+    ("checkpoint=logs/train/runs/done image=half_picture.png", "half_picture.png"),
+    ("checkpoint=logs/train/runs/done image=bomb.png", "bomb.png"),
+    ("checkpoint=logs/train/runs/done model=mlp sample=1", "another architecture"),
+]
+
+
+@pytest.fixture(scope="module")
+def spoilt(folder: Path) -> Path:
+    done = run(folder, "train.py", *OVERRIDES, "run_name=done", "trainer.max_epochs=1", "callbacks=no_jacobian")
+    assert done.process.exitcode == 0, done.told
+    prepare(folder)
+    return folder
+
+
+@pytest.mark.parametrize(("words", "told"), TRAIN, ids=[words for words, _ in TRAIN])
+def test_training(spoilt: Path, words: str, told: str) -> None:
+    named = [] if "run_name=" in words else [f"run_name=bad_{TRAIN.index((words, told))}"]
+    chosen = {word.partition("=")[0] for word in words.split()}
+    tiny = [word for word in OVERRIDES if word.partition("=")[0] not in chosen]
+    refuse(
+        spoilt,
+        "train.py",
+        [*tiny, *named, "trainer.max_epochs=1", "callbacks.jacobian.max_samples=4", *words.split()],
+        told,
+    )
+
+
+@pytest.mark.parametrize(("words", "told"), ANALYZE, ids=[words for words, _ in ANALYZE])
+def test_analysing(spoilt: Path, words: str, told: str) -> None:
+    refuse(spoilt, "analyze.py", words.split(), told)
+
+
+def refuse(folder: Path, script: str, words: list[str], told: str) -> None:
+    """Type it; see that it is refused in words, and what is left behind."""
+    before = {path: path.read_bytes() for path in (folder / "logs").rglob("*.ckpt")}
+    done = run(folder, script, *words)
+    assert done.process.exitcode in (1, 2), done.told
+    for piece in told.split("|"):
+        assert piece in done.told
+    assert "Traceback" not in done.told
+    assert not list(folder.rglob("*.part"))
+    assert not (folder / "evil_was_run").exists()
+    assert not (folder / "outside" / "result.json").exists()
+    assert all(path.read_bytes() == content for path, content in before.items())
