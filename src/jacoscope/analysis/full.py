@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-import torch
 from rich.console import Console
 
 from jacoscope.analysis import adversarial
@@ -15,14 +14,12 @@ from jacoscope.analysis.parts import as_npz, as_parquet
 from jacoscope.analysis.schema import arrow_schema
 from jacoscope.analysis.split_folder import ADVERSARIAL, JACOBIANS, MAPS, REPORT, SUMMARY, TABLE, SplitFolder
 from jacoscope.analysis.split_table import SplitTable
-from jacoscope.analysis.store import JacobianStore, rounded_chunk
-from jacoscope.analysis.stream import Where, stream
+from jacoscope.analysis.store import JacobianStore
+from jacoscope.analysis.stream import Where, chunk_size_for, stream
 from jacoscope.analysis.subject import Subject
 from jacoscope.analysis.summary import summarise
 from jacoscope.analysis.terminal import progress_bar
 from jacoscope.files import write_whole
-
-CHUNK_BYTES = 1 << 28  # of Jacobians held at a time: larger images make smaller chunks
 
 
 class FullAnalysis:
@@ -84,8 +81,7 @@ class FullAnalysis:
 
     def _work(self) -> SplitTable:
         images = self.subject.origin.config["images"]
-        of_one = 4 * images["classes"] * torch.Size(images["shape"]).numel()
-        chunk_size = rounded_chunk(max(1, min(self.request.chunk_size, CHUNK_BYTES // of_one)))
+        chunk_size = chunk_size_for(images, self.request.chunk_size)
         kept = self.request.jacobian_dtype if self.request.save_jacobians else "none"
         parts = self.folder.file(f"parts_of_{chunk_size}_jacobians_{kept}")
         store = None

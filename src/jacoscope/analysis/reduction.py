@@ -51,10 +51,6 @@ class MapSums:
         """Give the sums by their names."""
         return {name: getattr(self, name) for name in ("count", "image", "own", "own_magnitude", "sensitivity")}
 
-    def plus(self, other: dict[str, Tensor]) -> "MapSums":
-        """Give the sum of these sums and others, by their names."""
-        return MapSums(**{name: mine + other[name] for name, mine in self.arrays().items()})
-
 
 def reduce_chunk(
     x: Tensor, labels: Tensor, J: Tensor, logits: Tensor, output: str, sums: MapSums | None

@@ -14,6 +14,7 @@ class Column(NamedTuple):
     meaning: str
 
 
+SINGULAR = {"logits": "logit", "probs": "probability", "log_probs": "log-probability"}
 PER_PIXEL = "output per pixel unit"
 PIXELS = "pixel units, L2"
 

@@ -15,10 +15,10 @@ from jacoscope.analysis.folder import AnswerFolder
 from jacoscope.analysis.full import FullAnalysis
 from jacoscope.analysis.parts import as_parquet
 from jacoscope.analysis.request import Request
+from jacoscope.analysis.schema import SINGULAR
 from jacoscope.analysis.side_by_side import as_png, history_figure, maps_figure, scatter_figure
 from jacoscope.analysis.split_folder import MAPS, TABLE, SplitFolder
-from jacoscope.analysis.store import rounded_chunk
-from jacoscope.analysis.stream import Where, stream
+from jacoscope.analysis.stream import Where, chunk_size_for, stream
 from jacoscope.analysis.subject import Subject
 from jacoscope.analysis.terminal import progress_bar
 from jacoscope.errors import UserError
@@ -39,7 +39,7 @@ def compare(
     dataset: Any = subjects[0].split(request.split)
     samples = min(len(dataset), request.limit or len(dataset))
     a, b = (subject.origin for subject in subjects)
-    chunk_size = rounded_chunk(request.chunk_size)
+    chunk_size = chunk_size_for(a.config["images"], request.chunk_size)
     parts = folder.file(f"parts_of_{chunk_size}")
     work = ComparisonTable((a, b), request.split, samples, chunk_size, parts, request.named_output)
     names = (_name(subjects[0], subjects[1]), _name(subjects[1], subjects[0]))
@@ -52,8 +52,9 @@ def compare(
             (f"{mark}: {name}", _mean_own(sums[f"own_{mark}"].numpy(), sums[f"count_{mark}"].numpy()))
             for mark, name in zip("ab", names, strict=True)
         ]
-        title = f"mean derivative of each class's own {request.named_output}, {samples:,} {request.split} samples"
-        unit = f"mean ∂ {request.named_output} / ∂ pixel"
+        output = SINGULAR[request.named_output]
+        title = f"mean derivative of each class's own {output}, {samples:,} {request.split} samples"
+        unit = f"mean ∂ {output} / ∂ pixel"
         table = pq.read_table(folder.file("comparison.parquet"))
         summary = {
             "checkpoints": [str(origin.checkpoint.path) for origin in (a, b)],
@@ -91,8 +92,8 @@ def follow(
     Raises:
         UserError: if there is only one checkpoint, or a folder cannot be written.
     """
-    in_order = sorted(zip(subjects, tables, strict=True), key=lambda pair: _step(pair[0]))
-    distinct = {_step(subject): (subject, table) for subject, table in reversed(in_order)}
+    by_name = sorted(zip(subjects, tables, strict=True), key=lambda pair: pair[0].origin.checkpoint.path.name)
+    distinct = {_step(subject): (subject, table) for subject, table in reversed(by_name)}  # best.ckpt before last.ckpt
     if len(distinct) == 1:
         (step,) = distinct
         raise UserError(
@@ -109,8 +110,8 @@ def follow(
         shown = np.linspace(0, len(maps) - 1, min(len(maps), MAPS_SHOWN)).round().astype(int)
         names, output = subjects[0].class_names, request.named_output
         about = f"{rows[0]['samples']:,} {request.split} samples"
-        title = f"mean derivative of each class's own {output} through training, {about}"
-        drawn = maps_figure([maps[i] for i in shown], names, title, f"mean ∂ {output} / ∂ pixel")
+        title = f"mean derivative of each class's own {SINGULAR[output]} through training, {about}"
+        drawn = maps_figure([maps[i] for i in shown], names, title, f"mean ∂ {SINGULAR[output]} / ∂ pixel")
         write_whole(folder.file("maps.png"), as_png(drawn))
         write_whole(folder.file("history.png"), as_png(history_figure(rows, about, output)))
         write_whole(folder.file("history.parquet"), as_parquet(pa.Table.from_pylist(rows)))

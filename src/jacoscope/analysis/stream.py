@@ -15,9 +15,12 @@ from torch.utils.data import Dataset
 
 from jacoscope.analysis.origin import Origin
 from jacoscope.analysis.parts import Parts
+from jacoscope.analysis.store import rounded_chunk
 from jacoscope.analysis.subject import Subject
 from jacoscope.data.datamodule import to_pixels
 from jacoscope.errors import UserError
+
+CHUNK_BYTES = 1 << 28  # of Jacobians held at a time
 
 
 @dataclass(frozen=True)
@@ -116,6 +119,18 @@ def stream(work: Work, subjects: Sequence[Subject], where: Where, progress: Call
         for process in context.processes:
             if process.is_alive():
                 process.terminate()
+
+
+def chunk_size_for(images: dict[str, Any], wanted: int) -> int:
+    """Give how many samples make a part: as many as wanted, fewer where their Jacobians are large.
+
+    >>> chunk_size_for({"shape": [1, 28, 28], "classes": 10}, 512)
+    512
+    >>> chunk_size_for({"shape": [3, 224, 224], "classes": 1000}, 512)
+    1
+    """
+    of_one = 4 * images["classes"] * torch.Size(images["shape"]).numel()
+    return rounded_chunk(max(1, min(wanted, CHUNK_BYTES // of_one)))
 
 
 def read_samples(dataset: Dataset[Any], indices: list[int]) -> tuple[Tensor, Tensor]:

@@ -13,6 +13,7 @@ from jacoscope.analysis.report import charts, sections
 from jacoscope.analysis.report.explorer import explorer_data
 from jacoscope.analysis.report.numbers import Numbers
 from jacoscope.analysis.report.pictures import color_table
+from jacoscope.analysis.schema import SINGULAR
 from jacoscope.analysis.stream import read_samples
 from jacoscope.analysis.subject import Subject
 from jacoscope.files import write_whole
@@ -72,14 +73,14 @@ def write_report(
         "samples": explorer_data(subject, summary["split"], output, summary, table),
         "shape": [3 if subject.shape[0] == 3 else 1, *subject.shape[1:]],
         "names": names,
-        "output": sections.OF[output],
+        "output": SINGULAR[output],
         "colors": color_table(),
     }
     parts.insert(1, _explorer(output))
     parts.append(section("What was analysed, and how", _about(about)))
     written = page(
         title=f"{_name(subject)} on {summary['samples']:,} {summary['split']} images",
-        subtitle=f"How every {sections.OF[output]} depends on every pixel · {_run(subject)}",
+        subtitle=f"How every {SINGULAR[output]} depends on every pixel · {_run(subject)}",
         body="\n".join(parts),
         data=data,
         script=_asset("report.js"),
@@ -123,7 +124,7 @@ def _explorer(output: str) -> str:
     return section(
         "Explore",
         f"<p>Choose a sample and a class. Point at a pixel, or touch it, to read its row of J: the derivative of every "
-        f"class’s {sections.OF[output]} with respect to that pixel. The arrow keys move from pixel to pixel.</p>"
+        f"class’s {SINGULAR[output]} with respect to that pixel. The arrow keys move from pixel to pixel.</p>"
         + _asset("explorer.html"),
     )
 

@@ -9,10 +9,8 @@ from torch import Tensor
 
 from jacoscope.analysis.report.numbers import Numbers
 from jacoscope.analysis.report.pictures import digit, magnitude_map, scale_bar, signed_map
+from jacoscope.analysis.schema import SINGULAR
 from jacoscope.visuals import symmetric_limit
-
-OF = {"logits": "logit", "probs": "probability", "log_probs": "log-probability"}
-PLURAL = {"logits": "logits", "probs": "probabilities", "log_probs": "log-probabilities"}
 
 
 def headline(n: Numbers) -> str:
@@ -29,12 +27,12 @@ def headline(n: Numbers) -> str:
 def reading_guide(output: str) -> str:
     """What J is."""
     return (
-        f"<p>J holds the derivative of every class’s {OF[output]} with respect to every pixel: "
-        f"J[i, k] says how fast the {OF[output]} of class k grows when pixel i gets brighter. Pixels run from 0 to 1. "
-        "A change of the image of L2 length 0.1 moves the outputs by at most 0.1 times the spectral norm, to first "
-        "order; noise of standard deviation 0.1 on every pixel moves them by about 0.1 times the Frobenius norm. "
-        "The distance to the decision boundary is the length of the smallest change that turns the decision, "
-        "if the network were linear around the image.</p>"
+        f"<p>J holds the derivative of every class’s {SINGULAR[output]} with respect to every pixel: "
+        f"J[i, k] says how fast the {SINGULAR[output]} of class k grows when pixel i gets brighter. "
+        "Pixels run from 0 to 1. A change of the image of L2 length 0.1 moves the outputs by at most 0.1 times the "
+        "spectral norm, to first order; noise of standard deviation 0.1 on every pixel moves them by about 0.1 times "
+        "the Frobenius norm. The distance to the decision boundary is the length of the smallest change that turns "
+        "the decision, if the network were linear around the image.</p>"
     )
 
 
@@ -129,9 +127,9 @@ def mean_maps(maps: dict[str, Any], class_names: list[str], output: str) -> str:
         ]
         figures.append(f"<figure>{''.join(pictures)}<figcaption>{name}</figcaption></figure>")
     return (
-        f'<div class="gallery">{"".join(figures)}</div>{scale_bar(limit, f"mean ∂ {OF[output]} / ∂ pixel")}'
+        f'<div class="gallery">{"".join(figures)}</div>{scale_bar(limit, f"mean ∂ {SINGULAR[output]} / ∂ pixel")}'
         f'<p class="note">Left: the mean image of the class. Middle: the mean derivative of the class’s '
-        f"own {OF[output]}; orange pixels speak for the class, blue ones against it. Right: the mean "
+        f"own {SINGULAR[output]}; orange pixels speak for the class, blue ones against it. Right: the mean "
         f"magnitude, from 0 (light) to {top:.3g} (violet): where the network looks, whatever the sign.</p>"
     )
 
@@ -164,7 +162,7 @@ def derivative_rows(
             f'<div>{about}</div></div><div class="maps">{cells}</div></div>'
         )
     note = (
-        f'<p class="note">Each map is the derivative of one class’s {OF[output]}; below it the class and '
+        f'<p class="note">Each map is the derivative of one class’s {SINGULAR[output]}; below it the class and '
         "its probability. Orange: brightening the pixel raises it; blue: lowers it. The true class is framed. "
         "A row has its own scale.</p>"
     )
