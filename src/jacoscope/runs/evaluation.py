@@ -31,7 +31,7 @@ def _on_training_images(trainer: Trainer, module: LightningModule, data: Lightni
     """Validate on the training images, with the weights that the module has."""
     loader = data.train_dataloader()
     in_order = DataLoader(loader.dataset, EVALUATED_AT_ONCE, collate_fn=loader.collate_fn)
-    kept = trainer.loggers, trainer.callbacks
+    kept = trainer.loggers, trainer.callbacks  # type: ignore[attr-defined]
     trainer.loggers, trainer.callbacks = [], []  # type: ignore[attr-defined]
     data.val_dataloader = lambda: in_order  # type: ignore[method-assign]
     try:

@@ -150,7 +150,7 @@ def spearman(pairs: list[tuple[float, float]]) -> float:
 
 def _effects(table: Table, metric: str, drawn: dict[str, Any]) -> str:
     shown = [metric] + ([NORM] if NORM in table.metrics and metric != NORM else [])
-    places = []
+    places: list[str] = []
     for key in [key for key in table.keys if key != "seed"] or table.keys:
         for name in shown:
             place = f"effect-{len(places)}"
@@ -162,7 +162,7 @@ def _effects(table: Table, metric: str, drawn: dict[str, Any]) -> str:
 
 def _curves(table: Table, drawn: dict[str, Any]) -> str:
     found = {run.name: read_curves(run.path, list(TAGS)) for run in table.runs[:MAX_CURVES]}
-    places = []
+    places: list[str] = []
     for tag in TAGS:
         series = {name: curves[tag] for name, curves in found.items() if tag in curves}
         if any(len(steps) > 1 for steps, _ in series.values()):

@@ -1,9 +1,18 @@
 """What Optuna makes of the trials of a search."""
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from jacoscope.errors import UserError
 from jacoscope.runs.sweeps.directory import SweepDirectory
+
+if TYPE_CHECKING:
+    from optuna.trial import FrozenTrial
+
+
+def _objective(number: int) -> "Callable[[FrozenTrial], float]":
+    return lambda trial: trial.values[number]
 
 
 def importances(folder: Path) -> dict[str, dict[str, float]]:
@@ -27,7 +36,7 @@ def importances(folder: Path) -> dict[str, dict[str, float]]:
     for number, metric in enumerate(where["objectives"]):
         try:
             found[metric] = get_param_importances(
-                study, evaluator=PedAnovaImportanceEvaluator(), target=lambda trial, n=number: trial.values[n]
+                study, evaluator=PedAnovaImportanceEvaluator(), target=_objective(number)
             )
         except (ValueError, RuntimeError):  # too few trials to tell
             continue

@@ -21,6 +21,9 @@ class GridSweeper(Sweeper):
         params: values of keys, as on the command line, which goes before them.
     """
 
+    hydra_context: HydraContext
+    config: DictConfig
+
     def __init__(self, params: dict[str, Any] | None = None) -> None:
         self.params = params or {}
 

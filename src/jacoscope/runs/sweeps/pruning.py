@@ -38,7 +38,7 @@ class Pruning(Callback):
     def _hopeless(self, value: float, epoch: int) -> bool:
         trial = self._trial()
         trial.report(value, epoch)
-        return trial.should_prune()
+        return bool(trial.should_prune())
 
     def _trial(self) -> Any:
         study = optuna.load_study(study_name=self.study_name, storage=self.storage, pruner=self.pruner)

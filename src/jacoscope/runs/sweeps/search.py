@@ -20,6 +20,9 @@ class SearchSweeper(Sweeper):
         settings: those of :class:`jacoscope.runs.sweeps.study.Search`.
     """
 
+    hydra_context: HydraContext
+    config: DictConfig
+
     def __init__(self, **settings: Any) -> None:
         self.settings = settings
 

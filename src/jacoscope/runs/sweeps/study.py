@@ -39,6 +39,9 @@ class Search(OptunaSweeperImpl):
         custom_search_space: dotted path of a function that adds to it, as Hydra's sweeper takes it.
     """
 
+    hydra_context: HydraContext
+    config: DictConfig
+
     def __init__(
         self,
         sampler: dict[str, Any],
@@ -51,7 +54,8 @@ class Search(OptunaSweeperImpl):
         params: dict[str, str],
         custom_search_space: str | None = None,
     ) -> None:
-        super().__init__(None, direction, storage, study_name, n_trials, n_jobs, 0.0, custom_search_space, params)
+        super().__init__(None, direction, storage, study_name, n_trials, n_jobs or 0, 0.0, custom_search_space, None)
+        self.space_params = params
         self.sampler_config, self.pruner_config = sampler, pruner
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
@@ -60,7 +64,7 @@ class Search(OptunaSweeperImpl):
 
     def sweep(self, arguments: list[str]) -> None:
         typed = {word.partition("=")[0] for word in arguments}
-        words = [*(f"{k}={v}" for k, v in (self.params or {}).items() if k not in typed), *arguments]
+        words = [*(f"{k}={v}" for k, v in self.space_params.items() if k not in typed), *arguments]
         self.space = create_params_from_overrides(words)
         objective = self.config.objective
         self.objectives = [objective] if isinstance(objective, str) else list(objective)
@@ -93,7 +97,7 @@ class Search(OptunaSweeperImpl):
         study = optuna.create_study(
             study_name=self.study_name,
             storage=self.storage,
-            directions=self._get_directions(),
+            directions=[optuna.study.StudyDirection[name.upper()] for name in self._get_directions()],
             pruner=instantiate(self.pruner_config) if self.pruner_config else optuna.pruners.NopPruner(),
             load_if_exists=True,
         )
