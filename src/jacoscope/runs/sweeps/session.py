@@ -1,6 +1,6 @@
 """One start of a sweep: which one it is, that nobody else is at it, and what to say when it is over."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -35,15 +35,19 @@ def session(config: DictConfig, words: Sequence[str], swept: Sequence[str]) -> I
         yield SweepDirectory.opened(path, command)
 
 
-def conclude(sweep: SweepDirectory) -> None:
+def conclude(sweep: SweepDirectory, repeated: Collection[int] = ()) -> None:
     """Show what came out.
+
+    Args:
+        sweep: the sweep.
+        repeated: jobs that a later one repeats, and whose failure therefore does not count.
 
     Raises:
         UserError: if runs failed; then the exit status tells too.
     """
     table = Table.of(sweep.path)
     answer(table, sweep.path / "sweep.html")
-    failed = [run for run in table.runs if run.status not in DONE]
+    failed = [run for run in table.runs if run.status not in DONE and int(run.name) not in repeated]
     if failed:
         numbers = ", ".join(run.name for run in failed)
         raise UserError(

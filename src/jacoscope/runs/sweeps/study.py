@@ -90,7 +90,8 @@ class Search(OptunaSweeperImpl):
                     trials = []
                     if TrialState.COMPLETE not in told and TrialState.PRUNED not in told:
                         break  # what fails without exception will go on failing
-        conclude(sweep)
+            repeated = {trial.user_attrs.get(RETRY_OF) for trial in study.get_trials(deepcopy=False)}
+        conclude(sweep, repeated)
 
     def _study(self, sweep: SweepDirectory) -> optuna.Study:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
