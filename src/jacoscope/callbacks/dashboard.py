@@ -1,5 +1,6 @@
 """What TensorBoard shows beside the curves: a layout for its Custom Scalars, and a page that explains the tags."""
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -57,7 +58,8 @@ over blocks of pixels.
 
 def explanation(samples: int) -> str:
     """Give the page, in Markdown."""
-    return _PAGE.format(samples=samples)
+    # TensorBoard breaks a line wherever the text does, so each paragraph is made one line; tables have theirs.
+    return re.sub(r"(?<=[^\n|])\n(?=[^\n|`])", " ", _PAGE.format(samples=samples))
 
 
 def layout(outputs: Sequence[str], tags: Sequence[str]) -> dict[str, dict[str, Chart]]:

@@ -7,9 +7,9 @@ from typing import Any
 
 from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.loggers import TensorBoardLogger
-from tensorboard.compat.proto.summary_pb2 import Summary  # type: ignore[import-untyped]
-from tensorboard.plugins.hparams import metadata  # type: ignore[import-untyped]
-from tensorboard.plugins.hparams.api_pb2 import (  # type: ignore[import-untyped]
+from tensorboard.compat.proto.summary_pb2 import Summary
+from tensorboard.plugins.hparams import metadata
+from tensorboard.plugins.hparams.api_pb2 import (
     DATA_TYPE_BOOL,
     DATA_TYPE_FLOAT64,
     DATA_TYPE_STRING,
@@ -20,7 +20,7 @@ from tensorboard.plugins.hparams.api_pb2 import (  # type: ignore[import-untyped
     MetricInfo,
     MetricName,
 )
-from tensorboard.plugins.hparams.plugin_data_pb2 import (  # type: ignore[import-untyped]
+from tensorboard.plugins.hparams.plugin_data_pb2 import (
     HParamsPluginData,
     SessionEndInfo,
     SessionStartInfo,
