@@ -1,5 +1,6 @@
 """What Optuna makes of the trials of a search."""
 
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,8 +12,10 @@ if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
 
-def _objective(number: int) -> "Callable[[FrozenTrial], float]":
-    return lambda trial: trial.values[number]
+def _low_is_good(number: int, direction: str) -> "Callable[[FrozenTrial], float]":
+    """Give an objective so that the trials which PED-ANOVA looks at, those of low values, are the good ones."""
+    sign = -1.0 if direction == "MAXIMIZE" else 1.0
+    return lambda trial: sign * trial.values[number]
 
 
 def importances(folder: Path) -> dict[str, dict[str, float]]:
@@ -33,10 +36,13 @@ def importances(folder: Path) -> dict[str, dict[str, float]]:
         return {}
     found = {}
     study = optuna.load_study(study_name=where["name"], storage=where["storage"])
+    warnings.filterwarnings("ignore", message="PedAnovaImportanceEvaluator computes")  # it is given what it wants
     for number, metric in enumerate(where["objectives"]):
         try:
             found[metric] = get_param_importances(
-                study, evaluator=PedAnovaImportanceEvaluator(), target=_objective(number)
+                study,
+                evaluator=PedAnovaImportanceEvaluator(),
+                target=_low_is_good(number, study.directions[number].name),
             )
         except (ValueError, RuntimeError):  # too few trials to tell
             continue
