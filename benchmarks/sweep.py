@@ -29,8 +29,8 @@ def main() -> None:
         MNIST(folder / "data").prepare()
         after = seconds(folder, folder / "data", "run_name=after", "hydra/launcher=basic")
         beside = seconds(folder, folder / "data", "run_name=beside", "hydra.launcher.n_jobs=2")
-    cores = len(os.sched_getaffinity(0))
-    print(f"two runs on {cores} cores: one after another {after:.1f} s, side by side {beside:.1f} s, {after / beside:.2f}×")
+    cores, ratio = len(os.sched_getaffinity(0)), after / beside
+    print(f"two runs on {cores} cores: one after another {after:.1f} s, side by side {beside:.1f} s, {ratio:.2f}×")
 
 
 if __name__ == "__main__":

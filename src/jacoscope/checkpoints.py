@@ -53,7 +53,9 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         raise UserError(f"{path} cannot be read as a checkpoint: {error.strerror}") from error
     except Exception as error:  # of a file that lies, torch raises nearly anything
         reason = "it is empty" if not path.stat().st_size else "it is cut short or damaged"
-        raise DamagedCheckpointError(f"{path} cannot be read as a checkpoint: {reason}. Take a whole copy of it") from error
+        raise DamagedCheckpointError(
+            f"{path} cannot be read as a checkpoint: {reason}. Take a whole copy of it"
+        ) from error
     if not isinstance(content, dict):
         raise UserError(f"{path} holds a {type(content).__name__}, not a checkpoint with weights")
     return content

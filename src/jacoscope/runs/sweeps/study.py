@@ -90,7 +90,8 @@ class Search(OptunaSweeperImpl):
                     trials = []
                     if TrialState.COMPLETE not in told and TrialState.PRUNED not in told:
                         break  # what fails without exception will go on failing
-            repeated = {trial.user_attrs.get(RETRY_OF) for trial in study.get_trials(deepcopy=False)}
+            attributes = [trial.user_attrs for trial in study.get_trials(deepcopy=False)]
+            repeated = {each[RETRY_OF] for each in attributes if RETRY_OF in each}
         conclude(sweep, repeated)
 
     def _study(self, sweep: SweepDirectory) -> optuna.Study:
