@@ -157,7 +157,7 @@ def name_of_sweep(words: Sequence[str], swept: Sequence[str]) -> str:
         swept: the keys that it varies.
 
     >>> name_of_sweep(["model=a,b", "seed=0,1"], ["model", "seed"])
-    'model+seed-8d7b6c'
+    'model+seed-db5725'
     """
     digest = hashlib.sha256("\0".join(words).encode()).hexdigest()[:6]
     readable = re.sub(r"[^\w.+-]+", "_", "+".join(swept))[:60] or "sweep"
