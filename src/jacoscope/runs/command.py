@@ -111,6 +111,13 @@ def _message(error: Exception, configs: Path, config_name: str) -> str | None:
 
         if isinstance(error, MisconfigurationException):
             return str(error)
+        from torch.distributed import DistError
+
+        if isinstance(error, DistError) or "gloo" in str(error):
+            return (
+                f"Another process of this run has ended, or cannot be reached: {error}\n"
+                "The same command, with run_name=…, goes on from the last checkpoint"
+            )
     return None
 
 
