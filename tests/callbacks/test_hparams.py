@@ -1,7 +1,7 @@
 """The HPARAMS tab of a real TensorBoard server shows every run with its hyperparameters and final metrics."""
 
 import json
-import socket
+import re
 import subprocess
 import sys
 import time
@@ -43,22 +43,19 @@ def board(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         job = hparams_of_a_job("model=mlp", f"optimizer.lr={rate}", f"model.hidden={width}", "run_name=mine")
         module, trainer = train(folder / str(rate) / "tensorboard", [numbers(), job], epochs=1)
         trainer.test(module, loader(), verbose=False)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = [sys.executable, "-m", "tensorboard.main", "--logdir", str(folder), "--host", "127.0.0.1"]
-    server = subprocess.Popen(
-        [*command, "--port", str(port), "--load_fast=false"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
-    url = f"http://127.0.0.1:{port}"
+    command = [sys.executable, "-m", "tensorboard.main", "--logdir", str(folder), "--host", "127.0.0.1", "--port", "0"]
+    server = subprocess.Popen([*command, "--load_fast=false"], stderr=subprocess.PIPE, text=True)
     try:
+        said = ""
+        while not (found := re.search(r"http://127.0.0.1:\d+", said)):
+            line = server.stderr.readline()
+            assert line, said  # it has ended
+            said += line
+        url = found[0]
         for _ in range(120):
             time.sleep(0.5)
-            try:
-                if len(get(f"{url}/data/runs")) == len(RATES):
-                    break
-            except OSError:
-                continue
+            if len(get(f"{url}/data/runs")) == len(RATES):
+                break
         yield url
     finally:
         server.terminate()
