@@ -102,7 +102,7 @@ def measure(name: str, batch: int, before: list[Row], arguments: argparse.Namesp
     _check_agreement(ways, x, TOLERANCE.get(name, 1e-5))
     estimate = _once(ways[OURS], x)
     repeats = max(1, min(200, math.ceil(0.02 / estimate)))
-    rounds = arguments.rounds if estimate < 2 else max(1, arguments.rounds // 4)
+    rounds = arguments.rounds if estimate < 10 else max(1, arguments.rounds // 4)
     times: dict[str, list[float]] = {way: [] for way in ways}
     for _ in range(rounds):
         for way, run in ways.items():
