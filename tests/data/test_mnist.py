@@ -9,7 +9,7 @@ import pytest
 import torch
 import torchvision
 
-from jacoscope.data import MNIST, ImageSets
+from jacoscope.data import MNIST, ImageSets, NoisyMNIST
 from jacoscope.data.mnist import MD5_OF_FILES
 from jacoscope.errors import UserError
 
@@ -56,3 +56,21 @@ def test_says_so_when_the_data_folder_cannot_be_made(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(UserError, match="Cannot write"):
         MNIST(tmp_path / "file").prepare()
+
+
+@pytest.mark.parametrize("share", [0.0, 0.2, 1.0])
+def test_as_many_labels_are_wrong_as_were_asked_for(data_dir: Path, mnist: ImageSets, share: float) -> None:
+    noisy, right = NoisyMNIST(data_dir, share).load(), mnist.train.labels
+    changed = noisy.train.labels != right
+    assert changed.sum() == round(share * len(right))
+    assert torch.equal(noisy.test.labels, mnist.test.labels)
+    assert set(noisy.train.labels.tolist()) == set(range(10))
+    more = NoisyMNIST(data_dir, min(1.0, share + 0.1)).load().train.labels != right
+    assert (changed <= more).all()
+    assert torch.equal(MNIST(data_dir).load().train.labels, right)
+
+
+@pytest.mark.parametrize("share", [-0.1, 1.1])
+def test_a_share_of_wrong_labels_is_a_share(data_dir: Path, share: float) -> None:
+    with pytest.raises(UserError, match="between 0 and 1"):
+        NoisyMNIST(data_dir, share)

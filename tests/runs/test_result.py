@@ -2,6 +2,7 @@ import json
 import math
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 from jacoscope.errors import UserError
 from jacoscope.files import write_whole
 from jacoscope.runs.directory import RunDirectory, latest_run
-from jacoscope.runs.result import Result
+from jacoscope.runs.result import Result, differences
 
 CONFIG = {"seed": 1, "run_name": "a", "optimizer": {"lr": 0.1}, "paths": {"output_dir": "x"}}
 
@@ -51,6 +52,15 @@ def test_names_every_difference_of_config_but_not_where_the_run_lies() -> None:
     other = {"seed": 2, "run_name": "b", "optimizer": {"lr": 0.1, "eps": 0}, "paths": {"output_dir": "y"}}
     assert result().differences(CONFIG) == []
     assert result().differences(other) == ["optimizer.eps: absent then, 0 now", "seed: 1 then, 2 now"]
+
+
+def test_a_run_may_be_moved() -> None:
+    def at(folder: str, data: str) -> dict[str, Any]:
+        paths = {"output_dir": f"{folder}/run", "data_dir": data}
+        return {"paths": paths, "dirpath": f"{folder}/run/checkpoints", "root": data, "near": f"{folder}/running"}
+
+    assert differences(at("/a", "data"), at("/a", "/elsewhere/data")) == []
+    assert differences(at("/a", "data"), at("/b", "data")) == ["near: /a/running then, /b/running now"]
 
 
 @pytest.mark.parametrize(

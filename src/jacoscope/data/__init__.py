@@ -4,6 +4,7 @@ from jacoscope.data.augmentation import RandomAffine, RandomDistortion, RandomEl
 from jacoscope.data.datamodule import ImageDataModule
 from jacoscope.data.image_folder import ImageFolder
 from jacoscope.data.images import ImageSets, LabelledImages, Source
+from jacoscope.data.label_noise import NoisyMNIST
 from jacoscope.data.mnist import MNIST
 from jacoscope.data.split import stratified_split
 from jacoscope.data.torchvision_source import TorchvisionSource
@@ -14,6 +15,7 @@ __all__ = [
     "ImageFolder",
     "ImageSets",
     "LabelledImages",
+    "NoisyMNIST",
     "RandomAffine",
     "RandomDistortion",
     "RandomElastic",

@@ -88,7 +88,7 @@ class Result:
 
 def differences(then: Any, now: Any) -> list[str]:
     """Say, key by key, how two configs differ in what decides a run."""
-    before, after = flatten(then), flatten(now)
+    before, after = _leaves(then), _leaves(now)
     return [
         f"{key}: {before.get(key, 'absent')} then, {after.get(key, 'absent')} now"
         for key in sorted(before | after)
@@ -115,6 +115,18 @@ def git_revision() -> str | None:
     except (OSError, subprocess.CalledProcessError):
         return None
     return described.stdout.strip()
+
+
+def _leaves(config: Any) -> dict[str, Any]:
+    """Give the leaves of a config, with the places of ``paths`` by their names: a run may be moved."""
+    leaves = flatten(config)
+    places = {leaves[key]: f"${{{key}}}" for key in ("paths.output_dir", "paths.data_dir") if key in leaves}
+    for key, value in leaves.items():
+        for place, name in places.items():
+            if isinstance(value, str) and (value == place or value.startswith(f"{place}/")):
+                leaves[key] = name + value.removeprefix(place)
+                break
+    return leaves
 
 
 def flatten(node: Any, prefix: str = "") -> dict[str, Any]:
