@@ -65,6 +65,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
             "num_classes": 3,
             "val_size": 3,
         },
+        "paths": {"data_dir": str(root)},
     }
     path = root / "logs" / "train" / "runs" / "small"
     torch.manual_seed(1)

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
 from jacoscope.analysis.checkpoint import find_checkpoint
@@ -113,3 +113,10 @@ def test_what_the_user_types_goes_on_top_of_the_runs_own_config(run: Path, cfg: 
     changed = origin(find_checkpoint(str(run), "logs"), cfg, ["model.hidden=[7]"], [])
     assert changed.config["model"] == {**stored["model"], "hidden": [7]}
     assert not changed.is_the_runs_own
+
+
+def test_the_runs_own_data_may_lie_elsewhere(run: Path, cfg: DictConfig, tmp_path: Path) -> None:
+    OmegaConf.update(cfg, "paths.data_dir", str(tmp_path))
+    moved = origin(find_checkpoint(str(run), "logs"), cfg, [f"paths.data_dir={tmp_path}"], [])
+    assert moved.config["data"]["source"]["root"] == str(tmp_path / "images")
+    assert moved.is_the_runs_own

@@ -10,7 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 from jacoscope.analysis.checkpoint import CheckpointFile
 from jacoscope.analysis.trust import targets_in
 from jacoscope.errors import UserError
-from jacoscope.runs.result import Result
+from jacoscope.runs.result import Result, moved
 
 PARTS = ("images", "data", "model")
 
@@ -35,7 +35,8 @@ class Origin:
 def origin(checkpoint: CheckpointFile, cfg: DictConfig, overrides: Iterable[str], trust: Iterable[str]) -> Origin:
     """Find out what a checkpoint's network and data are made from.
 
-    The run's stored config says so; what the user typed for ``model``, ``data`` or ``images`` goes on top.
+    The run's stored config says so; what the user typed for ``model``, ``data`` or ``images`` goes on top, and with
+    ``paths.data_dir`` the data are looked for there.
 
     Args:
         checkpoint: the file and its run.
@@ -46,9 +47,9 @@ def origin(checkpoint: CheckpointFile, cfg: DictConfig, overrides: Iterable[str]
     Raises:
         UserError: if there is no stored config and the user names no network.
     """
-    typed = [word.lstrip("+~").partition("=")[0] for word in overrides]
-    typed = [key for key in typed if key.partition(".")[0] in PARTS]
-    stored = _stored_config(checkpoint)
+    words = [word.lstrip("+~").partition("=")[0] for word in overrides]
+    typed = [key for key in words if key.partition(".")[0] in PARTS]
+    stored = _stored_config(checkpoint, data_dir=cfg.paths.data_dir if "paths.data_dir" in words else None)
     composed = deepcopy(cfg)
     if stored and "data" not in typed:
         composed.images = OmegaConf.merge(stored["images"], _only(cfg, typed, "images"))
@@ -71,7 +72,7 @@ def origin(checkpoint: CheckpointFile, cfg: DictConfig, overrides: Iterable[str]
     return Origin(checkpoint, config, (*trust, *typed_targets), is_the_runs_own=not typed)
 
 
-def _stored_config(checkpoint: CheckpointFile) -> dict[str, Any] | None:
+def _stored_config(checkpoint: CheckpointFile, data_dir: str | None) -> dict[str, Any] | None:
     if checkpoint.run is None:
         return None
     config = Result.read(checkpoint.run.result_file).config
@@ -79,7 +80,9 @@ def _stored_config(checkpoint: CheckpointFile) -> dict[str, Any] | None:
         raise UserError(
             f"{checkpoint.run.result_file} has no config of {', '.join(missing)}: it is not a run of train.py"
         )
-    return {part: config[part] for part in PARTS}
+    stored = {part: config[part] for part in PARTS}
+    before = (config.get("paths") or {}).get("data_dir")
+    return moved(stored, before, data_dir) if before and data_dir else stored
 
 
 def _only(cfg: DictConfig, typed: Iterable[str], part: str) -> dict[str, Any]:

@@ -117,16 +117,27 @@ def git_revision() -> str | None:
     return described.stdout.strip()
 
 
+def moved(node: Any, old: str, new: str) -> Any:
+    """Give a config with another place for all that lies in, or is, the place ``old``.
+
+    >>> moved({"source": {"root": "data/mnist"}, "stage": "data-free"}, "data", "elsewhere")
+    {'source': {'root': 'elsewhere/mnist'}, 'stage': 'data-free'}
+    """
+    if isinstance(node, dict):
+        return {key: moved(value, old, new) for key, value in node.items()}
+    if isinstance(node, list):
+        return [moved(value, old, new) for value in node]
+    lies_there = isinstance(node, str) and (node == old or node.startswith(f"{old}/"))
+    return new + node.removeprefix(old) if lies_there else node
+
+
 def _leaves(config: Any) -> dict[str, Any]:
     """Give the leaves of a config, with the places of ``paths`` by their names: a run may be moved."""
-    leaves = flatten(config)
-    places = {leaves[key]: f"${{{key}}}" for key in ("paths.output_dir", "paths.data_dir") if key in leaves}
-    for key, value in leaves.items():
-        for place, name in places.items():
-            if isinstance(value, str) and (value == place or value.startswith(f"{place}/")):
-                leaves[key] = name + value.removeprefix(place)
-                break
-    return leaves
+    places = config.get("paths") or {}
+    for name in ("output_dir", "data_dir"):
+        if name in places:
+            config = moved(config, places[name], f"${{paths.{name}}}")
+    return flatten(config)
 
 
 def flatten(node: Any, prefix: str = "") -> dict[str, Any]:
