@@ -236,6 +236,11 @@ def test_a_nonfinite_jacobian_is_named_and_left_out(tmp_path: Path) -> None:
     assert last(tmp_path, "jacobian/nonfinite") == 1
     assert last(tmp_path) == mean_norm(module, torch.cat([data[:42], data[43:]]))
 
+    data[96] = 0  # the first sample of the last batch is among the training samples that are measured
+    train_loader = DataLoader(torch.utils.data.TensorDataset(data, Y), 16)
+    with pytest.warns(UserWarning, match=r"not finite at 1 of \d+ training samples"):
+        train(tmp_path, [numbers(train_samples=8)], module=Rooted(), epochs=1, loaders=(train_loader, loader(20)))
+
 
 def test_a_diverged_training_goes_on(tmp_path: Path) -> None:
     module = Someone()

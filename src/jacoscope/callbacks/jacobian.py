@@ -245,7 +245,7 @@ class JacobianCallback(Callback):
             names = self._names(trainer, measured.classes)
             scalars = summarise(measured, names, self.max_classes)
             scalars |= summarise_training(trained_on, scalars)
-            _warn_of_broken(measured)
+            _warn_of_broken(measured, trained_on)
             if not trainer.testing:
                 self.probes.gather()
             if self._draws_now(trainer):
@@ -308,10 +308,15 @@ def _step(trainer: Trainer) -> int:
     return int(trainer.fit_loop.epoch_loop._batches_that_stepped)
 
 
-def _warn_of_broken(measured: Measurement) -> None:
+def _warn_of_broken(measured: Measurement, trained_on: Measurement) -> None:
     broken = measured.broken
     if broken:
         rank_zero_warn(
             f"The Jacobian is not finite at {len(broken)} of {len(broken) + len(measured.indices)} samples, left out "
             f"here: indices {', '.join(map(str, broken[:10]))}{' …' if len(broken) > 10 else ''}"
+        )
+    if trained_on.broken:  # their indices are known to the sampler alone
+        count = len(trained_on.broken)
+        rank_zero_warn(
+            f"The Jacobian is not finite at {count} of {count + len(trained_on.indices)} training samples, left out here"
         )
