@@ -318,5 +318,5 @@ def _warn_of_broken(measured: Measurement, trained_on: Measurement) -> None:
     if trained_on.broken:  # their indices are known to the sampler alone
         count = len(trained_on.broken)
         rank_zero_warn(
-            f"The Jacobian is not finite at {count} of {count + len(trained_on.indices)} training samples, left out here"
+            f"The Jacobian is not finite at {count} of {count + len(trained_on.indices)} training samples, left out"
         )
