@@ -9,10 +9,10 @@ Chart = list[Any]
 _PAGE = """\
 # What the Jacobian says
 
-For one input the Jacobian **J** has a row for each class and a column for each pixel: J[k, i] is how fast output k
-changes when pixel i changes. Pixels run from 0 to 1, so a norm of 3 means: a change of the image of length 0.1
-(L2) moves the outputs by about 0.3 at most. Everything is measured in evaluation mode, on the same {samples}
-validation samples each time, spread evenly over the classes.
+For one input the Jacobian **J** has a row for each pixel and a column for each class: J[i, k] is how fast output k
+changes when pixel i changes. Pixels run from 0 to 1, so a spectral norm of 3 means: a change of the image of length
+0.1 (L2) moves the outputs by about 0.3 at most. Everything is measured in evaluation mode, on the same {samples}
+validation samples each time at most, spread evenly over the classes.
 
 **Which output.** `jacobian/logits/…` is for comparing over training and between runs. `jacobian/probs/…` is what a
 reader of the prediction feels; softmax saturates, so a confident network has tiny derivatives here.
@@ -21,11 +21,12 @@ reader of the prediction feels; softmax saturates, so a confident network has ti
 | --- | --- | --- |
 | `jacobian/OUTPUT/frobenius/…` | root of the sum of all squared derivatives, ‖J‖F | sensitivity to random noise |
 | `jacobian/OUTPUT/spectral/…` | largest singular value, ‖J‖₂ | sensitivity to the most harmful small change |
-| `jacobian/OUTPUT/effective_rank/…` | exp of their entropy | how many directions of the input matter |
+| `jacobian/OUTPUT/effective_rank/…` | exp of the entropy of the singular values as shares | how many directions of the input matter |
 | `jacobian/logits/boundary_distance/…` | to the decision boundary, first order, L2 | the larger, the safer |
 | `jacobian_spectrum/OUTPUT/01` … | mean singular values, largest first | falling together: calmer overall |
 
-Each ends in `mean`, `median`, `p05`, `p95` (percentiles) or `max`, over the validation samples. Further groups:
+Norms and distances end in `mean`, `median`, `p05`, `p95` (percentiles) or `max`, over the validation samples; the
+effective rank in `mean`. Further groups:
 
 | group | what it is |
 | --- | --- |
