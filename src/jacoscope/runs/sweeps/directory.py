@@ -4,7 +4,7 @@ import hashlib
 import json
 import re
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -14,10 +14,12 @@ from omegaconf import DictConfig, OmegaConf
 from jacoscope.errors import UserError
 from jacoscope.files import write_whole
 from jacoscope.runs.lock import is_held
+from jacoscope.runs.records import UNREADABLE, read_json, record
 from jacoscope.runs.result import Result, differences
 
 MANIFEST = "sweep.json"
-LOG = "output.log"
+LOG = "output.log"  # what a run printed
+LAUNCHER_LOG = "launcher.log"  # what was printed around the runs
 DONE = ("finished", "pruned")  # states of runs that are not run again
 
 
@@ -31,7 +33,7 @@ class Job:
     """
 
     number: int
-    overrides: tuple[str, ...]
+    overrides: Sequence[str]
 
 
 @dataclass
@@ -61,10 +63,11 @@ class SweepDirectory:
             UserError: if there is none, or it cannot be read.
         """
         try:
-            content = json.loads((path / MANIFEST).read_text())
-            jobs = [Job(job["number"], tuple(job["overrides"])) for job in content.pop("jobs")]
-            return cls(path, jobs=jobs, **content)
-        except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+            content = read_json(path / MANIFEST)
+            jobs = [record(Job, job) for job in content.pop("jobs")]
+            jobs = [replace(job, overrides=tuple(job.overrides)) for job in jobs]
+            return record(cls, {**content, "path": path, "jobs": jobs})
+        except UNREADABLE as error:
             raise UserError(f"{path / MANIFEST} is not the record of a sweep ({error})") from error
 
     @classmethod

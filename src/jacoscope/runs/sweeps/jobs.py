@@ -10,8 +10,8 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, open_dict, read_write
 
 from jacoscope.errors import UserError
-from jacoscope.runs.sweeps.directory import DONE, LOG, Job, SweepDirectory, state_of_run
-from jacoscope.runs.sweeps.job import SWEEP_PROCESS
+from jacoscope.runs.sweeps.directory import DONE, LAUNCHER_LOG, LOG, Job, SweepDirectory, result_of
+from jacoscope.runs.sweeps.job import SWEEP_PROCESS, output_to
 
 
 class Jobs:
@@ -72,7 +72,8 @@ class Jobs:
         while left:
             os.environ[SWEEP_PROCESS] = str(os.getpid())
             try:
-                returns = self.launcher.launch([self._overrides(job) for job in left], initial_job_idx=left[0].number)
+                with output_to(self.sweep.path / LAUNCHER_LOG):
+                    returns = self.launcher.launch([self._overrides(job) for job in left], left[0].number)
             except Exception:
                 at_it = [job for job in left if (self.sweep.run_path(job) / LOG).exists()]
                 begun.update(job.number for job in at_it)
@@ -91,10 +92,16 @@ class Jobs:
         return [*words, f"run_name={self.sweep.path.name}-{job.number}", f"hydra.sweep.subdir={job.number}"]
 
     def _make_room(self, job: Job) -> None:
-        """Forget that a job failed, so that it is waiting again, and the log of its earlier start."""
+        """Forget that a job failed, so that it is waiting or interrupted, and the log of its earlier start."""
         run = self.sweep.run_path(job)
         (run / LOG).unlink(missing_ok=True)
-        if state_of_run(run) == "failed" and not (run / "checkpoints" / "last.ckpt").exists():
+        result = result_of(run)
+        if result is None or result.status != "failed":
+            return
+        if (run / "checkpoints" / "last.ckpt").exists():
+            result.status, result.error = "interrupted", None
+            result.write(run / "result.json")
+        else:
             (run / "result.json").unlink()
 
 

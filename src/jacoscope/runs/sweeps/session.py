@@ -10,7 +10,8 @@ from jacoscope.errors import UserError
 from jacoscope.runs.lock import alone_in
 from jacoscope.runs.overview.answer import answer
 from jacoscope.runs.overview.table import Table
-from jacoscope.runs.sweeps.directory import DONE, LOG, SweepDirectory, name_of_sweep
+from jacoscope.runs.sweeps.directory import DONE, LAUNCHER_LOG, LOG, SweepDirectory, name_of_sweep
+from jacoscope.runs.top_level import check_top_level
 
 
 @contextmanager
@@ -25,14 +26,28 @@ def session(config: DictConfig, words: Sequence[str], swept: Sequence[str]) -> I
         swept: the keys that vary.
 
     Raises:
-        UserError: if another process is at it, or it holds a sweep by another command.
+        UserError: if another process is at it, it holds a sweep by another command, or a config file sets an unknown
+            key.
     """
+    check_top_level(config, config.hydra)
     named = any(word.startswith("run_name=") for word in words)
     command = [word for word in words if not word.startswith("run_name=")]
     parent = Path(config.hydra.sweep.dir)
     path = parent if named else parent.parent / name_of_sweep(command, swept)
     with alone_in(path):
-        yield SweepDirectory.opened(path, command)
+        sweep = SweepDirectory.opened(path, command)
+        try:
+            yield sweep
+        except KeyboardInterrupt as stop:
+            done = sum(sweep.state(job) in DONE for job in sweep.jobs)
+            raise KeyboardInterrupt(
+                f"Stopped, with {done} of {len(sweep.jobs)} runs done. The same command goes on with the others; "
+                f"how it stands: python -m jacoscope.runs {path}"
+            ) from stop
+        finally:
+            log = path / LAUNCHER_LOG
+            if log.exists() and log.stat().st_size == 0:
+                log.unlink()
 
 
 def conclude(sweep: SweepDirectory, repeated: Collection[int] = ()) -> None:
