@@ -36,7 +36,7 @@ def alone_in(directory: Path, wait: bool = False) -> Iterator[None]:
         return
     directory.mkdir(parents=True, exist_ok=True)
     with (directory / LOCK_FILE).open("a+") as file:
-        if not _locked(file.fileno()):
+        if not take_lock(file.fileno()):
             file.seek(0)
             holder = file.read().strip() or "another process"
             if not wait:
@@ -56,13 +56,13 @@ def is_held(directory: Path) -> bool:
     """Tell whether a process is in ``directory`` by :func:`alone_in`."""
     try:
         with (directory / LOCK_FILE).open("r") as file:
-            return not _locked(file.fileno())
+            return not take_lock(file.fileno())
     except OSError:
         return False
 
 
-def _locked(descriptor: int) -> bool:
-    """Take the lock if it is free; where the file system has no locks, believe that it is."""
+def take_lock(descriptor: int) -> bool:
+    """Lock an open file if it is free, and tell whether it was; where there are no locks, believe that it was."""
     if fcntl is None:
         return True
     try:

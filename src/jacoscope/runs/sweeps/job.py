@@ -17,6 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from jacoscope.errors import UserError
 from jacoscope.runs.sweeps.directory import LOG, failed_early, state_of_run
+from jacoscope.runs.sweeps.gpus import spread_over_gpus
 
 SWEEP_PROCESS = "JACOSCOPE_SWEEP_PROCESS"  # the id of the process that a job must not outlive
 DISTRIBUTED = ("LOCAL_RANK", "NODE_RANK", "RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT", "PL_GLOBAL_SEED")
@@ -34,7 +35,10 @@ def run_job(task: Callable[[DictConfig], Any], cfg: DictConfig, script: Path) ->
     end_with_sweep()
     with output_to(folder / LOG):
         try:
-            return _in_own_process(script, folder) if _needs_processes(cfg) else task(cfg)
+            if _needs_processes(cfg):
+                return _in_own_process(script, folder)
+            spread_over_gpus(cfg, folder.parent)
+            return task(cfg)
         except Exception as error:
             traceback.print_exc()
             if state_of_run(folder) != "failed":
