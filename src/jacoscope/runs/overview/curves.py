@@ -13,11 +13,13 @@ def read_curves(run: Path, tags: list[str]) -> dict[str, Curve]:
         run: its directory.
         tags: which.
     """
+    if not (files := sorted((run / "tensorboard").glob("events.out.tfevents.*"))):
+        return {}
     from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
     from tensorboard.util.tensor_util import make_ndarray
 
     points: dict[str, dict[int, float]] = {}
-    for file in sorted((run / "tensorboard").glob("events.out.tfevents.*")):
+    for file in files:
         for event in EventFileLoader(str(file)).Load():
             for value in event.summary.value:
                 if value.tag in tags:
