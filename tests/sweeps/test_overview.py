@@ -10,14 +10,15 @@ import pyarrow.parquet
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from rich.console import Console
 from scipy.stats import spearmanr
 
 from jacoscope.errors import UserError
 from jacoscope.runs.__main__ import main
-from jacoscope.runs.overview.charts import NORM, pareto_front
 from jacoscope.runs.overview.page import spearman, sweep_page
 from jacoscope.runs.overview.runs import Run
-from jacoscope.runs.overview.table import Table
+from jacoscope.runs.overview.table import NORM, Table, pareto_front
+from jacoscope.runs.overview.terminal import show
 from jacoscope.runs.result import Result
 from jacoscope.runs.sweeps.directory import Job, SweepDirectory
 
@@ -74,6 +75,30 @@ def test_sorted_and_exported_the_table_holds_the_same(
         assert {k: v or None for k, v in row.items()}.keys() == same.keys()
         if same[NORM] is not None:
             assert float(row[NORM]) == same[NORM]
+
+
+def test_columns_are_named_shortly_where_that_is_clear_and_sorted_by_either_name(folder: Path) -> None:
+    table = Table.of(folder)
+    settings = [{"optimizer.lr": float(-i), "model.width": i, "data.width": i} for i in range(7)]
+    table = Table(folder, table.runs, settings)
+    assert table.labels == ["lr", "model.width", "data.width"]
+    for column in ("lr", "optimizer.lr"):
+        assert [run.name for run in table.sorted_by(column).runs] == list("6543210")
+
+
+def test_a_search_for_accuracy_and_a_small_norm_ends_in_its_front(folder: Path) -> None:
+    def told(objective: object) -> str:
+        table = Table.of(folder)
+        for run in table.runs[:6]:
+            assert run.result is not None
+            run.result.config["objective"] = objective
+            run.result.metrics["val/accuracy"] = 0.5  # so that the smallest norm is best in both
+        console = Console(record=True, width=160)
+        show(table, console)
+        return console.export_text()
+
+    assert "No run beats these in both val accuracy and ‖J‖F logits: 0\n" in told(["val/accuracy", NORM])
+    assert "No run beats" not in told("val/accuracy")
 
 
 def test_mistakes_are_told_with_what_is_allowed(

@@ -10,9 +10,9 @@ from jacoscope.runs.overview.table import SHOWN, Table
 from jacoscope.runs.overview.terminal import value_text, written
 
 Chart = dict[str, Any]
-NORM = "jacobian/logits/frobenius/mean"
 COLORS = ("right", "wrong", "accent", "soft", "ink")  # of the page's theme, for lines to be told apart
-WIDE = 20  # values that span this factor are drawn on a logarithmic axis
+WIDE = 10  # values that span this factor are drawn on a logarithmic axis
+LOGARITHMIC = {"type": "log", "exponentformat": "e"}
 
 
 def scatter(table: Table, x: str, y: str, front: Sequence[Run] = (), log: bool = True) -> Chart:
@@ -42,31 +42,19 @@ def scatter(table: Table, x: str, y: str, front: Sequence[Run] = (), log: bool =
     return {"data": [line, points] if front else [points], "layout": {"xaxis": axis(x, log=log), "yaxis": axis(y)}}
 
 
-def pareto_front(runs: Sequence[Run], small: str, large: str) -> list[Run]:
-    """Give the runs that no other beats in one metric without losing in the other, by the first metric.
-
-    Args:
-        runs: all.
-        small: a metric that is better the smaller it is.
-        large: one that is better the larger it is.
-    """
-    front: list[Run] = []
-    there = [run for run in runs if {small, large} <= run.metrics.keys()]
-    for run in sorted(there, key=lambda run: (run.metrics[small], -run.metrics[large])):
-        if not front or run.metrics[large] > front[-1].metrics[large]:
-            front.append(run)
-    return front
-
-
 def parallel_coordinates(table: Table) -> Chart:
     """Every run a line through its settings and metrics, coloured by the first metric."""
     there = [i for i, run in enumerate(table.runs) if all(name in run.metrics for name in table.metrics)]
-    dimensions = [_dimension(key, [table.settings[i][key] for i in there]) for key in table.keys]
+    dimensions = [
+        _dimension(label, [table.settings[i][key] for i in there])
+        for key, label in zip(table.keys, table.labels, strict=True)
+    ]
     for name in table.metrics:
         form = {"tickformat": axis(name).get("tickformat", ".3g")}
         dimensions.append({"label": title(name), "values": [table.runs[i].metrics[name] for i in there], **form})
     color = [table.runs[i].metrics[table.metrics[0]] for i in there]
-    line = {"color": color, "colorscale": "Viridis", "showscale": True, "colorbar": {"title": title(table.metrics[0])}}
+    bar = {"title": {"text": title(table.metrics[0])}, "tickformat": axis(table.metrics[0]).get("tickformat", "")}
+    line = {"color": color, "colorscale": "Viridis", "showscale": True, "colorbar": bar}
     margin = {"t": 60, "l": 70, "r": 40, "b": 30}
     return {"data": [{"type": "parcoords", "dimensions": dimensions, "line": line}], "layout": {"margin": margin}}
 
@@ -101,23 +89,23 @@ def effect(table: Table, key: str, metric: str) -> Chart:
         "marker": {"symbol": "line-ew", "size": 22, "line": {"width": 3}},
         "line": {"width": 1.5},
     }
-    kind = {"type": "log"} if logarithmic else {} if numbers else {"type": "category"}
+    kind = LOGARITHMIC if logarithmic else {} if numbers else {"type": "category"}
     layout = {"xaxis": {"title": {"text": key}, **kind}, "yaxis": axis(metric), "showlegend": False}
-    many = numbers and len(order) > 12  # values that were drawn, each once: a mean of one says nothing
-    return {"data": [runs] if many else [means, runs], "layout": layout}
+    alone = numbers and len(order) == len(there)  # as a search draws them: a mean of one says nothing
+    return {"data": [runs] if alone else [means, runs], "layout": layout}
 
 
-def _dimension(key: str, values: Sequence[Any]) -> Chart:
+def _dimension(label: str, values: Sequence[Any]) -> Chart:
     if not all(isinstance(value, float) for value in values):
         names = sorted(set(map(str, values)))
         ticks = {"tickvals": list(range(len(names))), "ticktext": names}
-        return {"label": key, "values": [names.index(str(value)) for value in values], **ticks}
+        return {"label": label, "values": [names.index(str(value)) for value in values], **ticks}
     if min(values) > 0 and max(values) >= WIDE * min(values):
         ends = math.floor(math.log10(min(values))), math.ceil(math.log10(max(values)))
         powers = range(ends[0], ends[1] + 1)
         ticks = {"tickvals": list(powers), "ticktext": [f"{10.0**power:g}" for power in powers], "range": list(ends)}
-        return {"label": key, "values": [math.log10(value) for value in values], **ticks}
-    return {"label": key, "values": list(values)}
+        return {"label": label, "values": [math.log10(value) for value in values], **ticks}
+    return {"label": label, "values": list(values)}
 
 
 def importance(values: Mapping[str, float], metric: str) -> Chart:
@@ -167,7 +155,7 @@ def describe(table: Table, run: Run) -> str:
 def axis(metric: str, log: bool = False) -> Chart:
     """Give the axis of a metric."""
     percent = {"tickformat": ".1%"} if metric.endswith("accuracy") or metric == "gap" else {}
-    scale = {"type": "log"} if log and not percent else {}
+    scale = LOGARITHMIC if log and not percent else {}
     return {"title": {"text": title(metric)}, **percent, **scale}
 
 

@@ -6,10 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from jacoscope.runs.overview import charts
-from jacoscope.runs.overview.charts import NORM
 from jacoscope.runs.overview.curves import read_curves
 from jacoscope.runs.overview.study import importances
-from jacoscope.runs.overview.table import Table
+from jacoscope.runs.overview.table import NORM, Table, objectives_of, pareto_front
 from jacoscope.runs.overview.terminal import duration, value_text, written
 from jacoscope.visuals.page import chart, page, section
 
@@ -19,7 +18,7 @@ STYLE = """
 .effects { display: grid; grid-template-columns: repeat(auto-fit, minmax(19rem, 1fr)); gap: 1rem; }
 .effects .chart { height: 17rem; }
 #chart-tradeoff { height: 27rem; }
-td.text, th.text { text-align: left; }
+td, th, p b { white-space: nowrap; }
 .failed { color: var(--wrong); }
 """
 
@@ -33,10 +32,9 @@ def sweep_page(table: Table, home: Path) -> str:
     """
     drawn: dict[str, Any] = {}
     parts = [section("What came out", _headline(table) + _rows(table, home))]
-    accuracy = next((name for name in ("test/accuracy", "val/accuracy") if name in table.metrics), None)
-    if accuracy and NORM in table.metrics:
-        front = charts.pareto_front(table.runs, NORM, accuracy)
-        drawn["tradeoff"] = charts.scatter(table, NORM, accuracy, front)
+    if table.tradeoff:
+        front = pareto_front(table.runs, *table.tradeoff)
+        drawn["tradeoff"] = charts.scatter(table, *table.tradeoff, front)
         parts.append(section("Accuracy against sensitivity", _tradeoff(len(front)) + chart("tradeoff")))
     if NORM in table.metrics and "gap" in table.metrics:
         drawn["gap"] = charts.scatter(table, NORM, "gap")
@@ -64,8 +62,6 @@ def sweep_page(table: Table, home: Path) -> str:
 
 def charts_objectives(table: Table) -> list[str]:
     """Give what the runs were to optimise, and test accuracy before all."""
-    from jacoscope.runs.overview.table import objectives_of
-
     return ["test/accuracy", *objectives_of(table.runs)]
 
 
@@ -87,7 +83,7 @@ def _headline(table: Table) -> str:
 
 
 def _rows(table: Table, home: Path) -> str:
-    heads = ["run", *table.keys, *(charts.title(name) for name in table.metrics), "status", "time"]
+    heads = ["run", *table.labels, *(charts.title(name) for name in table.metrics), "status", "time"]
     reports = {run.name: sorted(run.path.glob("analysis/**/report.html")) for run in table.runs}
     heads += ["analysis"] if any(reports.values()) else []
     rows = []

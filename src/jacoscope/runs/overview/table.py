@@ -11,11 +11,12 @@ from jacoscope.errors import UserError, nearest
 from jacoscope.files import write_whole
 from jacoscope.runs.overview.runs import Run, Setting, differing_settings, runs_below
 
+NORM = "jacobian/logits/frobenius/mean"
 SHOWN = {
     "val/accuracy": "val accuracy",
     "test/accuracy": "test accuracy",
     "gap": "train − test",
-    "jacobian/logits/frobenius/mean": "‖J‖F logits",
+    NORM: "‖J‖F logits",
 }
 
 
@@ -54,11 +55,27 @@ class Table:
         return list(self.settings[0])
 
     @property
+    def labels(self) -> list[str]:
+        """Those keys as they head a column: by their last part, where that tells them apart."""
+        ends = [key.rpartition(".")[2] for key in self.keys]
+        return [end if ends.count(end) == 1 else key for key, end in zip(self.keys, ends, strict=True)]
+
+    @property
     def metrics(self) -> list[str]:
         """The metrics that are shown: those of :data:`SHOWN` and what the runs were to optimise."""
         measured = dict.fromkeys(name for run in self.runs for name in run.metrics)
         optimised = dict.fromkeys(name for run in self.runs for name in _objectives(run))
         return [name for name in {**SHOWN, **optimised} if name in measured] or list(measured)
+
+    @property
+    def tradeoff(self) -> tuple[str, str] | None:
+        """The norm and the accuracy to weigh against each other: what a search for both optimises, else of test."""
+        objectives = objectives_of(self.runs)
+        optimised = [name for name in objectives if len(objectives) > 1 and name.endswith("accuracy")]
+        for accuracy in (*optimised, "test/accuracy", "val/accuracy"):
+            if {NORM, accuracy} <= set(self.metrics):
+                return NORM, accuracy
+        return None
 
     def rows(self) -> list[dict[str, Any]]:
         """Give every run as a flat mapping, with all that it measured; an empty cell is none."""
@@ -79,6 +96,8 @@ class Table:
     def sorted_by(self, column: str) -> "Table":
         """Give the table sorted by a column; empty cells come last."""
         rows, name = self.rows(), column.removeprefix("-")
+        if name not in rows[0]:
+            name = dict(zip(self.labels, self.keys, strict=True)).get(name, name)
         if name not in rows[0]:
             raise UserError(f"There is no column {name}.{nearest(name, rows[0])}\nColumns: {', '.join(rows[0])}")
         cells = [row[name] for row in rows]
@@ -131,6 +150,22 @@ class Table:
 
 def _finite(values: Iterable[float]) -> list[float]:
     return [value for value in values if math.isfinite(value)]
+
+
+def pareto_front(runs: Sequence[Run], small: str, large: str) -> list[Run]:
+    """Give the runs that no other beats in one metric without losing in the other, by the first metric.
+
+    Args:
+        runs: all.
+        small: a metric that is better the smaller it is.
+        large: one that is better the larger it is.
+    """
+    front: list[Run] = []
+    there = [run for run in runs if {small, large} <= run.metrics.keys()]
+    for run in sorted(there, key=lambda run: (run.metrics[small], -run.metrics[large])):
+        if not front or run.metrics[large] > front[-1].metrics[large]:
+            front.append(run)
+    return front
 
 
 def objectives_of(runs: Sequence[Run]) -> list[str]:

@@ -7,7 +7,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table as Grid
 
-from jacoscope.runs.overview.table import SHOWN, Table
+from jacoscope.runs.overview.table import SHOWN, Table, objectives_of, pareto_front
 
 COLORS = {"failed": "red", "interrupted": "yellow", "running": "cyan", "waiting": "dim", "pruned": "dim"}
 
@@ -17,7 +17,7 @@ def show(table: Table, console: Console | None = None) -> None:
     console = console or Console(highlight=False)
     if not console.is_terminal:
         console.width = max(console.width, 160)
-    grid = _grid("run", *table.keys, *(_title(name) for name in table.metrics), "status", "time")
+    grid = _grid("run", *table.labels, *(_title(name) for name in table.metrics), "status", "time")
     for run, settings in zip(table.runs, table.settings, strict=True):
         color = COLORS.get(run.status, "")
         seconds = run.result.wall_seconds if run.result else 0.0
@@ -26,6 +26,7 @@ def show(table: Table, console: Console | None = None) -> None:
         grid.add_row(*cells, f"[{color}]{run.status}[/{color}]" if color else run.status, duration(seconds))
     console.print(grid)
     _show_seeds(table, console)
+    _show_front(table, console)
     for run in table.runs:
         if run.status == "failed" and run.result and run.result.error:
             console.print(f"run {run.name} failed: {run.result.error.splitlines()[0]}", style="red", markup=False)
@@ -45,8 +46,14 @@ def written(name: str, value: float | None) -> str:
 
 
 def value_text(value: object) -> str:
-    """Write the value of a setting."""
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    """Write the value of a setting.
+
+    >>> value_text(0.00431171), value_text(1e-4), value_text(1234567.0), value_text("lenet5")
+    ('0.004312', '0.0001', '1234567', 'lenet5')
+    """
+    if not isinstance(value, float):
+        return str(value)
+    return str(int(value)) if value.is_integer() and abs(value) < 1e15 else f"{value:.4g}"
 
 
 def duration(seconds: float) -> str:
@@ -66,7 +73,8 @@ def _show_seeds(table: Table, console: Console) -> None:
     if not groups or "seed" not in table.keys:
         return
     keys = [key for key in table.keys if key != "seed"]
-    grid = _grid(*(keys or ["all"]), *(_title(name) for name in table.metrics), "seeds")
+    labels = [label for key, label in zip(table.keys, table.labels, strict=True) if key != "seed"]
+    grid = _grid(*(labels or ["all"]), *(_title(name) for name in table.metrics), "seeds")
     for settings, values in groups:
         cells = [value_text(settings[key]) for key in keys] or ["seeds"]
         for name in table.metrics:
@@ -75,6 +83,14 @@ def _show_seeds(table: Table, console: Console) -> None:
         grid.add_row(*cells, str(max(n for _, _, n in values.values())) if values else "")
     console.print("Mean ± standard deviation over seeds:")
     console.print(grid)
+
+
+def _show_front(table: Table, console: Console) -> None:
+    """Tell what a search for accuracy and a small norm found."""
+    if len(objectives_of(table.runs)) > 1 and table.tradeoff:
+        names = ", ".join(run.name for run in pareto_front(table.runs, *table.tradeoff))
+        norm, accuracy = map(_title, table.tradeoff)
+        console.print(f"No run beats these in both {accuracy} and {norm}: {names}")
 
 
 def _spread(name: str, value: float) -> str:
