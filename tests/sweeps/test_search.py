@@ -4,6 +4,7 @@ import signal
 import time
 from collections import Counter
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 
@@ -54,6 +55,42 @@ def test_a_failed_trial_is_proposed_again_under_a_new_number(tiny: Tiny) -> None
     again = trials(tiny)
     assert [trial.state.name for trial in again] == ["FAIL", "COMPLETE", "COMPLETE"]
     assert again[1].params == failed[0].params
+
+
+def test_pruned_trials_count_and_are_told(tiny: Tiny) -> None:
+    told = tiny.sweep("hparams_search=optuna", "model=hopeless", "hydra/launcher=basic", "hydra.sweeper.n_trials=2")
+    assert [trial.state.name for trial in trials(tiny)] == ["PRUNED", "PRUNED"]
+    assert "2 pruned" in told
+
+
+def test_a_run_is_ended_that_is_worse_than_the_median(tmp_path: Path) -> None:
+    """What the search space and the runs make of it is Optuna's; here, that the run tells it and listens."""
+    from jacoscope.runs.sweeps.pruning import Pruning
+
+    where = {"study_name": "mine", "storage": f"sqlite:///{tmp_path}/study.db"}
+    study = optuna.create_study(**where, direction="maximize")
+    for _ in range(2):
+        study.ask()
+    pruner = optuna.pruners.MedianPruner(n_startup_trials=1, n_warmup_steps=1)
+
+    def train(number: int, accuracies: list[float]) -> tuple[Pruning, int]:
+        callback = Pruning("val/accuracy", tmp_path / str(number), pruner=pruner, **where)
+        trainer = Mock(sanity_checking=False, is_global_zero=True, should_stop=False)
+        trainer.state.fn = "fit"
+        trainer.strategy.broadcast = lambda value: value
+        for epoch, accuracy in enumerate(accuracies):
+            trainer.current_epoch, trainer.callback_metrics = epoch, {"val/accuracy": accuracy}
+            callback.on_validation_end(trainer, Mock())
+            if trainer.should_stop:
+                return callback, epoch
+        return callback, len(accuracies)
+
+    good, epochs = train(0, [0.9, 0.9, 0.9])
+    assert (good.pruned, epochs) == (False, 3)
+    study.tell(0, 0.9)
+    hopeless, epochs = train(1, [0.1, 0.1, 0.1])
+    assert (hopeless.pruned, epochs) == (True, 1), "after the first epoch it may still come round"
+    assert study.trials[1].intermediate_values == {0: 0.1, 1: 0.1}
 
 
 def test_a_search_without_m_is_refused(tiny: Tiny) -> None:

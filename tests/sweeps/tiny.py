@@ -43,7 +43,7 @@ def main(cfg: DictConfig) -> float:
                 ledger.write(f"{run.name} {epoch}\n")
             checkpoint.write_text(str(epoch + 1))
         result.metrics = {"val/accuracy": 1 - (math.log10(cfg.lr) + 2) ** 2 / 10, "norm": 1000 * cfg.lr + cfg.seed}
-        result.status = "finished"
+        result.status, result.pruned = "finished", cfg.model == "hopeless"
         result.write(record)
     print("trained with", cfg.lr, "on", os.environ.get("OMP_NUM_THREADS"), "threads", file=sys.stderr)
     return result.objective
