@@ -90,6 +90,10 @@ def prepare(folder: Path) -> None:
     configs.mkdir(parents=True)
     (configs / "not_yaml.yaml").write_text("# @package _global_\nseed: [1\n")
     (configs / "binary.yaml").write_bytes(bytes(range(256)))
+    (configs / "list.yaml").write_text("# @package _global_\n- seed: 1\n")
+    (configs / "headless.yaml").write_text("seed: 1\n")
+    (configs / "misspelt.yaml").write_text("# @package _global_\noptimiser: {lr: 1}\n")
+    (configs / "no_callback.yaml").write_text("# @package _global_\ncallbacks: {checkpont: {monitor: null}}\n")
     (configs / "cycle.yaml").write_text("# @package _global_\nseed: ${run_name}\nrun_name: ${seed}\n")
 
 

@@ -60,7 +60,8 @@ TRAIN = [
     ("callbacks.last_checkpoint.every_n_steps=0", "every_n_steps=0"),
     ("callbacks.last_checkpoint.every_n_minutes=-1", "every_n_minutes=-1"),
     ("callbacks.jacobian.max_samples=0", "max_samples=0"),
-    ("run_name=../../../outside", "run_name=../../../outside"),
+    ("run_name=../../../outside", "run_name=../../../outside leads out of the folder of runs"),
+    ("paths.log_dir=empty.ckpt", "empty.ckpt|Choose a folder that you may write to"),
     ("run_name=no_record", "result.json is not the record of a run"),
     ("run_name=half_record", "result.json is not the record of a run"),
     ("run_name=wrong_record", "result.json is not the record of a run"),
@@ -70,14 +71,19 @@ TRAIN = [
     (f"{MORE} experiment=not_yaml", "not_yaml"),
     (f"{MORE} experiment=binary", "cannot be read"),
     (f"{MORE} experiment=cycle", "seed"),
+    (f"{MORE} experiment=list", "experiment/list holds a list"),
+    (f"{MORE} experiment=headless", "experiment=headless sets nothing|# @package _global_"),
+    (f"{MORE} experiment=misspelt", "experiment=misspelt sets the key optimiser|Did you mean optimizer?"),
+    (f"{MORE} experiment=no_callback", "callbacks.checkpont|Did you mean callbacks.checkpoint?"),
+    ("~scheduler", "There is no scheduler to build"),
     ("--config-dir nowhere", "nowhere"),
-    ("paths.data_dir=short/data", "Fashion"),
-    ("paths.data_dir=no_idx/data", "Fashion"),
-    ("paths.data_dir=too_many/data", "Fashion"),
+    ("paths.data_dir=short/data", "train-images-idx3-ubyte|it holds 300×28×28 bytes, but there are 4984"),
+    ("paths.data_dir=no_idx/data", "train-images-idx3-ubyte cannot be read: it is not an IDX file"),
+    ("paths.data_dir=too_many/data", "train-images-idx3-ubyte|it holds 4000000000×28×28 bytes"),
     ("paths.data_dir=few_labels/data data.val_size=2", "300 images, but 7 labels"),
     ("paths.data_dir=high_labels/data", "labels run from 0 to 200"),
-    ("paths.data_dir=no_images/data", "FashionMNIST in no_images/data"),
-    ("paths.data_dir=cut_to_nothing/data", "Fashion"),
+    ("paths.data_dir=no_images/data", "no_images/data/FashionMNIST/raw|it holds 0"),
+    ("paths.data_dir=cut_to_nothing/data", "train-images-idx3-ubyte cannot be read"),
     ("paths.data_dir=one/data data.val_size=0.1", "no val images: data.val_size=0.1"),
     (f"{PICTURES} data.source.root=nowhere", "There is no folder nowhere/train"),
     (f"{PICTURES} data.source.root=no_picture", "spoilt.png cannot be read as a picture"),
@@ -142,6 +148,13 @@ def test_analysing(spoilt: Path, words: str, told: str) -> None:
     refuse(spoilt, "analyze.py", words.split(), told)
 
 
+@pytest.mark.parametrize("mode", [(), ("-m", "seed=0,1")], ids=["run", "sweep"])
+def test_a_name_that_leads_out_is_refused_before_anything_is_made(tmp_path: Path, mode: tuple[str, ...]) -> None:
+    folder = tmp_path / "here"
+    refuse(folder, "train.py", [*mode, "run_name=../../../../outside"], "leads out of the folder of runs")
+    assert [path.name for path in tmp_path.rglob("*") if not path.name.startswith(".told")] == ["here"]
+
+
 def refuse(folder: Path, script: str, words: list[str], told: str) -> None:
     """Type it; see that it is refused in words, and what is left behind."""
     before = {path: path.read_bytes() for path in (folder / "logs").rglob("*.ckpt")}
@@ -152,5 +165,5 @@ def refuse(folder: Path, script: str, words: list[str], told: str) -> None:
     assert "Traceback" not in done.told
     assert not list(folder.rglob("*.part"))
     assert not (folder / "evil_was_run").exists()
-    assert not (folder / "outside" / "result.json").exists()
+    assert not list(folder.glob("**/outside"))
     assert all(path.read_bytes() == content for path, content in before.items())

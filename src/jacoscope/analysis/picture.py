@@ -5,9 +5,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps
 from torch import Tensor
 
+from jacoscope.data.pictures import opened
 from jacoscope.errors import UserError
 
 DARK_ON_LIGHT = 0.6  # brightness of the rim above which a picture is taken for ink on paper
@@ -48,14 +49,8 @@ def read_picture(path: Path, shape: tuple[int, int, int], invert: bool) -> Tenso
     channels, height, width = shape
     if channels not in (1, 3):
         raise UserError(f"image={path}: a picture has 1 channel or 3, this network takes {channels}")
-    try:
-        with Image.open(path) as picture:
-            plain = _eight_bits(ImageOps.exif_transpose(picture)).convert("L" if channels == 1 else "RGB")
-    except Image.DecompressionBombError as error:
-        raise UserError(f"image={path} is too large to be read: {error}") from error
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
-        reason = "the file is empty" if not path.stat().st_size else "it is not a picture, or it is damaged"
-        raise UserError(f"image={path} cannot be read: {reason}. PNG and JPEG are understood") from error
+    with opened(path) as picture:
+        plain = _eight_bits(ImageOps.exif_transpose(picture)).convert("L" if channels == 1 else "RGB")
     fitted = ImageOps.pad(plain, (width, height), Image.Resampling.LANCZOS, color=_rim_colour(plain))
     pixels = torch.from_numpy(np.array(fitted, dtype=np.float32) / 255)
     pixels = pixels.unsqueeze(0) if channels == 1 else pixels.permute(2, 0, 1).contiguous()
@@ -79,7 +74,7 @@ def in_blocks(pixels: Tensor) -> str:
 def _eight_bits(picture: Image.Image) -> Image.Image:
     """Bring wide modes to 8 bits a channel, where Pillow's own conversion would clip, and lay alpha on white."""
     if picture.mode.startswith("I") or picture.mode == "F":
-        values = np.asarray(picture, dtype=np.float64)
+        values = np.asarray(picture, dtype=np.float32)
         if not np.isfinite(values).all():
             raise ValueError("NaN or infinite pixels")
         top = 1.0 if picture.mode == "F" and values.max() <= 1 else 255.0 if values.max() <= 255 else 65535.0

@@ -79,13 +79,14 @@ class ImageDataModule(LightningDataModule):
             return
         sets = self.source.load()
         train, val = sets.train, sets.val
+        self._check("train", train)
         if val is None:
             share = isinstance(self.val_size, float)
             size = round(self.val_size * len(train)) if share else int(self.val_size)
             kept, held_out = stratified_split(train.labels, size, self.split_seed)
             train, val = train.select(kept), train.select(held_out)
         splits = {"train": train, "val": val, "test": sets.test}
-        for name, part in splits.items():
+        for name, part in (("val", val), ("test", sets.test)):
             self._check(name, part)
         self.class_names = sets.class_names
         self.splits = splits

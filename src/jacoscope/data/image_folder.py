@@ -4,12 +4,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from PIL import Image
 from torch import Tensor
 from torchvision.datasets import ImageFolder as TorchvisionImageFolder
 from torchvision.transforms import v2
 
 from jacoscope.data.images import ImageSets, LabelledImages
+from jacoscope.data.pictures import opened
 from jacoscope.errors import UserError
 
 
@@ -64,11 +64,8 @@ class ImageFolder:
         fit = v2.Compose([v2.Resize(min(self.size), antialias=True), v2.CenterCrop(self.size), v2.PILToTensor()])
 
         def load(path: str) -> Tensor:
-            try:
-                with Image.open(path) as picture:
-                    return fit(picture.convert("L" if self.channels == 1 else "RGB"))  # type: ignore[no-any-return]
-            except Exception as error:  # of a file that lies about its content or size, Pillow raises nearly anything
-                raise UserError(f"{path} cannot be read as a picture ({error}): mend it or remove it") from error
+            with opened(Path(path)) as picture:
+                return fit(picture.convert("L" if self.channels == 1 else "RGB"))  # type: ignore[no-any-return]
 
         try:
             folder = TorchvisionImageFolder(self.root / part, loader=load)

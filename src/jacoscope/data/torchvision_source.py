@@ -10,6 +10,7 @@ import torch
 import torchvision.datasets
 from torch import Tensor
 
+from jacoscope.data.idx import require_idx
 from jacoscope.data.images import ImageSets, LabelledImages
 from jacoscope.errors import UserError
 
@@ -54,13 +55,16 @@ class TorchvisionSource:
             UserError: if a file is not what it should be.
         """
         train, test = self._open(train=True), self._open(train=False)
-        return ImageSets(
-            train=LabelledImages(*_as_tensors(train)),
-            test=LabelledImages(*_as_tensors(test)),
-            class_names=tuple(self.class_names or train.classes),
-        )
+        names = self.class_names or train.classes
+        try:
+            parts = {name: LabelledImages(*_as_tensors(part)) for name, part in (("train", train), ("test", test))}
+        except UserError as error:
+            raise UserError(f"{self.root / self._folder()}: {error}") from error
+        return ImageSets(**parts, class_names=tuple(names))
 
     def _open(self, train: bool, download: bool = False) -> Any:
+        for file in (self.root / self._folder()).glob("*-ubyte"):
+            require_idx(file)
         try:
             return getattr(torchvision.datasets, self.name)(self.root, train=train, download=download)
         except (ValueError, EOFError, AssertionError, IndexError, KeyError, UnpicklingError) as error:

@@ -3,6 +3,7 @@
 Nothing heavy is imported here, so that ``--help`` and ``--cfg`` answer at once.
 """
 
+import errno
 import inspect
 import os
 import sys
@@ -17,15 +18,23 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
 from hydra.types import RunMode
 from hydra.utils import UNSAFE_DISABLE_EXECUTION_CHECKS
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from jacoscope.errors import UserError
+from jacoscope.runs.directory import folder_of
 from jacoscope.runs.sweeps.job import SWEEP_PROCESS, end_with_sweep, run_job
 from jacoscope.runs.sweeps.search import register
+from jacoscope.runs.top_level import check_top_level
 
 Task = Callable[[DictConfig], Any]
+
+OF_THE_PLACE = {
+    *(errno.EEXIST, errno.ENOTDIR, errno.EACCES, errno.EPERM, errno.EROFS),
+    *(errno.ENAMETOOLONG, errno.ENOSPC, errno.EDQUOT),
+}
+"""What can be wrong with the folder that a run is to lie in, and is the user's to mend."""
 
 
 def command(config_name: str) -> Callable[[Task], Callable[[], None]]:
@@ -49,6 +58,7 @@ def command(config_name: str) -> Callable[[Task], Callable[[], None]]:
                 return run_job(task, cfg, script)
             try:
                 _check_single()
+                check_top_level(cfg, HydraConfig.get())
                 return task(cfg)
             except Exception as error:
                 _leave_with_message(error, configs, config_name)
@@ -65,6 +75,7 @@ def command(config_name: str) -> Callable[[Task], Callable[[], None]]:
             os.environ["HYDRA_FULL_ERROR"] = "1"  # let exceptions come here instead of Hydra's own report
             end_with_sweep()
             register()
+            OmegaConf.register_resolver("folder_of", folder_of, replace=True)
             try:
                 entry()
             except Exception as error:
@@ -96,16 +107,17 @@ def _leave_with_message(error: Exception, configs: Path, config_name: str) -> No
 
 def _message(error: Exception, configs: Path, config_name: str) -> str | None:
     """Tell a user's mistake in words; none for anything else."""
-    if isinstance(error, UserError):
-        return str(error)
+    if isinstance(mistake := _from_resolver(error), UserError):
+        return str(mistake)
     if isinstance(error, HydraException | OmegaConfBaseException):
         from jacoscope.runs.suggestions import explain
 
         return explain(error, sys.argv[1:], configs, config_name)
     if isinstance(error, YAMLError | UnicodeDecodeError):  # neither is turned into an error of theirs by Hydra
         return f"A config file cannot be read: {error}"
-    if isinstance(error, FileExistsError | NotADirectoryError | PermissionError):  # where the run is to lie
-        return f"{error.filename}: {error.strerror}. Choose a folder that you may write to"
+    if isinstance(error, OSError) and error.errno in OF_THE_PLACE:
+        named = f"{error.filename}: " if error.filename else ""
+        return f"{named}{error.strerror}. Choose a folder that you may write to, with room in it"
     if "pytorch_lightning" in sys.modules:
         from lightning_fabric.utilities.exceptions import MisconfigurationException
 
@@ -119,6 +131,13 @@ def _message(error: Exception, configs: Path, config_name: str) -> str | None:
                 "The same command, with run_name=…, goes on from the last checkpoint"
             )
     return None
+
+
+def _from_resolver(error: BaseException) -> BaseException:
+    """Give the error that OmegaConf met in an interpolation, and has wrapped; any other as it is."""
+    while isinstance(error, OmegaConfBaseException) and error.__context__ is not None:
+        error = error.__context__
+    return error
 
 
 def _leave(message: str, status: int = 1) -> None:

@@ -1,6 +1,5 @@
 """From the composed config to plain, checked values, and from those to objects."""
 
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -13,15 +12,17 @@ from torch import Tensor, nn
 from jacoscope.errors import UserError, nearest
 from jacoscope.runs.targets import check_targets
 
+PARTS = ("data", "model", "loss", "optimizer", "scheduler", "trainer")  # of a training, each built from its config
+COLLECTIONS = ("callbacks", "logger")  # any number of things to build, each by a name
 MEASURED = [f"{stage}/{name}" for stage in ("train", "val", "test") for name in ("loss", "accuracy")]
-TYPES_OF_TOP_LEVEL = {"seed": int, "run_name": str}
 
 
 def checked_config(cfg: DictConfig) -> dict[str, Any]:
     """Resolve a composed config and check it, before anything is built.
 
     Raises:
-        UserError: if a value is missing, or is of the wrong type, or a target does not exist or take a key.
+        UserError: if a value or a part is missing, a value is of the wrong type, or a target does not exist or take a
+            key.
     """
     if missing := [key for key in sorted(OmegaConf.missing_keys(cfg)) if not _points_elsewhere(cfg, key)]:
         raise UserError(f"No value for {', '.join(missing)}: type {' '.join(f'{key}=VALUE' for key in missing)}")
@@ -29,13 +30,11 @@ def checked_config(cfg: DictConfig) -> dict[str, Any]:
         config: Any = OmegaConf.to_container(cfg, resolve=True)
     except OmegaConfBaseException as error:
         raise UserError(f"The configuration cannot be resolved: {error}") from error
-    for key, kind in TYPES_OF_TOP_LEVEL.items():
-        if key in config and (not isinstance(config[key], kind) or isinstance(config[key], bool)):
-            raise UserError(f"{key}={config[key]!r} is of the wrong type: it is a {kind.__name__}")
-    if not 0 <= config.get("seed", 0) < 2**32:
-        raise UserError(f"seed={config['seed']}: it is 0 to {2**32 - 1}")
-    if ".." in Path(config.get("run_name", "")).parts:
-        raise UserError(f"run_name={config['run_name']} leads out of the folder of runs")
+    seed = config.get("seed", 0)
+    if not isinstance(seed, int) or isinstance(seed, bool):
+        raise UserError(f"seed={seed!r} is of the wrong type: it is an int")
+    if not 0 <= seed < 2**32:
+        raise UserError(f"seed={seed}: it is 0 to {2**32 - 1}")
     objective = config.get("objective", [])
     for name in objective if isinstance(objective, list) else [objective]:
         if name not in MEASURED and not str(name).startswith("jacobian/"):
@@ -43,8 +42,27 @@ def checked_config(cfg: DictConfig) -> dict[str, Any]:
                 f"objective={name} is no metric of a run.{nearest(str(name), MEASURED)}\n"
                 f"Metrics: {', '.join(MEASURED)}, and those of the Jacobian: jacobian/logits/frobenius/mean, …"
             )
+    _check_parts(config)
     check_targets(config)
     return config  # type: ignore[no-any-return]
+
+
+def _check_parts(config: dict[str, Any]) -> None:
+    for part in (*PARTS, *COLLECTIONS):
+        if not (_can_be_built(config.get(part)) if part in PARTS else isinstance(config.get(part), dict)):
+            raise UserError(f"There is no {part} to build: choose one, {part}=CHOICE. --help names the choices")
+    for collection in COLLECTIONS:
+        for name, node in config[collection].items():
+            if not _can_be_built(node):
+                others = [other for other, near in config[collection].items() if _can_be_built(near)]
+                raise UserError(
+                    f"{collection}.{name} names no _target_ to build.{nearest(name, others, f'{collection}.')}\n"
+                    f"To do without one of {collection}, type ~{collection}.NAME"
+                )
+
+
+def _can_be_built(node: Any) -> bool:
+    return isinstance(node, dict) and "_target_" in node
 
 
 def _points_elsewhere(cfg: DictConfig, key: str) -> bool:

@@ -1,5 +1,6 @@
-"""A run is a directory: where in it things lie, and how one is found."""
+"""A run is a directory: how it may be called, where in it things lie, and how one is found."""
 
+import os
 import signal
 import sys
 import time
@@ -12,6 +13,33 @@ from typing import Any
 from jacoscope.errors import UserError
 from jacoscope.files import remove_unfinished
 from jacoscope.runs.result import Result
+
+LONGEST_NAME = 255  # bytes, of a folder on nearly every file system
+
+
+def folder_of(run_name: Any) -> str:
+    """Give the name of a run, as a folder below that of all runs, where it is one; ``a/b`` is a folder in a folder.
+
+    Hydra asks for it (``${folder_of:${run_name}}``) before it makes the folder.
+
+    Raises:
+        UserError: if it is not a text, or would be another place than one below.
+
+    >>> folder_of("wide/2")
+    'wide/2'
+    """
+    if not isinstance(run_name, str):
+        kind = type(run_name).__name__
+        raise UserError(f"run_name={run_name} is of type {kind}, not a text: add a letter, run_name=run{run_name}")
+    path = Path(run_name)
+    if not path.parts or path.is_absolute() or ".." in path.parts:
+        raise UserError(f"run_name={run_name} leads out of the folder of runs: it is a folder in there, as in a or a/b")
+    if not run_name.isprintable() or any(len(os.fsencode(part)) > LONGEST_NAME for part in path.parts):
+        raise UserError(
+            f"run_name={run_name!r} cannot be the name of a folder: "
+            f"it is at most {LONGEST_NAME} bytes, all of them letters, digits and signs that can be seen"
+        )
+    return run_name
 
 
 class RunDirectory:

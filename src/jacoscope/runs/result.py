@@ -5,12 +5,14 @@ import math
 import platform
 import subprocess
 from dataclasses import asdict, dataclass, field
+from datetime import datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
 
 from jacoscope.errors import UserError, nearest
 from jacoscope.files import write_whole
+from jacoscope.runs.records import UNREADABLE, read_json, record
 
 Status = Literal["running", "finished", "interrupted", "failed"]
 
@@ -59,10 +61,12 @@ class Result:
             UserError: if the file is not there or is not the record of a run.
         """
         try:
-            content = json.loads(path.read_text())
-            metrics = {k: math.nan if v is None else float(v) for k, v in content.pop("metrics").items()}
-            return cls(**content, metrics=metrics)
-        except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+            content = read_json(path)
+            content["metrics"] = {k: math.nan if v is None else float(v) for k, v in content["metrics"].items()}
+            if datetime.fromisoformat(content["started"]).tzinfo is None:
+                raise ValueError("started has no time zone")
+            return record(cls, content)
+        except UNREADABLE as error:
             raise UserError(f"{path} is not the record of a run ({error})") from error
 
     @property

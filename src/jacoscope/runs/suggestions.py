@@ -42,6 +42,9 @@ def explain(error: Exception, overrides: Iterable[str], config_dir: Path, config
         base = _base_config(overrides, config_dir, config_name)
         if base is not None:
             return _unknown_key(match.group(1), base, config_dir)
+    if "Cannot merge incompatible container types" in message:
+        file = re.search(r"'(.+)'", message)
+        return f"{file.group(1) if file else 'A config file'} holds a list; a config file holds keys: KEY: VALUE"
     cause = f"\n{error.__cause__}" if error.__cause__ and str(error.__cause__) not in message else ""
     return f"The configuration cannot be composed: {message}{cause}"
 

@@ -77,7 +77,8 @@ def _typed(words: Iterable[str]) -> dict[str, str]:
 
 
 def _words(path: Path) -> list[str]:
-    return _yaml(path / ".hydra" / "overrides.yaml") or []
+    words = _yaml(path / ".hydra" / "overrides.yaml")
+    return [str(word) for word in words] if isinstance(words, list) else []
 
 
 def _setting(run: Run, key: str) -> Setting:
@@ -89,8 +90,10 @@ def _setting(run: Run, key: str) -> Setting:
     values = flatten(run.result.config)
     if key in values:
         return _number(str(values[key]))
-    choices = (_yaml(run.path / ".hydra" / "hydra.yaml") or {}).get("hydra", {}).get("runtime", {}).get("choices", {})
-    return str(choices.get(key, ""))
+    node = _yaml(run.path / ".hydra" / "hydra.yaml")
+    for name in ("hydra", "runtime", "choices", key):
+        node = node.get(name, "") if isinstance(node, dict) else ""
+    return str(node)
 
 
 def _number(text: str) -> Setting:
@@ -103,5 +106,5 @@ def _number(text: str) -> Setting:
 def _yaml(path: Path) -> Any:
     try:
         return yaml.load(path.read_text(), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
-    except (OSError, yaml.YAMLError):
+    except (OSError, ValueError, RecursionError, yaml.YAMLError):
         return None

@@ -1,0 +1,38 @@
+"""Let atheris make up what a reader is fed with, led by the branches that the reader takes.
+
+    pip install atheris
+    python -m tests.reliability picture -max_total_time=120
+
+Names of readers are in ``fuzz.py``, options those of libFuzzer.
+"""
+
+import sys
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import atheris
+
+with atheris.instrument_imports(include=["jacoscope", "PIL", "tensorboard", "yaml", "torchvision.datasets", "zipfile"]):
+    from .fuzz import READERS, surrounded, survives
+
+
+def main() -> None:
+    """Feed one reader until an error or the time is up."""
+    name, *options = sys.argv[1:]
+    reader, counts = READERS[name], [0, 0]
+    with TemporaryDirectory() as scratch:
+        folder, corpus = surrounded(reader, Path(scratch) / "folder"), Path(scratch) / "corpus"
+        corpus.mkdir()
+        for number, content in enumerate(reader.whole()):
+            (corpus / str(number)).write_bytes(content)
+
+        def one(content: bytes) -> None:
+            counts[survives(reader, folder, content)] += 1
+            if sum(counts) % 500 == 0:
+                print(f"{name}: {counts[True]} read, {counts[False]} refused", flush=True)
+
+        atheris.Setup([sys.argv[0], str(corpus), *options], one)
+        atheris.Fuzz()
+
+
+main()
