@@ -72,14 +72,14 @@ def test_parts_that_are_there_are_not_made_again(
 
 
 def test_the_files_of_a_reading_are_written_together_or_not_at_all(small: Subject, tmp_path: Path) -> None:
-    reading = read_single(small, torch.rand(1, 8, 8), None, "probs")
+    reading = read_single(small, "a picture", torch.rand(1, 8, 8), None, "probs")
     with no_file_larger_than(20_000), pytest.raises(UserError, match=r"Cannot write .*File too large.*output_dir="):
-        save_reading(reading, ["a", "b", "c"], "a picture", tmp_path / "reading")
+        save_reading(reading, ["a", "b", "c"], tmp_path / "reading")
     assert not (tmp_path / "reading").exists()
-    files = save_reading(reading, ["a", "b", "c"], "a picture", tmp_path / "reading")
+    files = save_reading(reading, ["a", "b", "c"], tmp_path / "reading")
     before = {path: path.read_bytes() for path in files}
     with no_file_larger_than(20_000), pytest.raises(UserError):
-        save_reading(reading, ["x", "y", "z"], "a picture", tmp_path / "reading")
+        save_reading(reading, ["x", "y", "z"], tmp_path / "reading")
     assert {path: path.read_bytes() for path in (tmp_path / "reading").iterdir()} == before
 
 

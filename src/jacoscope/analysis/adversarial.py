@@ -1,6 +1,7 @@
 """Does the first-order distance mean anything? Predicted against found adversarial examples, on a few samples."""
 
 import warnings
+from collections.abc import Sequence
 from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
@@ -35,15 +36,15 @@ def has_attack() -> bool:
     return find_spec("foolbox") is not None
 
 
-def search(subject: Subject, split: str, samples: int, count: int) -> pa.Table:
-    """Search the nearest adversarial example of ``count`` samples, spread evenly over the first ``samples``.
+def search(subject: Subject, split: str, among: Sequence[int], count: int) -> pa.Table:
+    """Search the nearest adversarial example of ``count`` samples, spread evenly over those named in ``among``.
 
     Three distances for each, all L2 in pixels: what the Jacobian predicts; how far one really has to go in the
     predicted direction (pixels not clipped, as in the prediction); the smallest change that an established attack
     finds (pixels within [0, 1]). What was not found, or not searched for lack of the library, is null.
     """
-    count = min(count, samples)
-    indices = sorted({int(i) for i in torch.linspace(0, samples - 1, count).round().tolist()})
+    spread = np.linspace(0, len(among) - 1, min(count, len(among))).round().astype(int)
+    indices = [among[i] for i in spread]
     x, _ = read_samples(subject.split(split), indices)
     J, logits = jacobian_of(subject, x)
     predicted = boundary_distance(J, logits)

@@ -7,13 +7,13 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 import torch
 from torch import Tensor
 
 from jacoscope.analysis.derivatives import jacobian_of
+from jacoscope.analysis.finite import finite_rows, left_out
 from jacoscope.analysis.reduction import MapSums, reduce_chunk
-from jacoscope.analysis.schema import columns
+from jacoscope.analysis.schema import ALWAYS_THERE, columns
 from jacoscope.analysis.stream import Work, as_table, checked_labels, read_samples
 from jacoscope.analysis.subject import Subject
 
@@ -43,19 +43,19 @@ class ComparisonTable(Work):
     def schema(self) -> pa.Schema:
         """The columns, with units and meanings."""
         known = {column.name: column for column in columns(2, 2, self.output)}
-        wanted = [(known[name], "") for name in ("index", "label")]
+        wanted = [(known[name], "") for name in ALWAYS_THERE]
         wanted += [(known[name], mark) for mark in "ab" for name in OF_EACH]
         fields = [
             pa.field(
                 f"{column.name}_{mark}" if mark else column.name,
                 column.kind,
-                nullable=False,
+                nullable=bool(mark),
                 metadata={"unit": column.unit, "meaning": column.meaning + (f", network {mark}" if mark else "")},
             )
             for column, mark in wanted
         ]
         angle = {"unit": "", "meaning": "cosine of the angle between both J"}
-        return pa.schema([*fields, pa.field("cosine", pa.float32(), nullable=False, metadata=angle)])
+        return pa.schema([*fields, pa.field("cosine", pa.float32(), metadata=angle)])
 
     def make(self, subjects: Sequence[Subject], indices: list[int]) -> tuple[pa.Table, dict[str, Tensor]]:
         classes, shape = subjects[0].origin.config["images"]["classes"], subjects[0].shape
@@ -69,6 +69,7 @@ class ComparisonTable(Work):
             values |= {f"{name}_{mark}": reduced[name] for name in OF_EACH}
             added |= {f"{name}_{mark}": total for name, total in sums.arrays().items()}
             both.append(J)
+            values["finite"] = values["finite"] & reduced["finite"] if "finite" in values else reduced["finite"]
         return as_table({**values, "cosine": cosine(*both)}, self.schema), added
 
 
@@ -87,14 +88,19 @@ def cosine(J: Tensor, K: Tensor) -> Tensor:
 
 
 def summarise_comparison(table_file: Path) -> dict[str, Any]:
-    """Say in a few numbers how the networks differ, all from comparison.parquet."""
-    table = pq.read_table(table_file)
+    """Say in a few numbers how the networks differ, all from comparison.parquet.
+
+    Raises:
+        UserError: if no sample has a finite Jacobian in both.
+    """
+    table = finite_rows(table_file)
     c = {name: table.column(name).to_numpy() for name in table.column_names}
     right_a, right_b = c["correct_a"].astype(bool), c["correct_b"].astype(bool)
     more = c["frobenius_b"] > c["frobenius_a"]
     ratio = c["frobenius_b"] / np.maximum(c["frobenius_a"], np.finfo(np.float32).tiny)
     return {
         "samples": len(table),
+        "left_out": left_out(table_file),
         "a": _of_one(c, "a"),
         "b": _of_one(c, "b"),
         "agreement": float((c["prediction_a"] == c["prediction_b"]).mean()),

@@ -15,15 +15,18 @@ from jacoscope.jacobians import (
 def jacobian_of(subject: Subject, x: Tensor) -> tuple[Tensor, Tensor]:
     """Give the Jacobians of the logits, ``[batch, classes, C, H, W]``, and the logits, both on the CPU.
 
+    They are given as they come, NaN or infinite too.
+
     Args:
         subject: the network, on any device.
         x: images, ``[batch, C, H, W]``, pixels in [0, 1].
 
     Raises:
-        UserError: if they do not exist or are not finite.
+        UserError: if they do not exist.
     """
     try:
-        J, logits = jacobian(subject.network, x.to(subject.device), "logits", return_outputs=True)
+        images = x.to(subject.device)
+        J, logits = jacobian(subject.network, images, "logits", return_outputs=True, check_finite=False)
     except JacobianError as error:
         raise UserError(f"{subject.origin.checkpoint.path}: {error}") from error
     return J.cpu(), logits.cpu()

@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 from rich.console import Console
 
 from jacoscope.analysis import adversarial
+from jacoscope.analysis.finite import finite_rows
 from jacoscope.analysis.parts import as_npz, as_parquet
 from jacoscope.analysis.schema import arrow_schema
 from jacoscope.analysis.split_folder import ADVERSARIAL, JACOBIANS, MAPS, REPORT, SUMMARY, TABLE, SplitFolder
@@ -52,7 +53,8 @@ class FullAnalysis:
         if "adversarial" in to_do:
             searching = console.status("Searching the nearest adversarial examples")
             with self.folder.stage("adversarial", self.folder.adversarial_asked()), searching:
-                found = adversarial.search(self.subject, self.request.split, self.samples, self.request.attack)
+                among = finite_rows(self.folder.file(TABLE), ["index"])["index"].to_pylist()
+                found = adversarial.search(self.subject, self.request.split, among, self.request.attack)
                 write_whole(self.folder.file(ADVERSARIAL), as_parquet(found))
                 self._write_summary()
         if "report" in to_do:
@@ -118,7 +120,7 @@ class FullAnalysis:
         scalars = [
             field.name for field in pq.read_schema(self.folder.file(TABLE)) if not pa.types.is_nested(field.type)
         ]
-        table = pq.read_table(self.folder.file(TABLE), columns=scalars)
+        table = finite_rows(self.folder.file(TABLE), scalars)
         path = self.folder.file(REPORT)
         write_report(path, self.subject, self.folder.summary(), table, maps, self._searched(), self._in_words())
 

@@ -35,17 +35,17 @@ class MapSums:
         maps = [torch.zeros(classes, *shape, dtype=torch.float64) for _ in range(4)]
         return cls(torch.zeros(classes, dtype=torch.int64), *maps)
 
-    def add(self, x: Tensor, labels: Tensor, J: Tensor) -> None:
-        """Add a piece: images, their classes, their Jacobians."""
+    def add(self, x: Tensor, labels: Tensor, J: Tensor, finite: Tensor) -> None:
+        """Add a piece: images, their classes, their Jacobians, and which of these are finite; the others are not."""
         own = J[torch.arange(len(J)), labels]
-        self.count.index_add_(0, labels, torch.ones_like(labels))
+        self.count.index_add_(0, labels, finite.long())
         for total, values in (
             (self.image, x),
             (self.own, own),
             (self.own_magnitude, own.abs()),
             (self.sensitivity, J.square().mean(1).sqrt_()),
         ):
-            total.index_add_(0, labels, values.double())
+            total.index_add_(0, labels, values.double().where(finite.view(-1, 1, 1, 1), 0.0))
 
     def arrays(self) -> dict[str, Tensor]:
         """Give the sums by their names."""
@@ -60,7 +60,9 @@ def reduce_chunk(
     Jacobians are read from memory once, a piece at a time. Almost all columns follow from the Gram matrix of a
     sample's gradients, :math:`G = J J^\top`, formed in float64, where products of float32 are exact: the singular
     values are the roots of its eigenvalues, the Frobenius norm that of its trace, and
-    :math:`\|\nabla (z_y - z_j)\|^2 = G_{yy} + G_{jj} - 2 G_{yj}`.
+    :math:`\|\nabla (z_y - z_j)\|^2 = G_{yy} + G_{jj} - 2 G_{yj}`. The trace also tells whether all entries of J are
+    finite. Where they or the logits are not, the column ``finite`` says so, the other columns mean nothing, and
+    nothing is added to the maps.
 
     Args:
         x: images, ``[batch, C, H, W]``.
@@ -74,7 +76,8 @@ def reduce_chunk(
         The columns by their names (all but ``index``), and the Jacobians of ``output``.
     """
     step = max(1, PIECE_ENTRIES // J[0].numel())
-    pieces: dict[str, list[Tensor]] = {"gram": [], "gram_of_logits": [], "l1_operator": [], "linf_operator": []}
+    names = ("gram", "gram_of_logits", "finite", "l1_operator", "linf_operator")
+    pieces: dict[str, list[Tensor]] = {name: [] for name in names}
     outputs = []
     for start in range(0, len(x), step):
         part = slice(start, start + step)
@@ -82,12 +85,18 @@ def reduce_chunk(
         magnitudes = wanted.flatten(2).abs()
         pieces["l1_operator"].append(magnitudes.sum(1).amax(1))
         pieces["linf_operator"].append(magnitudes.sum(2).amax(1))
-        pieces["gram"].append(_gram(wanted))
+        grams = [_gram(wanted)]
         if output != "logits":
-            pieces["gram_of_logits"].append(_gram(J[part]))
+            grams.append(_gram(J[part]))
             outputs.append(wanted)
+        finite = logits[part].isfinite().all(1)
+        for gram in grams:
+            finite &= gram.diagonal(dim1=1, dim2=2).sum(1).isfinite()
+        for name, gram in zip(("gram", "gram_of_logits"), grams, strict=False):
+            pieces[name].append(gram.where(finite.view(-1, 1, 1), 0.0))  # eigenvalues of NaN are an error
+        pieces["finite"].append(finite)
         if sums is not None:
-            sums.add(x[part], labels[part], wanted)
+            sums.add(x[part], labels[part], wanted, finite)
     joined = {name: torch.cat(tensors) for name, tensors in pieces.items() if tensors}
     gram = joined.pop("gram")
     distance, nearest = _boundary(joined.pop("gram_of_logits", gram), logits)

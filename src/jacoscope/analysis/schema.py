@@ -17,6 +17,8 @@ class Column(NamedTuple):
 SINGULAR = {"logits": "logit", "probs": "probability", "log_probs": "log-probability"}
 PER_PIXEL = "output per pixel unit"
 PIXELS = "pixel units, L2"
+ALWAYS_THERE = ("index", "label", "finite")
+"""Columns that every row has; the others are null where the Jacobian is NaN or infinite."""
 
 
 def columns(classes: int, rank: int, output: str) -> list[Column]:
@@ -32,6 +34,7 @@ def columns(classes: int, rank: int, output: str) -> list[Column]:
     return [
         Column("index", pa.int64(), "", "index of the sample in its split"),
         Column("label", number, "class", "true class"),
+        Column("finite", pa.bool_(), "", "whether logits and J are; where not, the columns behind this one are null"),
         Column("prediction", number, "class", "class with the largest logit"),
         Column("correct", pa.bool_(), "", "whether prediction and label agree"),
         Column("confidence", real, "probability", "probability of the predicted class"),
@@ -60,6 +63,6 @@ def arrow_schema(described: list[Column], about: dict[str, str]) -> pa.Schema:
         about: what the table is, as metadata of the whole.
     """
     fields = [
-        pa.field(c.name, c.kind, nullable=False, metadata={"unit": c.unit, "meaning": c.meaning}) for c in described
+        pa.field(c.name, c.kind, c.name not in ALWAYS_THERE, {"unit": c.unit, "meaning": c.meaning}) for c in described
     ]
     return pa.schema(fields, metadata=about)

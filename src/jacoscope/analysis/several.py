@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from rich.console import Console
 
 from jacoscope.analysis.comparison import ComparisonTable, summarise_comparison
+from jacoscope.analysis.finite import finite_rows, left_out
 from jacoscope.analysis.folder import AnswerFolder
 from jacoscope.analysis.full import FullAnalysis
 from jacoscope.analysis.parts import as_parquet
@@ -55,7 +55,7 @@ def compare(
         output = SINGULAR[request.named_output]
         title = f"mean derivative of each class's own {output}, {samples:,} {request.split} samples"
         unit = f"mean ∂ {output} / ∂ pixel"
-        table = pq.read_table(folder.file("comparison.parquet"))
+        table = finite_rows(folder.file("comparison.parquet"))
         summary = {
             "checkpoints": [str(origin.checkpoint.path) for origin in (a, b)],
             "split": request.split,
@@ -123,12 +123,13 @@ def table_only(request: Request) -> Request:
 
 
 def _row(subject: Subject, table: SplitFolder) -> dict[str, Any]:
-    columns = pq.read_table(table.file(TABLE), columns=["correct", *MEASURES])
+    columns = finite_rows(table.file(TABLE), ["correct", *MEASURES])
     row = {
         "checkpoint": subject.origin.checkpoint.path.name,
         "epoch": subject.progress.get("epoch", -1),
         "global_step": _step(subject),
         "samples": len(columns),
+        "left_out": left_out(table.file(TABLE))["samples"],
         "accuracy": float(columns["correct"].to_numpy().mean()),
     }
     for name in MEASURES:

@@ -9,6 +9,7 @@ import pyarrow.parquet as pq
 from rich.console import Console
 from rich.table import Table
 
+from jacoscope.analysis.finite import in_words
 from jacoscope.analysis.folder import AnswerFolder
 from jacoscope.analysis.origin import Origin
 from jacoscope.analysis.request import Request
@@ -62,8 +63,9 @@ def show_comparison(console: Console, folder: AnswerFolder) -> None:
         highlight=False,
     )
     console.print(table)
+    console.print(in_words(summary["left_out"]), highlight=False)
     console.print(
-        f"\nThey agree on {summary['agreement']:.2%} of the samples; {summary['only_a_right']} only a has right, "
+        f"They agree on {summary['agreement']:.2%} of the samples; {summary['only_a_right']} only a has right, "
         f"{summary['only_b_right']} only b, {summary['both_wrong']} neither.\n"
         f"b is the more sensitive one on {summary['b_more_sensitive']:.1%} of them; in the median its Frobenius norm "
         f"is {summary['median_ratio_of_frobenius']:.3g} times that of a.\n"
@@ -80,15 +82,28 @@ def show_history(console: Console, folder: AnswerFolder) -> None:
     rows = pq.read_table(folder.file("history.parquet")).to_pylist()
     question = folder.manifest.question
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
-    for heading in ("checkpoint", "epoch", "step", "accuracy", "Frobenius", "5 %", "95 %", "distance", "rank"):
+    for heading in (
+        "checkpoint",
+        "epoch",
+        "step",
+        "samples",
+        "accuracy",
+        "Frobenius",
+        "5 %",
+        "95 %",
+        "distance",
+        "rank",
+    ):
         table.add_column(heading, justify="left" if heading == "checkpoint" else "right")
     keys = ("frobenius_median", "frobenius_percentile_5", "frobenius_percentile_95", "boundary_distance_median")
     for row in rows:
         cells = [_cell(row["accuracy"], share=True), *(_cell(row[key]) for key in (*keys, "effective_rank_median"))]
-        table.add_row(row["checkpoint"], str(row["epoch"]), str(row["global_step"]), *cells)
+        counts = [f"{row[key]:,}" for key in ("epoch", "global_step", "samples")]
+        table.add_row(row["checkpoint"], *counts, *cells)
+    left_out = any(row["left_out"] for row in rows)
+    why = "; samples whose Jacobian is NaN or infinite are left out" if left_out else ""
     console.print(
-        f"\n[bold]{rows[0]['samples']:,} {question['split']} samples[/]; "
-        f"J = ∂ {question['output']} / ∂ pixels; medians",
+        f"\n[bold]{question['split']} samples[/]; J = ∂ {question['output']} / ∂ pixels; medians{why}",
         highlight=False,
     )
     console.print(table)

@@ -9,6 +9,7 @@ from torch import Tensor
 from jacoscope.analysis.decision import Crossing, crossing_along
 from jacoscope.analysis.derivatives import jacobian_of, of_output
 from jacoscope.analysis.subject import Subject
+from jacoscope.errors import UserError
 from jacoscope.jacobians import (
     BoundaryDistance,
     as_matrix,
@@ -24,6 +25,7 @@ class Reading:
     """All that is asked of one picture.
 
     Attributes:
+        title: what it is a picture of, for people.
         pixels: ``[C, H, W]`` in [0, 1], as the network saw it.
         label: its class, or none for a picture of the user's own.
         output: what is differentiated.
@@ -33,6 +35,7 @@ class Reading:
         crossing: where the decision really changes in that direction, a batch of one.
     """
 
+    title: str
     pixels: Tensor
     label: int | None
     output: str
@@ -55,17 +58,23 @@ class Reading:
         return as_matrix(self.J.unsqueeze(0))[0]
 
 
-def read_single(subject: Subject, pixels: Tensor, label: int | None, output: str) -> Reading:
+def read_single(subject: Subject, title: str, pixels: Tensor, label: int | None, output: str) -> Reading:
     """Ask a network about one picture ``[C, H, W]``.
 
     Raises:
-        UserError: if it has no Jacobian.
+        UserError: if it has no Jacobian, or one that is NaN or infinite.
     """
     x = pixels.unsqueeze(0)
     J, logits = jacobian_of(subject, x)
+    if not (logits.isfinite().all() and J.isfinite().all()):
+        blame = "derivatives" if logits.isfinite().all() else "logits"
+        raise UserError(
+            f"{title}: the network's {blame} are NaN or infinite there, so there is nothing to read. "
+            "Ask about another one, or another checkpoint, checkpoint=FILE"
+        )
     boundary = boundary_distance(J, logits)
     crossing = crossing_along(subject.network, x, boundary.direction, boundary.distance)
-    return Reading(pixels, label, output, logits[0], of_output(J, logits, output)[0], boundary, crossing)
+    return Reading(title, pixels, label, output, logits[0], of_output(J, logits, output)[0], boundary, crossing)
 
 
 def strongest_pixels(matrix: Tensor, shape: tuple[int, int, int], count: int) -> list[list[dict[str, Any]]]:
@@ -92,6 +101,7 @@ def as_record(reading: Reading, class_names: list[str]) -> dict[str, Any]:
     J = reading.J.unsqueeze(0)
     distance, found = float(reading.boundary.distance), float(reading.crossing.distance)
     return {
+        "what": reading.title,
         "prediction": class_names[reading.prediction],
         "label": None if reading.label is None else class_names[reading.label],
         "probabilities": dict(zip(class_names, reading.probabilities.tolist(), strict=True)),

@@ -32,7 +32,7 @@ def answer_samples(request: Request, subject: Subject, folder: Folder, console: 
         console: to print on.
 
     Raises:
-        UserError: if there is no such sample; then none is read.
+        UserError: if there is no such sample, then none is read; or one has no finite Jacobian.
     """
     dataset: Any = subject.split(request.split)
     indices = request.indices or []
@@ -43,11 +43,11 @@ def answer_samples(request: Request, subject: Subject, folder: Folder, console: 
             )
     for index in indices:
         pixels, labels = read_samples(dataset, [index])
-        reading = read_single(subject, pixels[0], int(labels[0]), request.named_output)
         title = f"{request.split} sample {index}"
+        reading = read_single(subject, title, pixels[0], int(labels[0]), request.named_output)
         name = f"{request.split}_sample_{index}_{request.named_output}"
-        files = save_reading(reading, subject.class_names, title, folder(name))
-        show_reading(console, reading, subject.class_names, title)
+        files = save_reading(reading, subject.class_names, folder(name))
+        show_reading(console, reading, subject.class_names)
         show_files(console, files)
 
 
@@ -62,16 +62,16 @@ def answer_pictures(request: Request, subject: Subject, folder: Folder, console:
     paths = find_pictures(request.image)
     pictures = [read_picture(path, subject.shape, request.invert) for path in paths]
     for path, name, pixels in zip(paths, _names(paths), pictures, strict=True):
-        reading = read_single(subject, pixels, None, request.named_output)
+        reading = read_single(subject, path.name, pixels, None, request.named_output)
         inverted = "_inverted" if request.invert else ""
         home = folder(f"image_{name}{inverted}_{request.named_output}")
-        files = save_reading(reading, subject.class_names, path.name, home)
+        files = save_reading(reading, subject.class_names, home)
         console.print(f"\nwhat the network saw of {escape(str(path))} ({pixels.shape[2]}×{pixels.shape[1]}):")
         console.print(in_blocks(pixels), highlight=False)
         if looks_inverted(pixels, sum(images["mean"]) / len(images["mean"])):
             hint = "It looks like dark ink on light paper; the network learnt light on dark: type invert=true"
             console.print(hint, highlight=False, soft_wrap=True)
-        show_reading(console, reading, subject.class_names, path.name)
+        show_reading(console, reading, subject.class_names)
         show_files(console, files)
 
 

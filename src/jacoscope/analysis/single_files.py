@@ -16,7 +16,7 @@ from jacoscope.analysis.together import write_together
 from jacoscope.visuals import diverging, jacobian_figure
 
 
-def save_reading(reading: Reading, class_names: list[str], title: str, folder: Path) -> list[Path]:
+def save_reading(reading: Reading, class_names: list[str], folder: Path) -> list[Path]:
     """Write ``reading.json``, ``jacobian.npy``, ``jacobian.csv``, ``heatmap.png``, ``.svg``, ``decision.png``.
 
     Returns:
@@ -29,17 +29,17 @@ def save_reading(reading: Reading, class_names: list[str], title: str, folder: P
         reading.pixels, reading.J, reading.probabilities, reading.label, class_names, reading.output
     )
     contents = {
-        "reading.json": (json.dumps({"what": title, **as_record(reading, class_names)}, indent=2) + "\n").encode(),
+        "reading.json": (json.dumps(as_record(reading, class_names), indent=2) + "\n").encode(),
         "jacobian.npy": _npy(reading.matrix),
         "jacobian.csv": _csv(reading, class_names),
         "heatmap.png": _rendered(heatmap, "png"),
         "heatmap.svg": _rendered(heatmap, "svg"),
-        "decision.png": _rendered(decision_figure(reading, class_names, title), "png"),
+        "decision.png": _rendered(decision_figure(reading, class_names), "png"),
     }
     return write_together(folder, contents)
 
 
-def decision_figure(reading: Reading, class_names: list[str], title: str) -> Figure:
+def decision_figure(reading: Reading, class_names: list[str]) -> Figure:
     """Draw the picture, the smallest change to first order that turns the decision, and the changed picture."""
     figure = Figure(figsize=(8.4, 3.2), layout="constrained")
     before, change, after = figure.subplots(1, 3)
@@ -53,7 +53,7 @@ def decision_figure(reading: Reading, class_names: list[str], title: str) -> Fig
     figure.colorbar(shown, ax=change, fraction=0.046, pad=0.03).set_label("change of pixel")
     _image(after, reading.crossing.changed[0])
     after.set_title(f"changed: {class_names[int(reading.crossing.prediction)]}", fontsize=10)
-    figure.suptitle(f"{title}: the smallest change to first order that turns the decision", fontsize=11)
+    figure.suptitle(f"{reading.title}: the smallest change to first order that turns the decision", fontsize=11)
     return figure
 
 

@@ -10,14 +10,14 @@ from jacoscope.analysis.single import Reading, strongest_pixels
 from jacoscope.jacobians import effective_rank, frobenius_norm, output_norms, spectral_norm
 
 
-def show_reading(console: Console, reading: Reading, class_names: list[str], title: str) -> None:
+def show_reading(console: Console, reading: Reading, class_names: list[str]) -> None:
     """Print what the network says of a picture and how that depends on the pixels."""
     name = escape(class_names[reading.prediction])
     verdict = f"{name} with probability {reading.probabilities[reading.prediction]:.2%}"
     if reading.label is not None:
         right = reading.label == reading.prediction
         verdict += ", right" if right else f", wrong: it is a {escape(class_names[reading.label])}"
-    console.print(f"\n[bold]{escape(title)}[/]", highlight=False)
+    console.print(f"\n[bold]{escape(reading.title)}[/]", highlight=False)
     console.print(f"prediction  [bold]{verdict}[/]", highlight=False)
     J = reading.J.unsqueeze(0)
     rows, columns = reading.matrix.shape

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from jacoscope.analysis.derivatives import jacobian_of
 from jacoscope.analysis.reduction import MAP_ENTRIES, MapSums, reduce_chunk
-from jacoscope.analysis.schema import Column, columns
+from jacoscope.analysis.schema import Column, arrow_schema, columns
 from jacoscope.analysis.store import JacobianStore
 from jacoscope.analysis.stream import Work, as_table, checked_labels, read_samples
 from jacoscope.analysis.subject import Subject
@@ -44,6 +44,5 @@ class SplitTable(Work):
         reduced, wanted = reduce_chunk(x, labels, J, logits, self.output, sums)
         if self.store is not None:
             self.store.write(indices[0], wanted)
-        schema = pa.schema([(column.name, column.kind) for column in self.columns])
-        rows = as_table({"index": torch.tensor(indices), **reduced}, schema)
+        rows = as_table({"index": torch.tensor(indices), **reduced}, arrow_schema(self.columns, {}))
         return rows, sums.arrays() if sums is not None else {}

@@ -6,6 +6,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from jacoscope.analysis.finite import in_words
+
 SHOWN = ("frobenius", "spectral", "nuclear", "effective_rank", "boundary_distance")
 LABELS = {
     "frobenius": "Frobenius norm",
@@ -30,7 +32,7 @@ def show_summary(console: Console, summary: dict[str, Any], output: str, split: 
         highlight=False,
     )
     console.print(_overall(summary))
-    console.print()
+    console.print(in_words(summary["left_out"]), highlight=False)
     console.print(_by_class(summary))
 
 

@@ -162,15 +162,19 @@ def checked_labels(labels: Tensor, classes: int, indices: list[int]) -> Tensor:
 
 
 def as_table(values: dict[str, Tensor], schema: pa.Schema) -> pa.Table:
-    """Make a table of tensors by the names of its columns, ``[rows]`` or ``[rows, entries of a list]``."""
+    """Make a table of tensors by the names of its columns, ``[rows]`` or ``[rows, entries of a list]``.
+
+    Columns that may be null are so where the column ``finite`` is false.
+    """
     arrays = []
     for field in schema:
         column = values[field.name]
+        missing = ~values["finite"].numpy() if field.nullable else None
         if pa.types.is_fixed_size_list(field.type):
             flat = pa.array(column.contiguous().flatten().numpy(), type=field.type.value_type)
-            arrays.append(pa.FixedSizeListArray.from_arrays(flat, field.type.list_size))
+            arrays.append(pa.FixedSizeListArray.from_arrays(flat, field.type.list_size, mask=pa.array(missing)))
         else:
-            arrays.append(pa.array(column.numpy()).cast(field.type))
+            arrays.append(pa.array(column.numpy(), mask=missing).cast(field.type))
     return pa.table(arrays, schema=schema)
 
 

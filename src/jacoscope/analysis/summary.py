@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 
+from jacoscope.analysis.finite import finite_rows, left_out
 from jacoscope.analysis.ranks import Values, auroc, correlation, ranks
 
 NORMS = ("frobenius", "spectral", "nuclear", "l1_operator", "linf_operator")
@@ -34,13 +35,18 @@ def summarise(table_file: Path, class_names: list[str]) -> dict[str, Any]:
         class_names: one for each class.
 
     Returns:
-        Plain values for JSON; what cannot be known (the mean over no samples) is null.
+        Plain values for JSON; what cannot be known (the mean over no samples) is null. Samples without a finite
+        Jacobian are counted in ``left_out`` and play no part in the rest.
+
+    Raises:
+        UserError: if no sample has a finite Jacobian.
     """
-    table = pq.read_table(table_file, columns=[*MEASURES, "index", "label", "prediction", "correct"])
+    table = finite_rows(table_file, [*MEASURES, "index", "label", "prediction", "correct"])
     columns = {name: table.column(name).to_numpy() for name in table.column_names}
     correct = columns["correct"].astype(bool)
     return {
         "samples": len(table),
+        "left_out": left_out(table_file),
         "errors": int((~correct).sum()),
         "accuracy": _number(correct.mean()),
         "measures": {name: distribution(columns[name]) for name in MEASURES},
@@ -77,8 +83,10 @@ def _spectrum(table_file: Path) -> dict[str, list[float | None]]:
     step = -(-file.metadata.num_rows // SPECTRA)
     total: Values = np.zeros(1)
     kept, seen = [], 0
-    for batch in file.iter_batches(columns=["singular_values"]):
-        values = batch.column(0).flatten().to_numpy().reshape(len(batch), -1)
+    for whole in file.iter_batches(columns=["singular_values", "finite"]):
+        batch = whole.filter(whole.column("finite"))
+        lists = batch.column("singular_values")
+        values = lists.flatten().to_numpy().reshape(len(batch), lists.type.list_size)
         total = total + values.sum(0, dtype=np.float64)
         kept.append(values[-seen % step :: step])
         seen += len(batch)

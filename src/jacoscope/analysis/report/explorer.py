@@ -26,11 +26,11 @@ def choose_samples(summary: dict[str, Any], table: pa.Table, room: int) -> list[
     ):
         for row in summary[group][:8]:
             found.setdefault(row["index"], reason)
-    labels = table.column("label").to_numpy()
+    index, labels = (table.column(name).to_numpy() for name in ("index", "label"))
     for k in np.unique(labels)[:50]:
-        found.setdefault(int(np.flatnonzero(labels == k)[0]), "first of its class")
-    for index in np.linspace(0, len(table) - 1, room).round().astype(int).tolist():
-        found.setdefault(index, "evenly spread")
+        found.setdefault(int(index[np.flatnonzero(labels == k)[0]]), "first of its class")
+    for row in np.linspace(0, len(table) - 1, room).round().astype(int).tolist():
+        found.setdefault(int(index[row]), "evenly spread")
     return [(reason, index) for index, reason in list(found.items())[:room]]
 
 
@@ -51,7 +51,8 @@ def explorer_data(
     J, logits = jacobian_of(subject, x)
     maps = of_output(J, logits, output).sum(2)
     probabilities = logits.softmax(1)
-    frobenius, distance = (table.column(name).to_numpy() for name in ("frobenius", "boundary_distance"))
+    position = np.searchsorted(table.column("index").to_numpy(), indices)
+    frobenius, distance = (table.column(name).to_numpy()[position] for name in ("frobenius", "boundary_distance"))
     entries = []
     for i, (reason, index) in enumerate(chosen):
         shown = sorted(probabilities[i].topk(held).indices.tolist())
@@ -64,8 +65,8 @@ def explorer_data(
                 "prediction": int(logits[i].argmax()),
                 "classes": shown,
                 "probabilities": [float(f"{p:.6g}") for p in probabilities[i, shown].tolist()],
-                "frobenius": float(f"{frobenius[index]:.6g}"),
-                "distance": float(f"{distance[index]:.6g}") if np.isfinite(distance[index]) else None,
+                "frobenius": float(f"{frobenius[i]:.6g}"),
+                "distance": float(f"{distance[i]:.6g}") if np.isfinite(distance[i]) else None,
                 "limits": [float(f"{limit:.8g}") for limit in limits.tolist()],
                 "image": _encoded(x[i].mean(0) if channels != 3 else x[i], 255, np.uint8),
                 "maps": _encoded(_scaled(maps[i, shown], limits), 32767, "<i2"),

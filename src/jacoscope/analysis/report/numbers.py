@@ -19,14 +19,17 @@ class Numbers:
         self.summary = summary
 
     def value(self, path: str) -> Any:
-        """Give what is at a path of keys joined with slashes; none where nothing is.
+        """Give what is at a path of keys, and places in lists, joined with slashes; none where nothing is.
 
-        >>> Numbers({"a": {"b": 2}}).value("a/b")
-        2
+        >>> Numbers({"a": {"b": [2, 3]}}).value("a/b/1")
+        3
         """
         node: Any = self.summary
         for key in path.split("/"):
-            node = node.get(key.replace("~1", "/").replace("~0", "~")) if isinstance(node, dict) else None
+            if isinstance(node, list):
+                node = node[int(key)]
+            else:
+                node = node.get(key.replace("~1", "/").replace("~0", "~")) if isinstance(node, dict) else None
         return node
 
     @staticmethod

@@ -53,7 +53,7 @@ def write_report(
         "spectrum": charts.spectrum(summary),
     }
     parts = [
-        section("What J says", sections.headline(n) + sections.reading_guide(output)),
+        section("What J says", sections.headline(n) + sections.left_out_text(n) + sections.reading_guide(output)),
         section(
             "How sensitive, and where it is wrong",
             sections.norms_text(n) + chart("norms") + sections.confidence_text(n) + chart("confidence"),

@@ -24,6 +24,17 @@ def headline(n: Numbers) -> str:
     return '<div class="cards">' + "".join(f"<div><b>{b}</b><span>{t}</span></div>" for b, t in cards) + "</div>"
 
 
+def left_out_text(n: Numbers) -> str:
+    """Which samples nothing could be said of."""
+    first = [n(f"left_out/first/{i}", "d") for i in range(len(n.value("left_out/first")))]
+    if not first:
+        return ""
+    return (
+        f"<p>Samples left out of everything here, since their logits or derivatives are NaN or infinite: "
+        f"{n('left_out/samples')}; the first by index: {', '.join(first)}.</p>"
+    )
+
+
 def reading_guide(output: str) -> str:
     """What J is."""
     return (
