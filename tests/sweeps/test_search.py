@@ -7,8 +7,10 @@ from pathlib import Path
 from unittest.mock import Mock
 
 import pytest
+from hydra import compose, initialize_config_dir
+from hydra.utils import UNSAFE_DISABLE_EXECUTION_CHECKS, instantiate
 
-from .conftest import Tiny
+from .conftest import ROOT, Tiny
 
 optuna = pytest.importorskip("optuna")
 
@@ -91,6 +93,18 @@ def test_a_run_is_ended_that_is_worse_than_the_median(tmp_path: Path) -> None:
     hopeless, epochs = train(1, [0.1, 0.1, 0.1])
     assert (hopeless.pruned, epochs) == (True, 1), "after the first epoch it may still come round"
     assert study.trials[1].intermediate_values == {0: 0.1, 1: 0.1}
+
+
+@pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
+@pytest.mark.parametrize("search", ["optuna", "pareto"])
+def test_a_search_takes_every_sampler(search: str) -> None:
+    with initialize_config_dir(str(ROOT / "configs")):
+        for sampler in ("tpe", "random", "cmaes", "gp", "nsgaii", "qmc"):
+            words = [f"hparams_search={search}", f"hydra/sweeper/sampler={sampler}", "seed=3", "hydra.sweep.dir=x"]
+            node = compose("train", words, return_hydra_config=True).hydra.sweeper.sampler
+            assert node.seed == 3
+            made = instantiate(node, _execution_whitelist_=UNSAFE_DISABLE_EXECUTION_CHECKS)
+            assert isinstance(made, optuna.samplers.BaseSampler)
 
 
 def test_a_search_without_m_is_refused(tiny: Tiny) -> None:

@@ -26,7 +26,7 @@ def explain(error: Exception, overrides: Iterable[str], config_dir: Path, config
     message = str(error)
     if isinstance(error, MissingConfigException) and error.options:
         group, _, choice = str(error.missing_cfg_file).rpartition("/")
-        if group == "hydra/sweeper/sampler":
+        if group == "hydra/sweeper/sampler" and len(error.options) == 1:  # jacoscope's own: the plugin's are not there
             return "A search needs Optuna and Hydra's plugin for it: pip install 'jacoscope[sweep]'"
         return (
             f"There is no {group}={choice}.{nearest(choice, error.options, f'{group}=')}\n"
