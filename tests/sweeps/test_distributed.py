@@ -32,7 +32,7 @@ def test_two_runs_of_two_processes_each_end_and_leave_nothing_behind(tmp_path: P
         env=environment,
         capture_output=True,
         text=True,
-        timeout=500,
+        timeout=900,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     sweep = tmp_path / "logs" / "train" / "sweeps" / "mine"

@@ -79,9 +79,9 @@ def test_sorted_and_exported_the_table_holds_the_same(
 
 def test_columns_are_named_shortly_where_that_is_clear_and_sorted_by_either_name(folder: Path) -> None:
     table = Table.of(folder)
-    settings = [{"optimizer.lr": float(-i), "model.width": i, "data.width": i} for i in range(7)]
-    table = Table(folder, table.runs, settings)
-    assert table.labels == ["lr", "model.width", "data.width"]
+    keys = ("optimizer.lr", "model.width", "data.width", "model.activation._target_")
+    table = Table(folder, table.runs, [dict.fromkeys(keys, float(-i)) for i in range(7)])
+    assert table.labels == ["lr", "model.width", "data.width", "activation"]
     for column in ("lr", "optimizer.lr"):
         assert [run.name for run in table.sorted_by(column).runs] == list("6543210")
 

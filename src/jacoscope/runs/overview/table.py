@@ -57,7 +57,7 @@ class Table:
     @property
     def labels(self) -> list[str]:
         """Those keys as they head a column: by their last part, where that tells them apart."""
-        ends = [key.rpartition(".")[2] for key in self.keys]
+        ends = [key.removesuffix("._target_").rpartition(".")[2] for key in self.keys]
         return [end if ends.count(end) == 1 else key for key, end in zip(self.keys, ends, strict=True)]
 
     @property
