@@ -71,6 +71,22 @@ def test_certain_samples_are_seen_beside_doubtful_ones(output: str, is_seen: boo
     assert bool(orange.any()) == is_seen
 
 
+@pytest.mark.parametrize("channels", [1, 2, 3])
+def test_standardised_images_look_as_they_did_before(channels: int) -> None:
+    torch.manual_seed(0)
+    x, J = torch.rand(2, channels, 6, 6), torch.randn(2, 2, channels, 6, 6)
+    x[:, 0, 0, 0], x[:, -1, 5, 5] = 0.0, 1.0  # the whole range is there
+
+    def sheets(images: torch.Tensor) -> list[np.ndarray]:
+        probes = probe_sheet(images, J, torch.eye(2), [0, 1], ["a", "b"])
+        return [probes, sensitivity_overlay(images, J[:, 0].abs(), ["a", "b"])]
+
+    for plain, standardised in zip(sheets(x), sheets((x - 0.4) / 0.2), strict=True):
+        assert np.abs(plain.astype(int) - standardised).max() <= 1, "but for rounding"
+    half = probe_sheet(x / 2, J, torch.eye(2), [0, 1], ["a", "b"])
+    assert not np.array_equal(half, sheets(x)[0]), "a dark image stays dark"
+
+
 def test_large_images_are_averaged_over_blocks() -> None:
     maps = torch.arange(168.0 * 336).reshape(1, 168, 336)
     small = shrink(maps)

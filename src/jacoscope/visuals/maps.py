@@ -39,7 +39,8 @@ def probe_sheet(
     derivatives on these samples are shown; of large images, averages over blocks of pixels.
 
     Args:
-        images: pixels in [0, 1], ``[samples, channels, height, width]``.
+        images: ``[samples, channels, height, width]``; those with pixels beyond [0, 1] are stretched to it, each by
+            itself.
         J: ``[samples, outputs, channels, height, width]``.
         probabilities: ``[samples, outputs]``.
         labels: true classes; ``None`` where unknown.
@@ -87,7 +88,8 @@ def sensitivity_overlay(images: Tensor, sensitivity: Tensor, captions: Sequence[
     """Lay the sensitivity of each pixel over the image, all samples on one scale.
 
     Args:
-        images: pixels in [0, 1], ``[samples, channels, height, width]``.
+        images: ``[samples, channels, height, width]``; those with pixels beyond [0, 1] are stretched to it, each by
+            itself.
         sensitivity: root mean square of J over the outputs, ``[samples, channels, height, width]``.
         captions: one for each sample.
         output: what was differentiated, for the units.
@@ -96,8 +98,8 @@ def sensitivity_overlay(images: Tensor, sensitivity: Tensor, captions: Sequence[
     limit = symmetric_limit(magnitudes)
     strength = (magnitudes / limit).nan_to_num(0.0).clamp(0, 1).cpu().numpy()[..., None]
     # The image in pale grey, dark on light; the stronger the sensitivity, the more its colour covers it.
-    brightness = shrink(images.detach().float().mean(1), _GALLERY_SIZE)
-    grey = 255 - 110 * brightness.clamp(0, 1).cpu().numpy()[..., None]
+    brightness = to_unit_range(shrink(images, _GALLERY_SIZE)).mean(1)
+    grey = 255 - 110 * brightness.cpu().numpy()[..., None]
     color = paint_magnitude(magnitudes, limit).astype(np.float32)
     mixed = (grey * (1 - strength) + color * strength).round().astype(np.uint8)
     scale = Scale(sequential(), 0.0, limit, f"rms {UNITS.get(output, output)}")
@@ -114,7 +116,8 @@ def maps_over_epochs(
 
     Args:
         history: by epoch, the maps ``[samples, channels, height, width]``; they may be shrunk already.
-        images: pixels in [0, 1], ``[samples, channels, height, width]``.
+        images: ``[samples, channels, height, width]``; those with pixels beyond [0, 1] are stretched to it, each by
+            itself.
         row_labels: one for each sample.
         output: what was differentiated, for the units.
     """
@@ -143,11 +146,34 @@ def shrink(pictures: Tensor, size: int = TILE_SIZE) -> Tensor:
     return averaged.reshape(*pictures.shape[:-2], *small)
 
 
+def to_unit_range(images: Tensor) -> Tensor:
+    """Leave images with pixels in [0, 1] as they are; stretch any other from its own darkest value to its brightest.
+
+    Standardised images would else be drawn as their brightest parts on black. All channels of an image are stretched
+    together; values that are not finite become 0.
+
+    Args:
+        images: ``[samples, channels, height, width]``.
+
+    >>> to_unit_range(torch.tensor([[[[0.2, 0.4]]], [[[-2.0, 2.0]]]])).flatten(1).tolist()
+    [[0.20000000298023224, 0.4000000059604645], [0.0, 1.0]]
+    """
+    images = images.detach().float()
+    images = images.where(images.isfinite(), 0.0)
+    low, high = images.amin((1, 2, 3), keepdim=True), images.amax((1, 2, 3), keepdim=True)
+    stretched = (images - low) / (high - low).clamp_min(torch.finfo(images.dtype).tiny)
+    return stretched.where((low < 0) | (high > 1), images)
+
+
 def paint_image(images: Tensor) -> Pixels:
-    """Turn pixels in [0, 1], ``[samples, 1 or 3, height, width]``, into pictures ``[samples, height, width, 3]``."""
-    bytes_ = images.detach().float().clamp(0, 1).mul(255).round().byte().cpu()
-    if bytes_.shape[1] not in (1, 3):
-        bytes_ = images.detach().float().mean(1, keepdim=True).clamp(0, 1).mul(255).round().byte().cpu()
+    """Turn images, ``[samples, channels, height, width]``, into pictures ``[samples, height, width, 3]``.
+
+    One channel is grey, three are red, green and blue; of any other number the mean is drawn.
+    """
+    shown = to_unit_range(images)
+    if shown.shape[1] not in (1, 3):
+        shown = shown.mean(1, keepdim=True)
+    bytes_ = shown.mul(255).round().byte().cpu()
     return bytes_.expand(-1, 3, -1, -1).permute(0, 2, 3, 1).contiguous().numpy()
 
 
