@@ -216,6 +216,7 @@ def test_the_summary_follows_from_the_table(finished: SplitFolder) -> None:
     assert summary["accuracy"] == pytest.approx(correct.mean())
     assert summary["errors"] == (~correct).sum()
     assert summary["wrong"]["frobenius"] == pytest.approx(norms[~correct].mean(), rel=1e-5)
+    assert summary["frobenius_wrong_to_correct"] == pytest.approx(norms[~correct].mean() / norms[correct].mean())
     assert summary["measures"]["frobenius"]["median"] == pytest.approx(np.sort(norms)[13])
     for k, name in enumerate("abc"):
         chosen = [row["boundary_distance"] for row in rows if row["label"] == k]
@@ -231,6 +232,9 @@ def test_the_summary_follows_from_the_table(finished: SplitFolder) -> None:
     assert all(not rows[row["index"]]["correct"] for row in summary["confident_errors"])
     singular_values = np.array([row["singular_values"] for row in rows])
     assert summary["spectrum"]["mean"] == pytest.approx(singular_values.mean(0), rel=1e-5)
+    energies = singular_values.mean(0) ** 2
+    assert summary["spectrum"]["values"] == 3
+    assert summary["spectrum"]["share_of_strongest"] == pytest.approx(energies.max() / energies.sum(), rel=1e-5)
     assert summary["spectrum"]["percentile_95"] == pytest.approx(np.percentile(singular_values, 95, axis=0), rel=1e-5)
 
 

@@ -44,6 +44,7 @@ def summarise(table_file: Path, class_names: list[str]) -> dict[str, Any]:
     table = finite_rows(table_file, [*MEASURES, "index", "label", "prediction", "correct"])
     columns = {name: table.column(name).to_numpy() for name in table.column_names}
     correct = columns["correct"].astype(bool)
+    right, wrong = _group(columns, correct), _group(columns, ~correct)
     return {
         "samples": len(table),
         "left_out": left_out(table_file),
@@ -51,8 +52,9 @@ def summarise(table_file: Path, class_names: list[str]) -> dict[str, Any]:
         "accuracy": _number(correct.mean()),
         "measures": {name: distribution(columns[name]) for name in MEASURES},
         "by_class": {name: _group(columns, columns["label"] == k) for k, name in enumerate(class_names)},
-        "correct": _group(columns, correct),
-        "wrong": _group(columns, ~correct),
+        "correct": right,
+        "wrong": wrong,
+        "frobenius_wrong_to_correct": _ratio(wrong["frobenius"], right["frobenius"]),
         "correlation_with_confidence": {
             name: {
                 "pearson": _number(correlation(columns[name], columns["confidence"])),
@@ -77,8 +79,11 @@ def distribution(values: Values) -> dict[str, float | None]:
     return {name: _number(v) for name, v in {**named, "percentile_95": high, "max": values.max()}.items()}
 
 
-def _spectrum(table_file: Path) -> dict[str, list[float | None]]:
-    """Give mean and percentiles of each singular value, reading a batch of rows at a time."""
+def _spectrum(table_file: Path) -> dict[str, Any]:
+    """Give mean and percentiles of each singular value, reading a batch of rows at a time.
+
+    ``share_of_strongest`` is that of the mean spectrum, σ₁² / Σ σᵢ².
+    """
     file = pq.ParquetFile(table_file)
     step = -(-file.metadata.num_rows // SPECTRA)
     total: Values = np.zeros(1)
@@ -91,8 +96,13 @@ def _spectrum(table_file: Path) -> dict[str, list[float | None]]:
         kept.append(values[-seen % step :: step])
         seen += len(batch)
     low, high = np.percentile(np.concatenate(kept), [5, 95], axis=0)
-    named = {"mean": total / seen, "percentile_5": low, "percentile_95": high}
-    return {name: [_number(value) for value in values] for name, values in named.items()}
+    mean = total / seen
+    named = {"mean": mean, "percentile_5": low, "percentile_95": high}
+    return {
+        "values": len(mean),
+        "share_of_strongest": _ratio(float(mean[0] ** 2), float((mean**2).sum())),
+        **{name: [_number(value) for value in values] for name, values in named.items()},
+    }
 
 
 def _group(columns: dict[str, Values], which: Values) -> dict[str, Any]:
@@ -109,6 +119,10 @@ def _ends(columns: dict[str, Values], by: str, *, largest: bool, among: Values |
     order = where[np.argsort(-columns[by][where] if largest else columns[by][where], kind="stable")][:12]
     shown = ("index", "label", "prediction", "confidence", "frobenius", "spectral", "boundary_distance")
     return [{name: _plain(columns[name][i]) for name in shown} for i in order]
+
+
+def _ratio(numerator: float | None, denominator: float | None) -> float | None:
+    return numerator / denominator if numerator is not None and denominator else None
 
 
 def _plain(value: Any) -> Any:

@@ -53,11 +53,6 @@ class Numbers:
             form: a format specification; by default three significant digits.
         """
         value = self.value(path)
-        return self.shown(value, path, form)
-
-    @staticmethod
-    def shown(value: Any, path: str, form: str = "") -> str:
-        """Write a number that was found, or computed, from a path."""
         text = "–" if value is None else short(value) if not form else format(value, form).replace("%", " %")
         text = text.replace("-", "−")
         source = escape(path, quote=True)

@@ -132,9 +132,10 @@ def _explorer(output: str) -> str:
 def _about(about: dict[str, str]) -> str:
     rows = "".join(f"<tr><th>{escape(key)}</th><td>{escape(value)}</td></tr>" for key, value in about.items())
     return (
-        f'<div class="scroll"><table class="about">{rows}</table></div><p class="note">Every number in the '
-        "text is from summary.json, which is computed from the tables samples.parquet, a row for each sample, and "
-        "adversarial.parquet; point at a number to see where it stands. They lie beside this file.</p>"
+        f'<div class="scroll"><table class="about">{rows}</table></div><p class="note">Every measured '
+        "number in the sentences and in the table of classes stands in summary.json, which is computed from the tables "
+        "samples.parquet, a row for each sample, and adversarial.parquet; point at a number to see where. They lie "
+        "beside this file. Charts are drawn from the tables, pictures from Jacobians computed again.</p>"
     )
 
 

@@ -55,12 +55,9 @@ def norms_text(n: Numbers) -> str:
     )
     if not n.known("wrong/frobenius", "correct/frobenius"):
         return middle + "There is no decision of the other kind to compare with.</p>"
-    ratio = n.value("wrong/frobenius") / n.value("correct/frobenius")
-    word = "more" if ratio >= 1 else "less"
-    factor = n.shown(max(ratio, 1 / ratio), "wrong/frobenius : correct/frobenius", ".2f")
     return (
-        f"{middle}Where the network is wrong it is {factor} times {word} sensitive than where it is right: "
-        f"the mean norm is {n('wrong/frobenius')} against {n('correct/frobenius')}. "
+        f"{middle}Where the network is wrong it is {n('frobenius_wrong_to_correct', '.2f')} times as sensitive as "
+        f"where it is right: the mean norm is {n('wrong/frobenius')} against {n('correct/frobenius')}. "
         f"{_detectors(n)}</p>"
     )
 
@@ -182,13 +179,11 @@ def derivative_rows(
 
 def spectrum_text(n: Numbers) -> str:
     """How many directions matter."""
-    s = n.summary["spectrum"]["mean"]
-    total = sum(value**2 for value in s)
-    share = n.shown(s[0] ** 2 / total if total else None, "spectrum/mean: σ1² / Σσ²", ".0%")
     text = (
         "<p>The singular values of J tell in how many independent directions the outputs react. The median effective "
-        f"rank is {n('measures/effective_rank/median')} of at most {n.shown(len(s), 'spectrum/mean')}; "
-        f"going by the mean spectrum, the strongest direction carries {share} of the squared sensitivity."
+        f"rank is {n('measures/effective_rank/median')} of at most {n('spectrum/values')}; going by the "
+        f"mean spectrum, the strongest direction carries {n('spectrum/share_of_strongest', '.0%')} of the squared "
+        "sensitivity."
     )
     if n.value("output") == "probs":
         text += " Probabilities sum to one, so the last singular value is zero."
