@@ -60,6 +60,7 @@ def train(
     seed_everything(0, verbose=False)
     module = Someone() if module is None else module
     logger = trainer.pop("logger", TensorBoardLogger(folder, name="", version="", default_hp_metric=False))
+    resume_from = trainer.pop("resume_from", None)
     fitted = Trainer(
         max_epochs=epochs,
         logger=logger,
@@ -72,7 +73,7 @@ def train(
     )
     torch.manual_seed(0)
     train_loader, val_loader = loaders or (loader(16, shuffle=True), loader())
-    fitted.fit(module, train_loader, val_loader)
+    fitted.fit(module, train_loader, val_loader, ckpt_path=resume_from)
     return module, fitted
 
 

@@ -24,10 +24,6 @@ pytestmark = pytest.mark.filterwarnings("ignore")
 MEAN = "jacobian/logits/frobenius/mean"
 
 
-def steps(folder: Path, tag: str = MEAN) -> list[int]:
-    return [event.step for event in events(folder).Scalars(tag)]
-
-
 @pytest.mark.parametrize("sanity", [0, 2])
 def test_training_gives_bitwise_the_same_weights(tmp_path: Path, sanity: int) -> None:
     plain, _ = train(tmp_path / "plain", num_sanity_val_steps=sanity)
@@ -183,24 +179,6 @@ def test_any_logger_or_none(tmp_path: Path, logger: str | None) -> None:
     if logger:
         header, *_ = (tmp_path / "metrics.csv").read_text().splitlines()
         assert {MEAN, "jacobian/probs/spectral/max", "val/loss"} <= set(header.split(","))
-
-
-def test_every_n_epochs_and_after_the_last(tmp_path: Path) -> None:
-    train(tmp_path, [numbers(every_n_epochs=2)], epochs=5)
-    validated = steps(tmp_path, "val/loss")
-    assert steps(tmp_path) == [validated[epoch - 1] for epoch in (2, 4, 5)]
-
-
-def test_every_n_steps_once_there_are_samples(tmp_path: Path) -> None:
-    train(tmp_path, [numbers(every_n_steps=3)])  # epochs of seven steps
-    assert steps(tmp_path) == [6, 8, 11, 13]
-    assert steps(tmp_path, "val/loss") == [6, 13]
-
-
-def test_several_validations_an_epoch_are_all_measured(tmp_path: Path) -> None:
-    train(tmp_path, [numbers()], val_check_interval=0.5)
-    assert steps(tmp_path) == steps(tmp_path, "val/loss")
-    assert len(steps(tmp_path)) == 4
 
 
 def test_a_subset_is_even_over_classes_and_the_same_every_epoch(

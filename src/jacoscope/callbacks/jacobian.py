@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
+import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.utilities import rank_zero_warn
 from pytorch_lightning.utilities.combined_loader import CombinedLoader
@@ -23,6 +24,7 @@ from jacoscope.callbacks.loggers import log_histogram, log_image, log_layout, lo
 from jacoscope.callbacks.measurement import Measurement, measure
 from jacoscope.callbacks.probes import Probes
 from jacoscope.callbacks.samples import NO_SAMPLES, TrainingSamples, ValidationSamples
+from jacoscope.callbacks.schedule import NEVER, Moment, at_end, final_weights, is_last, within_epoch
 from jacoscope.callbacks.statistics import is_headline, summarise, summarise_training
 from jacoscope.callbacks.undisturbed import undisturbed
 from jacoscope.errors import UserError
@@ -38,13 +40,13 @@ class JacobianCallback(Callback):
     page ``jacobian/how_to_read`` of TensorBoard's Text tab, and in docs/callback.md.
 
     Args:
-        every_n_epochs: measure after the validation of every so many epochs.
+        every_n_epochs: measure at the first validation, at the next one whenever another so many epochs have passed,
+            and at the end of the training.
         every_n_steps: measure after every so many optimizer steps too, on the samples of the last validation
             (so from the first validation on), and after every validation.
         max_samples: validation samples that are measured, spread evenly over classes and batches.
         train_samples: training samples that are measured for comparison; 0 for none.
-        images_every_n_epochs: draw pictures and histograms every so many epochs, and after the first and last;
-            0 for none.
+        images_every_n_epochs: draw pictures and histograms in the same way; 0 for none.
         probe_indices: validation samples that are drawn, by their index in the validation set, 24 at most; by default
             one of each class.
         outputs: whose Jacobians are logged: ``"logits"``, ``"probs"``.
@@ -113,10 +115,14 @@ class JacobianCallback(Callback):
         self._is_checked = False
         self._is_introduced = False
         self._last_step = 0
-        self._last_drawn = 0
+        self._measured = self._drawn = NEVER
 
     # When: Lightning's hooks. Samples are kept as they pass; all is measured when validation has seen its last batch,
     # but before its end, where weight averaging puts the raw weights back.
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:  # noqa: ARG002
+        if stage == "fit":  # perhaps not the first of this callback
+            self._validation, self._measured, self._drawn = None, NEVER, NEVER
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
         self._cost.restart()
@@ -146,12 +152,19 @@ class JacobianCallback(Callback):
         step = trainer.global_step
         if self.every_n_steps and step % self.every_n_steps == 0 and step != self._last_step:
             self._last_step = step
-            self._measure_and_log(trainer, pl_module)
+            self._measure_and_log(trainer, pl_module, within_epoch(trainer))
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        # Stopped early, or between validations: what the end is measured at are the samples of the last validation.
+        now = at_end(trainer)
+        logs = now.step != self._measured.step
+        draws = now.step != self._drawn.step and self._can_draw(trainer)
+        if logs or draws:
+            with final_weights(trainer, pl_module):
+                self._measure_and_log(trainer, pl_module, now, draws, logs)
 
     def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
-        epochs = trainer.current_epoch + 1
-        in_turn = epochs % self.every_n_epochs == 0 or epochs == trainer.max_epochs or bool(self.every_n_steps)
-        self._is_due = not trainer.sanity_checking and (in_turn or trainer.state.fn != "fit")
+        self._is_due = not trainer.sanity_checking and (trainer.state.fn != "fit" or self._measures_now(trainer))
         if self._is_due:
             self._validation = ValidationSamples(
                 self.max_samples, self._loader(trainer), trainer.global_rank, trainer.world_size
@@ -183,7 +196,9 @@ class JacobianCallback(Callback):
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if self._is_due:
             self._is_due = False
-            self._measure_and_log(trainer, pl_module)
+            self._measure_and_log(trainer, pl_module, within_epoch(trainer), self._draws_now(trainer))
+            if trainer.state.fn == "fit":
+                self._measured = within_epoch(trainer)
 
     # A test is measured as a validation is.
     on_test_epoch_start = on_validation_epoch_start
@@ -197,7 +212,8 @@ class JacobianCallback(Callback):
             "introduced": self._is_introduced,
             "training": self._training.state_dict(),
             "last_step": self._last_step,
-            "last_drawn": self._last_drawn,
+            "measured": tuple(self._measured),
+            "drawn": tuple(self._drawn),
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -205,7 +221,21 @@ class JacobianCallback(Callback):
         self.album.load_state_dict(state_dict["album"])
         self._is_introduced = state_dict["introduced"]
         self._training.load_state_dict(state_dict["training"])
-        self._last_step, self._last_drawn = state_dict["last_step"], state_dict["last_drawn"]
+        self._last_step = state_dict["last_step"]
+        self._measured, self._drawn = Moment(*state_dict["measured"]), Moment(*state_dict["drawn"])
+
+    def _measures_now(self, trainer: Trainer) -> bool:
+        epochs = trainer.current_epoch + 1
+        in_turn = self._measured.is_long_ago(epochs, self.every_n_epochs) or self._measured.epochs == epochs
+        return in_turn or is_last(trainer) or bool(self.every_n_steps)
+
+    def _draws_now(self, trainer: Trainer) -> bool:
+        if trainer.state.fn != "fit" or not self._can_draw(trainer):
+            return False
+        return self._drawn.is_long_ago(trainer.current_epoch + 1, self.images_every_n_epochs) or is_last(trainer)
+
+    def _can_draw(self, trainer: Trainer) -> bool:
+        return self.images_every_n_epochs > 0 and any(map(shows_pictures, trainer.loggers))
 
     # What.
 
@@ -232,7 +262,9 @@ class JacobianCallback(Callback):
                 require_input_gradient(self._model(pl_module), inputs_of(batch, self.inputs_fn), self.output)
             self._is_checked = True
 
-    def _measure_and_log(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def _measure_and_log(
+        self, trainer: Trainer, pl_module: LightningModule, now: Moment, draws: bool = False, logs: bool = True
+    ) -> None:
         if self._validation is None:
             return
         with undisturbed(pl_module), self._cost.counted():
@@ -248,9 +280,10 @@ class JacobianCallback(Callback):
             _warn_of_broken(measured, trained_on)
             if not trainer.testing:
                 self.probes.gather()
-            if self._draws_now(trainer):
-                self._draw(trainer, pl_module, measured, names)
-        self._log(trainer, pl_module, scalars)
+            if draws:
+                self._draw(trainer, pl_module, measured, names, now)
+        if logs:
+            self._log(trainer, pl_module, scalars, now)
 
     def _names(self, trainer: Trainer, count: int) -> list[str]:
         known = self.class_names or getattr(getattr(trainer, "datamodule", None), "class_names", None) or ()
@@ -260,32 +293,28 @@ class JacobianCallback(Callback):
 
     # Where it goes.
 
-    def _draws_now(self, trainer: Trainer) -> bool:
-        """Once in an epoch that pictures are due in, after a validation."""
-        epochs = trainer.current_epoch + 1
-        validated = trainer.validating and trainer.state.fn == "fit"
-        if not validated or self.images_every_n_epochs < 1 or epochs == self._last_drawn:
-            return False
-        return epochs in (1, trainer.max_epochs) or epochs % self.images_every_n_epochs == 0
-
-    def _draw(self, trainer: Trainer, pl_module: LightningModule, measured: Measurement, names: list[str]) -> None:
-        self._last_drawn = trainer.current_epoch + 1
-        loggers, step = [logger for logger in trainer.loggers if shows_pictures(logger)], _step(trainer)
-        if not loggers or not trainer.is_global_zero:
+    def _draw(
+        self, trainer: Trainer, pl_module: LightningModule, measured: Measurement, names: list[str], now: Moment
+    ) -> None:
+        self._drawn = now
+        if not trainer.is_global_zero:
             return
+        loggers = [logger for logger in trainer.loggers if shows_pictures(logger)]
         for name, values in measured.values.items():
             if len(finite := values[values.isfinite()]):
-                log_histogram(loggers, f"jacobian_distribution/{name}", finite, step)
+                log_histogram(loggers, f"jacobian_distribution/{name}", finite, now.step)
         portrait = self.probes.portrait(self._model(pl_module), pl_module.device, self.output, self.outputs)
-        for tag, picture in self.album.pictures(self._last_drawn, measured, portrait, names):
-            log_image(loggers, tag, picture, step)
+        for tag, picture in self.album.pictures(now.epochs, measured, portrait, names):
+            log_image(loggers, tag, picture, now.step)
 
-    def _log(self, trainer: Trainer, pl_module: LightningModule, scalars: dict[str, float]) -> None:
+    def _log(self, trainer: Trainer, pl_module: LightningModule, scalars: dict[str, float], now: Moment) -> None:
         prefix = "test/" if trainer.testing else ""
         headlines = {prefix + name: value for name, value in scalars.items() if is_headline(name)}
         if trainer.evaluating:  # where checkpoints, early stopping and the run's record find them
             everywhere = trainer.world_size > 1  # all ranks have the same values; this tells Lightning so
             pl_module.log_dict(headlines, logger=False, batch_size=1, add_dataloader_idx=False, sync_dist=everywhere)
+        elif now == at_end(trainer):  # where a module cannot log any more
+            trainer.callback_metrics.update({name: torch.tensor(value) for name, value in headlines.items()})
         if trainer.testing:  # a single point: all else would be curves of one point each
             scalars = headlines
         elif trainer.state.fn == "fit":
@@ -293,7 +322,7 @@ class JacobianCallback(Callback):
         if trainer.loggers and trainer.is_global_zero:
             with self._cost.counted():
                 self._introduce(trainer, scalars)
-                log_scalars(trainer.loggers, scalars, _step(trainer))
+                log_scalars(trainer.loggers, scalars, now.step)
 
     def _introduce(self, trainer: Trainer, tags: Iterable[str]) -> None:
         if self._is_introduced or trainer.testing:
@@ -301,11 +330,6 @@ class JacobianCallback(Callback):
         self._is_introduced = True
         log_text(trainer.loggers, "jacobian/how_to_read", explanation(self.max_samples))
         log_layout(trainer.loggers, layout(self.outputs, list(tags)))
-
-
-def _step(trainer: Trainer) -> int:
-    """The step that Lightning itself logs validation metrics at."""
-    return int(trainer.fit_loop.epoch_loop._batches_that_stepped)
 
 
 def _warn_of_broken(measured: Measurement, trained_on: Measurement) -> None:
