@@ -7,6 +7,7 @@ import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.utilities import rank_zero_warn
 from pytorch_lightning.utilities.combined_loader import CombinedLoader
+from pytorch_lightning.utilities.rank_zero import WarningCache
 from torch import Tensor
 
 from jacoscope.callbacks.album import Album
@@ -52,7 +53,8 @@ class JacobianCallback(Callback):
         outputs: whose Jacobians are logged: ``"logits"``, ``"probs"``.
         class_names: of the outputs; by default those of the datamodule, or numbers.
         max_classes: classes at most that have curves and maps of their own; maps, 12 at most.
-        dataloader_idx: which validation loader is measured where there are several.
+        dataloader_idx: which validation loader is measured where there are several; in a validation or test outside
+            the training that has fewer, the first.
         inputs_fn: takes the inputs out of a batch; by default its first element.
         labels_fn: takes the classes ``[batch]`` out of a batch; by default its second element, if that is such.
         forward_fn: from module and inputs to outputs; by default the module's ``forward``.
@@ -110,6 +112,8 @@ class JacobianCallback(Callback):
         self.album = Album(max_classes)
         self._training = TrainingSamples(train_samples)
         self._validation: ValidationSamples | None = None
+        self._loader_idx = 0
+        self._warnings = WarningCache()
         self._cost = Cost()
         self._is_due = False
         self._is_checked = False
@@ -165,10 +169,11 @@ class JacobianCallback(Callback):
 
     def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
         self._is_due = not trainer.sanity_checking and (trainer.state.fn != "fit" or self._measures_now(trainer))
+        loaders = CombinedLoader(trainer.test_dataloaders if trainer.testing else trainer.val_dataloaders).flattened
+        self._loader_idx = self._which_of(len(loaders), trainer)
         if self._is_due:
-            self._validation = ValidationSamples(
-                self.max_samples, self._loader(trainer), trainer.global_rank, trainer.world_size
-            )
+            loader = loaders[self._loader_idx]
+            self._validation = ValidationSamples(self.max_samples, loader, trainer.global_rank, trainer.world_size)
 
     def on_validation_batch_end(
         self,
@@ -179,7 +184,7 @@ class JacobianCallback(Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        if dataloader_idx != self.dataloader_idx:
+        if dataloader_idx != self._loader_idx:
             return
         self._check(pl_module, batch)
         if not self._is_due or self._validation is None:
@@ -239,14 +244,16 @@ class JacobianCallback(Callback):
 
     # What.
 
-    def _loader(self, trainer: Trainer) -> Any:
-        loaders = CombinedLoader(trainer.test_dataloaders if trainer.testing else trainer.val_dataloaders).flattened
-        if self.dataloader_idx >= len(loaders):
-            raise UserError(
-                f"JacobianCallback: dataloader_idx={self.dataloader_idx}, but there are {len(loaders)} loaders: 0 to "
-                f"{len(loaders) - 1}"
-            )
-        return loaders[self.dataloader_idx]
+    def _which_of(self, count: int, trainer: Trainer) -> int:
+        if self.dataloader_idx < count:
+            return self.dataloader_idx
+        message = (
+            f"JacobianCallback: dataloader_idx={self.dataloader_idx}, but there are {count} loaders: 0 to {count - 1}"
+        )
+        if trainer.state.fn == "fit":
+            raise UserError(message)
+        self._warnings.warn(f"{message}. Measured is 0")  # a test need not have as many as the training had
+        return 0
 
     def _read(self, batch: Any) -> tuple[Tensor, Tensor]:
         x = inputs_of(batch, self.inputs_fn)
