@@ -171,6 +171,23 @@ def test_any_batch_and_any_forward(
     assert "jacobian_by_class/logits/frobenius/1" in events(tmp_path).Tags()["scalars"]
 
 
+@pytest.mark.parametrize("train_samples", [0, 8])
+def test_training_batches_may_be_made_otherwise(tmp_path: Path, train_samples: int) -> None:
+    class Mixed(Someone):
+        def training_step(self, batch: Any) -> Tensor:
+            return super().training_step((batch["image"], batch["digit"]) if isinstance(batch, dict) else batch)
+
+    callback = numbers(train_samples=train_samples)
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        loaders = DataLoader(ROWS, 16), loader()
+        module, _ = train(tmp_path, [callback], Mixed(), epochs=1, loaders=loaders, num_sanity_val_steps=0)
+    assert last(tmp_path) == mean_norm(module, X)
+    assert not any(tag.startswith("jacobian_train") for tag in events(tmp_path).Tags()["scalars"])
+    about_it = [warning for warning in told if "train_samples=0" in str(warning.message)]
+    assert len(about_it) == (1 if train_samples else 0), "once, and only if they are asked for"
+
+
 def test_frozen_and_silent_heads_are_no_mistakes(tmp_path: Path) -> None:
     module = Someone()
     nn.init.zeros_(module.net[-1].weight)  # a Jacobian of zeros is one

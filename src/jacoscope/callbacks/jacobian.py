@@ -46,7 +46,8 @@ class JacobianCallback(Callback):
         every_n_steps: measure after every so many optimizer steps too, on the samples of the last validation
             (so from the first validation on), and after every validation.
         max_samples: validation samples that are measured, spread evenly over classes and batches.
-        train_samples: training samples that are measured for comparison; 0 for none.
+        train_samples: training samples that are measured for comparison; 0 for none. ``inputs_fn`` has to find them
+            in training batches too; where it does not, a warning tells so.
         images_every_n_epochs: draw pictures and histograms in the same way; 0 for none.
         probe_indices: validation samples that are drawn, by their index in the validation set, 24 at most; by default
             one of each class.
@@ -140,7 +141,8 @@ class JacobianCallback(Callback):
         self._training.clear()
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:  # noqa: ARG002
-        self._check(pl_module, batch)
+        if not self._is_checked and self._training_inputs(batch) is not None:
+            self._check(pl_module, batch)
 
     def on_train_batch_end(
         self,
@@ -152,7 +154,9 @@ class JacobianCallback(Callback):
     ) -> None:
         if self._training.wants(batch_idx, trainer.num_training_batches):
             with self._cost.counted():
-                self._training.see(*self._read(batch), trainer.world_size)
+                x = self._training_inputs(batch)
+                if x is not None:
+                    self._training.see(x, trainer.world_size)
         step = trainer.global_step
         if self.every_n_steps and step % self.every_n_steps == 0 and step != self._last_step:
             self._last_step = step
@@ -258,6 +262,20 @@ class JacobianCallback(Callback):
     def _read(self, batch: Any) -> tuple[Tensor, Tensor]:
         x = inputs_of(batch, self.inputs_fn)
         return x, labels_of(batch, self.labels_fn, len(x))
+
+    def _training_inputs(self, batch: Any) -> Tensor | None:
+        """Give the inputs of a training batch; of one that is made otherwise than a validation batch, nothing."""
+        if not self._training.count:
+            return None
+        try:
+            return inputs_of(batch, self.inputs_fn)
+        except Exception as error:  # whatever someone's inputs_fn raises at what it was not made for
+            self._warnings.warn(
+                "JacobianCallback: no inputs were found in a training batch, so training samples are not measured: "
+                f"{type(error).__name__}: {error}. Give an inputs_fn that takes them out of training and validation "
+                "batches both, or JacobianCallback(train_samples=0)"
+            )
+            return None
 
     def _model(self, pl_module: LightningModule) -> Model:
         forward_fn = self.forward_fn

@@ -73,7 +73,7 @@ class TrainingSamples:
 
     def __init__(self, count: int) -> None:
         self.count = count
-        self._kept: list[tuple[Tensor, Tensor]] = []
+        self._kept: list[Tensor] = []
 
     def clear(self) -> None:
         """Forget the samples of the last epoch."""
@@ -84,22 +84,22 @@ class TrainingSamples:
         every = max(1, int(batches) // _TRAINING_BATCHES) if batches != float("inf") else 100
         return self.count > 0 and batch_idx % every == 0
 
-    def see(self, x: Tensor, labels: Tensor, processes: int) -> None:
+    def see(self, x: Tensor, processes: int) -> None:
         """Keep the first samples of a batch, and let go of the oldest if there are too many."""
         count = -(-self.count // (_TRAINING_BATCHES * processes))
-        self._kept.append((x[:count].detach().clone(), labels[:count]))
-        self._kept = [(kept.to(x.device), labels) for kept, labels in self._kept[-_TRAINING_BATCHES:]]
+        self._kept.append(x[:count].detach().clone())
+        self._kept = [kept.to(x.device) for kept in self._kept[-_TRAINING_BATCHES:]]
 
     def all(self) -> Samples:
-        """Give what is kept, oldest first; the indices are places in this row."""
+        """Give what is kept, oldest first; the indices are places in this row, classes are not known."""
         if not self._kept:
             return NO_SAMPLES
-        inputs, labels = (torch.cat(column) for column in zip(*self._kept, strict=True))
-        return Samples(inputs, labels, torch.arange(len(inputs)))
+        inputs = torch.cat(self._kept)
+        return Samples(inputs, torch.full((len(inputs),), -1), torch.arange(len(inputs)))
 
     def state_dict(self) -> list[Any]:
         """Give what all processes keep, for a training that goes on within an epoch."""
-        return from_all_processes([(x.cpu(), labels) for x, labels in self._kept])
+        return from_all_processes([x.cpu() for x in self._kept])
 
     def load_state_dict(self, of_processes: list[Any]) -> None:
         """Take back what ``state_dict`` gave."""
