@@ -1,6 +1,7 @@
 """JacobianCallback measures right in any module, however it is trained, and leaves no trace."""
 
 import math
+import re
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -186,6 +187,35 @@ def test_training_batches_may_be_made_otherwise(tmp_path: Path, train_samples: i
     assert not any(tag.startswith("jacobian_train") for tag in events(tmp_path).Tags()["scalars"])
     about_it = [warning for warning in told if "train_samples=0" in str(warning.message)]
     assert len(about_it) == (1 if train_samples else 0), "once, and only if they are asked for"
+
+
+class Scores(Someone):
+    """Learns whatever the labels are."""
+
+    def training_step(self, batch: Any) -> Tensor:
+        return self.net(batch[0]).square().mean()
+
+
+BY_CLASS = "jacobian_by_class/logits/frobenius/1"
+
+
+def test_classes_in_a_column_are_classes(tmp_path: Path) -> None:
+    column = DataLoader(torch.utils.data.TensorDataset(X, Y.unsqueeze(1)), 20)
+    module, _ = train(tmp_path, [numbers()], Scores(), epochs=1, loaders=(column, column))
+    assert last(tmp_path, BY_CLASS) == mean_norm(module, X[Y == 1])
+
+
+def test_labels_that_are_no_classes_are_told_once(tmp_path: Path) -> None:
+    one_hot = DataLoader(torch.utils.data.TensorDataset(X, nn.functional.one_hot(Y).float()), 20)
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        train(tmp_path / "as is", [numbers()], Scores(), loaders=(one_hot, one_hot))
+    (warning,) = (str(warning.message) for warning in told if "labels_fn" in str(warning.message))
+    assert "tensor [20, 3] of float32" in warning
+    assert BY_CLASS not in events(tmp_path / "as is").Tags()["scalars"]
+    (typed,) = re.findall(r"labels_fn=(lambda batch: batch\[1\].*?)\);", warning)
+    train(tmp_path / "told", [numbers(labels_fn=eval(typed))], Scores(), loaders=(one_hot, one_hot))
+    assert BY_CLASS in events(tmp_path / "told").Tags()["scalars"]
 
 
 def test_frozen_and_silent_heads_are_no_mistakes(tmp_path: Path) -> None:

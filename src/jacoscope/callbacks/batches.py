@@ -46,11 +46,25 @@ def inputs_of(batch: Any, inputs_fn: Callable[[Any], Any]) -> Tensor:
 
 
 def labels_of(batch: Any, labels_fn: Callable[[Any], Any], count: int) -> Tensor:
-    """Take the classes out of a batch of so many samples, ``[count]``, on the CPU; −1 where there are none."""
+    """Take the classes out of a batch of so many samples, ``[count]``, on the CPU; −1 where there are none.
+
+    Raises:
+        UserError: if there is something, but no tensor ``[count]`` or ``[count, 1]`` of whole numbers.
+    """
     labels = labels_fn(batch)
-    if not isinstance(labels, Tensor) or labels.shape != (count,) or labels.is_floating_point():
+    if labels is None:
         return torch.full((count,), -1)
-    return labels.detach().cpu().long()
+    if isinstance(labels, Tensor) and labels.shape in ((count,), (count, 1)) and not labels.is_floating_point():
+        return labels.detach().reshape(count).cpu().long()
+    found = type(labels).__name__
+    if isinstance(labels, Tensor):
+        found = f"tensor {list(labels.shape)} of {str(labels.dtype).removeprefix('torch.')}"
+    raise UserError(
+        f"JacobianCallback: {getattr(labels_fn, '__name__', labels_fn)} of a batch gives no classes but a {found}; "
+        f"expected is a tensor [{count}] of whole numbers. Say how to get them, such as those of one-hot rows: "
+        "JacobianCallback(labels_fn=lambda batch: batch[1].argmax(1)); or that there are none: "
+        "labels_fn=lambda batch: None"
+    )
 
 
 def require_input_gradient(model: Model, x: Tensor, output: Any) -> None:

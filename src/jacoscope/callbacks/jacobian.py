@@ -57,7 +57,8 @@ class JacobianCallback(Callback):
         dataloader_idx: which validation loader is measured where there are several; in a validation or test outside
             the training that has fewer, the first.
         inputs_fn: takes the inputs out of a batch; by default its first element.
-        labels_fn: takes the classes ``[batch]`` out of a batch; by default its second element, if that is such.
+        labels_fn: takes the classes out of a batch, whole numbers ``[batch]`` or ``[batch, 1]``, or ``None`` for none;
+            by default its second element.
         forward_fn: from module and inputs to outputs; by default the module's ``forward``.
         output: takes the logits ``[batch, classes]`` out of what ``forward`` returns.
 
@@ -114,6 +115,7 @@ class JacobianCallback(Callback):
         self._training = TrainingSamples(train_samples)
         self._validation: ValidationSamples | None = None
         self._loader_idx = 0
+        self._is_without_labels = False
         self._warnings = WarningCache()
         self._cost = Cost()
         self._is_due = False
@@ -261,7 +263,13 @@ class JacobianCallback(Callback):
 
     def _read(self, batch: Any) -> tuple[Tensor, Tensor]:
         x = inputs_of(batch, self.inputs_fn)
-        return x, labels_of(batch, self.labels_fn, len(x))
+        try:
+            return x, labels_of(batch, self.labels_fn, len(x))
+        except UserError as error:
+            if not self._is_without_labels:
+                rank_zero_warn(f"{error}. Means by class and by outcome are left out")
+            self._is_without_labels = True
+            return x, torch.full((len(x),), -1)
 
     def _training_inputs(self, batch: Any) -> Tensor | None:
         """Give the inputs of a training batch; of one that is made otherwise than a validation batch, nothing."""
