@@ -12,7 +12,7 @@ from jacoscope.runs.overview.terminal import value_text, written
 Chart = dict[str, Any]
 COLORS = ("right", "wrong", "accent", "soft", "ink")  # of the page's theme, for lines to be told apart
 WIDE = 10  # values that span this factor are drawn on a logarithmic axis
-LOGARITHMIC = {"type": "log", "exponentformat": "e"}
+LOGARITHMIC = {"type": "log", "exponentformat": "none"}
 
 
 def scatter(table: Table, x: str, y: str, front: Sequence[Run] = (), log: bool = True) -> Chart:

@@ -119,8 +119,8 @@ def _gap(table: Table) -> str:
     pairs = [(run.metrics[NORM], run.metrics["gap"]) for run in table.runs if {NORM, "gap"} <= run.metrics.keys()]
     text = (
         "<p>The gap is the accuracy on training images, without augmentation, less that on test images. Novak et al. "
-        '(2018, <a href="https://arxiv.org/abs/1802.08760">arXiv:1802.08760</a>) found that networks with a larger '
-        "Jacobian norm generalise worse."
+        '(2018, <a href="https://arxiv.org/abs/1802.08760">arXiv:1802.08760</a>) found, over thousands of fully-'
+        "connected networks, that a small norm goes with good generalisation."
     )
     if len(pairs) >= 4:
         text += f" Here the rank correlation of the two is <b>{spearman(pairs):+.2f}</b>, over {len(pairs)} runs."
