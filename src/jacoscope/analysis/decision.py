@@ -5,6 +5,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+REACH = 8.0  # how far to look, in units of the first-order distance
+
 
 class Crossing(NamedTuple):
     """Where the decision changes along a direction."""
@@ -19,7 +21,7 @@ class Crossing(NamedTuple):
 
 @torch.no_grad()
 def crossing_along(
-    network: nn.Module, x: Tensor, direction: Tensor, guess: Tensor, reach: float = 8.0, steps: int = 64
+    network: nn.Module, x: Tensor, direction: Tensor, guess: Tensor, reach: float = REACH, steps: int = 64
 ) -> Crossing:
     r"""Find the smallest :math:`t` for which the network decides otherwise at :math:`x + t\,v`.
 

@@ -1,12 +1,13 @@
 """One picture: what the network says of it, its Jacobian, and what would change the decision."""
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from jacoscope.analysis.decision import Crossing, crossing_along
+from jacoscope.analysis.decision import REACH, Crossing, crossing_along
 from jacoscope.analysis.derivatives import jacobian_of, of_output
 from jacoscope.analysis.subject import Subject
 from jacoscope.errors import UserError
@@ -51,6 +52,11 @@ class Reading:
     @property
     def prediction(self) -> int:
         return int(self.logits.argmax())
+
+    @property
+    def turns(self) -> bool:
+        """Whether a change in that direction that turns the decision was found."""
+        return bool(torch.isfinite(self.crossing.distance))
 
     @property
     def matrix(self) -> Tensor:
@@ -99,7 +105,7 @@ def strongest_pixels(matrix: Tensor, shape: tuple[int, int, int], count: int) ->
 def as_record(reading: Reading, class_names: list[str]) -> dict[str, Any]:
     """Give the reading as plain values, for JSON; units are pixels in [0, 1]."""
     J = reading.J.unsqueeze(0)
-    distance, found = float(reading.boundary.distance), float(reading.crossing.distance)
+    distance = float(reading.boundary.distance)
     return {
         "what": reading.title,
         "prediction": class_names[reading.prediction],
@@ -116,11 +122,24 @@ def as_record(reading: Reading, class_names: list[str]) -> dict[str, Any]:
         ),
         "decision": {
             "nearest_class": class_names[int(reading.boundary.nearest)],
-            "first_order_distance": distance if torch.isfinite(reading.boundary.distance) else None,
-            "verified_distance": found if torch.isfinite(reading.crossing.distance) else None,
-            "verified_class": class_names[int(reading.crossing.prediction)],
+            "first_order_distance": distance if math.isfinite(distance) else None,
+            "verified_distance": float(reading.crossing.distance) if reading.turns else None,
+            "verified_class": class_names[int(reading.crossing.prediction)] if reading.turns else None,
         },
     }
+
+
+def decision_in_words(reading: Reading, class_names: list[str]) -> str:
+    """Say what would turn the decision, to first order and in the network itself."""
+    distance = float(reading.boundary.distance)
+    now, then = class_names[reading.prediction], class_names[int(reading.boundary.nearest)]
+    if math.isinf(distance):
+        return "no small change of the pixels would turn it: to first order, nothing depends on them"
+    text = f"to first order, a change of L2 length {distance:.3g} turns {now} into {then}; "
+    if not reading.turns:
+        return text + f"in the network, no change up to {REACH * distance:.3g} in that direction does"
+    found, outcome = float(reading.crossing.distance), class_names[int(reading.crossing.prediction)]
+    return text + f"in the network it takes {found:.3g} in that direction, and then it says {outcome}"
 
 
 def _shape(pixels: Tensor) -> tuple[int, int, int]:

@@ -4,6 +4,7 @@ import csv
 import io
 import json
 from pathlib import Path
+from textwrap import fill
 from typing import Any
 
 import matplotlib
@@ -11,7 +12,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from jacoscope.analysis.single import Reading, as_record
+from jacoscope.analysis.single import Reading, as_record, decision_in_words
 from jacoscope.analysis.together import write_together
 from jacoscope.visuals import diverging, jacobian_figure
 
@@ -40,11 +41,19 @@ def save_reading(reading: Reading, class_names: list[str], folder: Path) -> list
 
 
 def decision_figure(reading: Reading, class_names: list[str]) -> Figure:
-    """Draw the picture, the smallest change to first order that turns the decision, and the changed picture."""
+    """Draw the picture, the smallest change to first order that turns the decision, and the changed picture.
+
+    Where no such change was found, draw the picture alone and say so.
+    """
     figure = Figure(figsize=(8.4, 3.2), layout="constrained")
-    before, change, after = figure.subplots(1, 3)
+    before, *others = figure.subplots(1, 3 if reading.turns else 1, squeeze=False)[0]
     _image(before, reading.pixels)
     before.set_title(f"as it is: {class_names[reading.prediction]}", fontsize=10)
+    if not reading.turns:
+        words = f"{reading.title}: {decision_in_words(reading, class_names)}"
+        figure.suptitle(fill(words, 90, break_long_words=True), fontsize=11)
+        return figure
+    change, after = others
     difference = (reading.crossing.changed[0] - reading.pixels).sum(0)
     limit = float(difference.abs().max()) or 1.0
     shown = change.imshow(difference.numpy(), cmap=diverging(), vmin=-limit, vmax=limit)

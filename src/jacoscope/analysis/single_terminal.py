@@ -1,12 +1,10 @@
 """One picture in the terminal: the prediction, a compact view of J, what would change the decision."""
 
-import math
-
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from jacoscope.analysis.single import Reading, strongest_pixels
+from jacoscope.analysis.single import Reading, decision_in_words, strongest_pixels
 from jacoscope.jacobians import effective_rank, frobenius_norm, output_norms, spectral_norm
 
 
@@ -28,7 +26,7 @@ def show_reading(console: Console, reading: Reading, class_names: list[str]) -> 
         highlight=False,
     )
     console.print(_table(reading, class_names))
-    console.print(f"\n{_decision(reading, class_names)}", highlight=False, markup=False)
+    console.print(f"\ndecision    {decision_in_words(reading, class_names)}", highlight=False, markup=False)
 
 
 def _table(reading: Reading, class_names: list[str]) -> Table:
@@ -49,15 +47,3 @@ def _table(reading: Reading, class_names: list[str]) -> Table:
         cells = (escape(class_names[k]), f"{float(reading.probabilities[k]):.2g}", f"{float(norms[k]):.2g}")
         table.add_row(*cells, *places, style="bold" if k == reading.prediction else None)
     return table
-
-
-def _decision(reading: Reading, class_names: list[str]) -> str:
-    distance, found = float(reading.boundary.distance), float(reading.crossing.distance)
-    now, then = class_names[reading.prediction], class_names[int(reading.boundary.nearest)]
-    if math.isinf(distance):
-        return "decision    no small change of the pixels would turn it: to first order, nothing depends on them"
-    text = f"decision    to first order, a change of L2 length {distance:.3g} turns {now} into {then}; "
-    if math.isinf(found):
-        return text + f"in the network, no change up to {8 * distance:.3g} in that direction does"
-    outcome = class_names[int(reading.crossing.prediction)]
-    return text + f"in the network it takes {found:.3g} in that direction, and then it says {outcome}"

@@ -46,7 +46,10 @@ def _overall(summary: dict[str, Any]) -> Table:
         cells = [numbers["median"], numbers["percentile_5"], numbers["percentile_95"], numbers["max"]]
         cells += [summary["correct"][name], summary["wrong"][name], summary["auroc_of_errors"].get(name)]
         table.add_row(LABELS[name], *map(_short, cells))
-    table.caption = "right, wrong: means; AUROC: how well it tells wrong from right, 0.5 is chance"
+    caption = "right, wrong: means; AUROC: how well it tells wrong from right, 0.5 is chance"
+    if infinite := summary["measures"]["boundary_distance"]["infinite"]:
+        caption += f"; means leave out {infinite:,} infinite boundary distances"
+    table.caption = caption
     table.caption_justify = "left"
     return table
 

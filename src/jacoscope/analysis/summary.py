@@ -71,12 +71,17 @@ def summarise(table_file: Path, class_names: list[str]) -> dict[str, Any]:
 
 
 def distribution(values: Values) -> dict[str, float | None]:
-    """Give mean, quantiles and extremes; infinite distances count as the largest."""
-    if not len(values):
-        return dict.fromkeys(("mean", "min", "percentile_5", "median", "percentile_95", "max"))
-    low, median, high = np.quantile(values, [0.05, 0.5, 0.95], method="nearest")
-    named = {"mean": values.mean(dtype=np.float64), "min": values.min(), "percentile_5": low, "median": median}
-    return {name: _number(v) for name, v in {**named, "percentile_95": high, "max": values.max()}.items()}
+    """Give the mean of the finite values and how many are infinite; quantiles and extremes with these as the largest.
+
+    >>> distribution(np.array([1.0, 3.0, 2.0, np.inf]))["mean"], distribution(np.array([np.inf]))["infinite"]
+    (2.0, 1)
+    """
+    finite = values[np.isfinite(values)]
+    described: dict[str, float | None] = {"infinite": len(values) - len(finite)}
+    described["mean"] = _number(finite.mean(dtype=np.float64)) if len(finite) else None
+    names = ("min", "percentile_5", "median", "percentile_95", "max")
+    at = np.quantile(values, [0, 0.05, 0.5, 0.95, 1], method="nearest") if len(values) else [np.nan] * 5
+    return described | {name: _number(value) for name, value in zip(names, at, strict=True)}
 
 
 def _spectrum(table_file: Path) -> dict[str, Any]:
@@ -110,6 +115,7 @@ def _group(columns: dict[str, Values], which: Values) -> dict[str, Any]:
     return {
         "samples": count,
         "accuracy": _number(columns["correct"][which].mean()) if count else None,
+        "infinite_boundary_distances": int(np.isinf(columns["boundary_distance"][which]).sum()),
         **{name: distribution(columns[name][which])["mean"] for name in MEASURES},
     }
 

@@ -97,7 +97,14 @@ def class_text(n: Numbers) -> str:
         f"<p>The network is most sensitive on class {escape(most)}, with a mean norm of "
         f"{n(f'{top}/frobenius')} and a mean boundary distance of {n(f'{top}/boundary_distance')}, "
         f"and least on class {escape(least)} ({n(f'{low}/frobenius')}; {n(f'{low}/boundary_distance')}). "
-        "Boxes hold the middle half of a class, whiskers the middle 90 %.</p>"
+        f"{_infinite(n)}Boxes hold the middle half of a class, whiskers the middle 90 %.</p>"
+    )
+
+
+def _infinite(n: Numbers) -> str:
+    path = "measures/boundary_distance/infinite"
+    return (
+        f"Means of distances leave out {n(path)} that are infinite: no pixel moves a margin. " if n.value(path) else ""
     )
 
 
