@@ -2,15 +2,18 @@
 
 import io
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from PIL import Image
+from pytorch_lightning import Callback, Trainer
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from jacoscope.callbacks import JacobianCallback
+from jacoscope.callbacks.probes import Probes
 
 from .someone import Someone, X, Y, events, jacobians, last, train
 
@@ -94,12 +97,47 @@ def test_pictures_of_large_images_and_many_classes_are_no_larger(tmp_path: Path)
 def test_probes_are_the_first_of_each_class_or_those_that_were_asked_for(tmp_path: Path) -> None:
     firsts = [int((k == Y).nonzero()[0]) for k in range(3)]
     for name, wanted, expected in (("default", None, firsts), ("wanted", [7, 3], [7, 3])):
-        callback = JacobianCallback(probe_indices=wanted, images_every_n_epochs=0)
-        train(tmp_path / name, [callback], epochs=1)
+        callback = JacobianCallback(probe_indices=wanted)
+        train(tmp_path / name, [callback], epochs=1, logger=False)
         assert [index for index, _, _ in callback.probes.found.values()] == expected
         for index, label, x in callback.probes.found.values():
             assert torch.equal(x, X[index])
             assert label == Y[index]
+
+
+def test_no_more_probes_are_kept_than_are_drawn() -> None:
+    labels = (torch.arange(300) * 7) % 100  # a thousand classes of large images would fill the memory
+    x = torch.arange(300.0).reshape(300, 1, 1, 1)
+    probes = Probes(None, max_classes=4)
+    for batch in torch.arange(300).split(20):
+        probes.look_for(x[batch], labels[batch], batch)
+        assert len(probes.found) <= 4
+    probes.gather()
+    firsts = [int((labels == k).nonzero()[0]) for k in range(4)]
+    assert [(index, int(image)) for index, _, image in probes.found.values()] == list(zip(firsts, firsts, strict=True))
+
+
+def test_checkpoints_hold_training_samples_only_within_an_epoch_and_no_probes_without_pictures(tmp_path: Path) -> None:
+    watching, held = JacobianCallback(images_every_n_epochs=0), []
+
+    class Look(Callback):
+        def on_train_batch_end(self, *_: Any) -> None:
+            held.append(("batch", len(watching.state_dict()["training"][0])))
+
+        def on_validation_end(self, trainer: Trainer, *_: Any) -> None:
+            if not trainer.sanity_checking:
+                held.append(("validation", len(watching.state_dict()["training"][0])))
+
+        def on_train_epoch_end(self, *_: Any) -> None:
+            held.append(("epoch", len(watching.state_dict()["training"][0])))
+
+    train(tmp_path, [watching, Look()], val_check_interval=3, limit_train_batches=6)
+    assert not watching.state_dict()["probes"]["found"]
+    first, second = held[: len(held) // 2], held[len(held) // 2 :]
+    assert first == second
+    assert dict(first)["epoch"] == 0
+    assert [count for what, count in first if what == "validation"] == [3, 0]
+    assert all(count > 0 for what, count in first if what == "batch")
 
 
 def test_a_resumed_run_draws_the_same_probes_and_keeps_their_history(tmp_path: Path) -> None:

@@ -1,9 +1,12 @@
 """Colours keep what they promise: a neutral zero, even steps, and signs that everyone can tell apart."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from torch.overrides import TorchFunctionMode
 
 from jacoscope.visuals import diverging, paint_magnitude, paint_signed, sequential, symmetric_limit
 

@@ -164,6 +164,9 @@ class JacobianCallback(Callback):
             self._last_step = step
             self._measure_and_log(trainer, pl_module, within_epoch(trainer))
 
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
+        self._training.end_epoch()
+
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         # Stopped early, or between validations: what the end is measured at are the samples of the last validation.
         now = at_end(trainer)
@@ -198,7 +201,7 @@ class JacobianCallback(Callback):
         with self._cost.counted():
             x, labels = self._read(batch)
             indices = self._validation.see(x, labels)
-            if not trainer.testing:
+            if self.images_every_n_epochs > 0 and not trainer.testing:
                 self.probes.look_for(x, labels, indices)
         batches = trainer.num_test_batches if trainer.testing else trainer.num_val_batches
         if batch_idx + 1 == batches[dataloader_idx]:
@@ -210,6 +213,8 @@ class JacobianCallback(Callback):
             self._measure_and_log(trainer, pl_module, within_epoch(trainer), self._draws_now(trainer))
             if trainer.state.fn == "fit":
                 self._measured = within_epoch(trainer)
+        if trainer.state.fn == "fit" and not trainer.sanity_checking and trainer.is_last_batch:
+            self._training.end_epoch()
 
     # A test is measured as a validation is.
     on_test_epoch_start = on_validation_epoch_start
@@ -311,7 +316,7 @@ class JacobianCallback(Callback):
             scalars = summarise(measured, names, self.max_classes)
             scalars |= summarise_training(trained_on, scalars)
             _warn_of_broken(measured, trained_on)
-            if not trainer.testing:
+            if self.images_every_n_epochs > 0 and not trainer.testing:
                 self.probes.gather()
             if draws:
                 self._draw(trainer, pl_module, measured, names, now)

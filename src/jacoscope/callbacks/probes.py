@@ -58,18 +58,19 @@ class Probes:
         self.complete = False
 
     def look_for(self, x: Tensor, labels: Tensor, indices: Tensor) -> None:
-        """Keep those samples of a batch that are wanted."""
+        """Keep those samples of a batch that are wanted; by default the first of each class, of the lowest classes."""
         if self.complete:
             return
         for position, (label, index) in enumerate(zip(labels.tolist(), indices.tolist(), strict=True)):
             if self.wanted is not None:
-                key, is_wanted = index, index in self.wanted and index not in self.found
-            elif label >= 0:
-                key, is_wanted = label, label not in self.found
-            else:  # no classes: the first samples
-                key, is_wanted = index, len(self.found) < self.most
-            if is_wanted:
+                key, is_wanted = index, index in self.wanted
+            else:
+                key = label if label >= 0 else index  # no classes: the first samples
+                is_wanted = len(self.found) < self.most or key < max(self.found)
+            if is_wanted and key not in self.found:
                 self.found[key] = (index, label, x[position].detach().cpu().clone())
+                if self.wanted is None and len(self.found) > self.most:
+                    del self.found[max(self.found)]
 
     def gather(self) -> None:
         """Agree with the other processes on the probes, after the first validation."""

@@ -74,10 +74,15 @@ class TrainingSamples:
     def __init__(self, count: int) -> None:
         self.count = count
         self._kept: list[Tensor] = []
+        self._is_over = False
 
     def clear(self) -> None:
         """Forget the samples of the last epoch."""
-        self._kept = []
+        self._kept, self._is_over = [], False
+
+    def end_epoch(self) -> None:
+        """From here on a training that goes on begins with another epoch: checkpoints need not hold these samples."""
+        self._is_over = True
 
     def wants(self, batch_idx: int, batches: float) -> bool:
         """Tell whether samples of this batch are kept, of so many in an epoch (infinity if unknown)."""
@@ -99,7 +104,7 @@ class TrainingSamples:
 
     def state_dict(self) -> list[Any]:
         """Give what all processes keep, for a training that goes on within an epoch."""
-        return from_all_processes([x.cpu() for x in self._kept])
+        return from_all_processes([] if self._is_over else [x.cpu() for x in self._kept])
 
     def load_state_dict(self, of_processes: list[Any]) -> None:
         """Take back what ``state_dict`` gave."""
