@@ -6,7 +6,7 @@ import pytest
 
 from jacoscope.callbacks import JacobianCallback
 
-from .someone import train
+from .someone import events, numbers, train
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
@@ -42,3 +42,17 @@ def test_wandb_has_numbers_and_pictures_offline(tmp_path: Path, monkeypatch: pyt
     pictures = [path.name for path in tmp_path.rglob("*.png")]
     assert any("probe_sheet" in name for name in pictures)
     assert "jacobian_distribution/logits/frobenius" in summary
+
+
+def test_each_place_that_a_run_logs_to_has_the_page_and_the_layout_once(tmp_path: Path) -> None:
+    state = None
+    for name in ("here", "here", "version_1"):  # a run that is resumed twice
+        callback = numbers(max_samples=5)
+        if state is not None:
+            callback.load_state_dict(state)
+        train(tmp_path / name, [callback], epochs=1)
+        state = callback.state_dict()
+    for name in ("here", "version_1"):
+        logged = events(tmp_path / name)
+        for tag in ("jacobian/how_to_read/text_summary", "custom_scalars__config__"):
+            assert len(logged.Tensors(tag)) == 1

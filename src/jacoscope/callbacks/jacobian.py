@@ -21,7 +21,15 @@ from jacoscope.callbacks.batches import (
 )
 from jacoscope.callbacks.cost import Cost
 from jacoscope.callbacks.dashboard import explanation, layout
-from jacoscope.callbacks.loggers import log_histogram, log_image, log_layout, log_scalars, log_text, shows_pictures
+from jacoscope.callbacks.loggers import (
+    log_histogram,
+    log_image,
+    log_layout,
+    log_scalars,
+    log_text,
+    place_of,
+    shows_pictures,
+)
 from jacoscope.callbacks.measurement import Measurement, measure
 from jacoscope.callbacks.probes import Probes
 from jacoscope.callbacks.samples import NO_SAMPLES, TrainingSamples, ValidationSamples
@@ -120,7 +128,7 @@ class JacobianCallback(Callback):
         self._cost = Cost()
         self._is_due = False
         self._is_checked = False
-        self._is_introduced = False
+        self._introduced_to: list[str] = []
         self._last_step = 0
         self._measured = self._drawn = NEVER
 
@@ -225,7 +233,7 @@ class JacobianCallback(Callback):
         return {
             "probes": self.probes.state_dict(),
             "album": self.album.state_dict(),
-            "introduced": self._is_introduced,
+            "introduced_to": self._introduced_to,
             "training": self._training.state_dict(),
             "last_step": self._last_step,
             "measured": tuple(self._measured),
@@ -235,7 +243,7 @@ class JacobianCallback(Callback):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.probes.load_state_dict(state_dict["probes"])
         self.album.load_state_dict(state_dict["album"])
-        self._is_introduced = state_dict["introduced"]
+        self._introduced_to = list(state_dict["introduced_to"])
         self._training.load_state_dict(state_dict["training"])
         self._last_step = state_dict["last_step"]
         self._measured, self._drawn = Moment(*state_dict["measured"]), Moment(*state_dict["drawn"])
@@ -363,11 +371,13 @@ class JacobianCallback(Callback):
                 log_scalars(trainer.loggers, scalars, now.step)
 
     def _introduce(self, trainer: Trainer, tags: Iterable[str]) -> None:
-        if self._is_introduced or trainer.testing:
+        if trainer.testing:
             return
-        self._is_introduced = True
-        log_text(trainer.loggers, "jacobian/how_to_read", explanation(self.max_samples))
-        log_layout(trainer.loggers, layout(self.outputs, list(tags)))
+        # A resumed run may log to another place than before.
+        loggers = [logger for logger in trainer.loggers if place_of(logger) not in self._introduced_to]
+        self._introduced_to.extend(map(place_of, loggers))
+        log_text(loggers, "jacobian/how_to_read", explanation(self.max_samples))
+        log_layout(loggers, layout(self.outputs, list(tags)))
 
 
 def _warn_of_broken(measured: Measurement, trained_on: Measurement) -> None:

@@ -17,6 +17,11 @@ from torch import Tensor
 from jacoscope.visuals import Pixels
 
 
+def place_of(logger: Logger) -> str:
+    """Tell where a logger writes: each version of an experiment is another place."""
+    return f"{logger.save_dir}/{logger.name}/{logger.version}"
+
+
 def log_scalars(loggers: list[Logger], scalars: Mapping[str, float], step: int) -> None:
     """Log numbers."""
     for logger in loggers:
