@@ -62,6 +62,7 @@ def test_norms_over_all_samples_by_class_and_by_outcome(run: Run, output: str, n
     expected[f"jacobian_train/{tag}/val_over_train"] = values.mean() / values[TRAINED_ON].mean()
     for full_tag, value in expected.items():
         assert last(logged, full_tag) == pytest.approx(float(value), rel=1e-4), full_tag
+    assert last(logged, "jacobian_by_outcome/wrong_count") == int((~correct).sum())
     pairs = [(w > c).item() for w in values[~correct] for c in values[correct]]
     auroc = last(logged, f"jacobian_by_outcome/{tag}/auroc")
     assert auroc == pytest.approx(sum(pairs) / len(pairs), abs=2e-3)
@@ -121,7 +122,11 @@ def test_every_tag_of_the_layout_is_logged(run: Run) -> None:
     assert {"accuracy", "loss", "Frobenius norm", "Frobenius norm by class", "training and validation"} <= {
         chart.title for chart in charts
     }
-    for category in layout.category[1:]:  # the first is the training's own: loss and accuracy
+    own = {chart.title: chart.multiline.tag[0] for chart in layout.category[0].chart}
+    for title, named in (("loss", ("train/loss", "val_loss_epoch")), ("accuracy", ("val_acc", "Train Accuracy"))):
+        assert all(re.match(own[title], name) for name in named), "whatever the module's names are"
+        assert not re.match(own[title], f"jacobian_by_class/logits/frobenius/{named[0]}")
+    for category in layout.category[1:]:
         for chart in category.chart:
             for pattern in chart.multiline.tag:
                 assert any(re.search(pattern, tag) for tag in tags), pattern

@@ -10,8 +10,9 @@ _PAGE = """\
 # What the Jacobian says
 
 For one input the Jacobian **J** has a row for each pixel and a column for each class: J[i, k] is how fast output k
-changes when pixel i changes. Pixels run from 0 to 1, so a spectral norm of 3 means: a change of the image of length
-0.1 (L2) moves the outputs by about 0.3 at most. Everything is measured in evaluation mode, on the same {samples}
+changes when pixel i changes. Units are those of the network's input: where pixels run from 0 to 1, a spectral norm of 3
+means that a change of the image of length 0.1 (L2) moves the outputs by about 0.3 at most; where images are standardised
+before, lengths are in standard deviations. Everything is measured in evaluation mode, on the same {samples}
 validation samples each time at most, spread evenly over the classes.
 
 **Which output.** `jacobian/logits/…` is for comparing over training and between runs. `jacobian/probs/…` is what a
@@ -21,7 +22,7 @@ reader of the prediction feels; softmax saturates, so a confident network has ti
 | --- | --- | --- |
 | `jacobian/OUTPUT/frobenius/…` | root of the sum of all squared derivatives, ‖J‖F | sensitivity to random noise |
 | `jacobian/OUTPUT/spectral/…` | largest singular value, ‖J‖₂ | sensitivity to the most harmful small change |
-| `jacobian/OUTPUT/effective_rank/…` | exp of the entropy of the singular values as shares | how many directions of the input matter |
+| `jacobian/OUTPUT/effective_rank/…` | exp of the singular values' entropy | how many directions of the input matter |
 | `jacobian/logits/boundary_distance/…` | to the decision boundary, first order, L2 | the larger, the safer |
 | `jacobian_spectrum/OUTPUT/01` … | mean singular values, largest first | falling together: calmer overall |
 
@@ -33,6 +34,7 @@ effective rank in `mean`. Further groups:
 | `jacobian_by_class/…/NAME` | mean over the samples of one class |
 | `jacobian_by_outcome/…/correct`, `wrong` | mean over the samples predicted so |
 | `jacobian_by_outcome/…/auroc` | how well the norm alone gives wrong predictions away: 0.5 not, 1 perfectly |
+| `jacobian_by_outcome/wrong_count` | wrong predictions among the samples: `wrong` and `auroc` rest on so few |
 | `jacobian_train/…` | the same over training samples, distorted as they were trained on |
 | `jacobian_train/…/val_over_train` | ratio of the means; above 1: more sensitive where it was not trained |
 | `jacobian_distribution/…` | histograms over the validation samples |
@@ -77,8 +79,8 @@ def layout(outputs: Sequence[str], tags: Sequence[str]) -> dict[str, dict[str, C
     spread = ("p05", "median", "p95")
     charts: dict[str, dict[str, Chart]] = {
         "Accuracy and loss": {
-            "accuracy": _lines("train/accuracy", "val/accuracy", "test/accuracy"),
-            "loss": _lines("train/loss", "val/loss"),
+            "accuracy": _all_named("acc", "Acc", "ACC"),
+            "loss": _all_named("loss", "Loss", "LOSS"),
         }
     }
     for output in outputs:
@@ -101,6 +103,11 @@ def layout(outputs: Sequence[str], tags: Sequence[str]) -> dict[str, dict[str, C
 def _lines(*tags: str) -> Chart:
     # TensorBoard takes these for regular expressions, and finds them anywhere in a tag.
     return ["Multiline", [f"^{_escaped(tag)}$" for tag in tags]]
+
+
+def _all_named(*words: str) -> Chart:
+    """Whatever the module logs under names of its own: most are logged only after the layout."""
+    return ["Multiline", [f"^(?!.*jacobian).*({'|'.join(words)})"]]
 
 
 def _escaped(tag: str) -> str:

@@ -26,6 +26,8 @@ def summarise(measured: Measurement, class_names: Sequence[str], max_classes: in
     scalars: dict[str, float] = {}
     labelled = measured.labels >= 0
     correct = measured.predictions == measured.labels
+    if labelled.any():
+        scalars["jacobian_by_outcome/wrong_count"] = float((labelled & ~correct).sum())
     for name, values in measured.values.items():
         known = values.isfinite()  # a boundary that no input moves is infinitely far
         scalars |= _overall(f"jacobian/{name}", values[known])
