@@ -91,3 +91,21 @@ def test_the_scale_is_not_set_by_one_pixel_and_always_has_a_length() -> None:
     one = torch.zeros(10_000)
     one[3] = -0.5
     assert symmetric_limit(one) == 0.5
+
+
+def test_numbers_become_doubles_on_the_cpu_alone() -> None:
+    class Calls(TorchFunctionMode):
+        """Names of what is called, in order: Apple's GPUs have no float64."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.names: list[str] = []
+
+        def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:  # noqa: ARG002
+            self.names.append(getattr(func, "__name__", ""))
+            return func(*args, **(kwargs or {}))
+
+    for use in (symmetric_limit, lambda values: paint_signed(values, 1.0, bend=0.01)):
+        with Calls() as calls:
+            use(torch.randn(3, 4, 4))
+        assert "cpu" in calls.names[: calls.names.index("double")]

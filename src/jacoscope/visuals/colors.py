@@ -73,7 +73,7 @@ def symmetric_limit(values: Tensor, quantile: float = 0.998) -> float:
     >>> symmetric_limit(torch.tensor([-4.0, 1.0, 2.0]), quantile=1.0)
     4.0
     """
-    magnitudes = values.detach().abs().flatten().double().cpu().numpy()
+    magnitudes = values.detach().cpu().abs().flatten().double().numpy()  # not every device has float64
     magnitudes = magnitudes[np.isfinite(magnitudes)]
     limit = float(np.quantile(magnitudes, quantile)) if magnitudes.size else 0.0
     if limit == 0.0 and magnitudes.size:
@@ -94,7 +94,7 @@ def paint_signed(values: Tensor, limit: float, bend: float | None = None) -> Pix
             ``bend``, logarithmic above, so that values of many orders of magnitude are seen on one scale.
     """
     if bend is not None:
-        values = torch.asinh(values.detach().double() / bend) * (limit / math.asinh(limit / bend))
+        values = torch.asinh(values.detach().cpu().double() / bend) * (limit / math.asinh(limit / bend))
     return _paint(values, diverging(), -limit, limit)
 
 
