@@ -18,7 +18,7 @@ import torch
 from omegaconf import DictConfig
 from PIL import Image
 
-from jacoscope.analysis import split_table
+from jacoscope.analysis import derivatives, origin, split_table
 from jacoscope.analysis.answer import answer
 from jacoscope.analysis.request import Request
 from jacoscope.analysis.subject import Subject
@@ -144,6 +144,22 @@ def test_two_checkpoints_side_by_side(
     assert summary["median_cosine"] == pytest.approx(np.median([row["cosine"] for row in rows]), abs=1e-6)
     for figure in ("maps.png", "scatter.png"):
         assert Image.open(folder / figure).width > 600
+
+
+def test_what_is_too_large_for_mean_maps_is_answered_without_them(
+    own_run: Path, cfg: DictConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(origin, "MAP_ENTRIES", 3 * 64 - 1)
+    history = Request(str(own_run), history=True, limit=9)
+    comparison = Request(compare=[str(own_run / "checkpoints" / f"{name}.ckpt") for name in ("best", "last")], limit=9)
+    for request in (history, comparison):
+        answer(request, cfg, [])
+    written = {path.name for path in own_run.rglob("*")}
+    assert {"history.parquet", "history.png", "comparison.json", "scatter.png"} <= written
+    assert not {"maps.png", "maps.npz"} & written
+    monkeypatch.setattr(derivatives, "jacobian", lambda *_, **__: pytest.fail("computed again"))
+    for request in (history, comparison):
+        answer(request, cfg, [])
 
 
 def test_a_network_compared_with_itself_is_the_same(own_run: Path, cfg: DictConfig, tmp_path: Path) -> None:

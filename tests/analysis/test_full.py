@@ -11,7 +11,7 @@ import pytest
 import torch
 from torchmetrics.functional.classification import binary_auroc
 
-from jacoscope.analysis import split_table
+from jacoscope.analysis import derivatives, split_table
 from jacoscope.analysis.request import Request
 from jacoscope.analysis.split_folder import SplitFolder
 from jacoscope.analysis.stream import Where, _worker
@@ -236,6 +236,19 @@ def test_the_summary_follows_from_the_table(finished: SplitFolder) -> None:
     assert summary["spectrum"]["values"] == 3
     assert summary["spectrum"]["share_of_strongest"] == pytest.approx(energies.max() / energies.sum(), rel=1e-5)
     assert summary["spectrum"]["percentile_95"] == pytest.approx(np.percentile(singular_values, 95, axis=0), rel=1e-5)
+
+
+def test_search_and_report_hold_one_jacobian_at_a_time(
+    analysed: Analysed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    analysed(tmp_path, limit=9)
+    original, batches = derivatives.jacobian, []
+    monkeypatch.setattr(
+        derivatives, "jacobian", lambda f, x, *a, **k: (batches.append(len(x)), original(f, x, *a, **k))[1]
+    )
+    analysed(tmp_path, limit=9, attack=3, report=True)
+    assert len(batches) > 3 + 9
+    assert set(batches) == {1}
 
 
 def test_adversarial_examples_are_where_the_table_says(small: Subject, finished: SplitFolder, by_hand: ByHand) -> None:

@@ -12,12 +12,12 @@ import torch
 from torch import Tensor, nn
 
 from jacoscope.analysis.decision import crossing_along
-from jacoscope.analysis.derivatives import jacobian_of
+from jacoscope.analysis.derivatives import jacobians_one_by_one
 from jacoscope.analysis.ranks import ranks
 from jacoscope.analysis.stream import read_samples
 from jacoscope.analysis.subject import Subject
 from jacoscope.errors import UserError
-from jacoscope.jacobians import boundary_distance
+from jacoscope.jacobians import BoundaryDistance, boundary_distance
 
 ATTACK = "Decoupling Direction and Norm (Rony et al., 2019), 100 steps, by foolbox"
 FIELDS = (
@@ -46,10 +46,11 @@ def search(subject: Subject, split: str, among: Sequence[int], count: int) -> pa
     spread = np.linspace(0, len(among) - 1, min(count, len(among))).round().astype(int)
     indices = [among[i] for i in spread]
     x, _ = read_samples(subject.split(split), indices)
-    J, logits = jacobian_of(subject, x)
-    predicted = boundary_distance(J, logits)
+    near = [(boundary_distance(J, logits), logits.argmax(1)) for J, logits in jacobians_one_by_one(subject, x)]
+    predicted = BoundaryDistance(*map(torch.cat, zip(*(boundary for boundary, _ in near), strict=True)))
+    said = torch.cat([classes for _, classes in near])
     along = crossing_along(subject.network, x, predicted.direction, predicted.distance)
-    distance, into = _attack(subject.network, x, logits.argmax(1)) if has_attack() else (None, None)
+    distance, into = _attack(subject.network, x, said) if has_attack() else (None, None)
     found = along.distance.isfinite()
     columns = [
         pa.array(indices),

@@ -64,10 +64,11 @@ class ComparisonTable(Work):
         added: dict[str, Tensor] = {}
         both = []
         for subject, mark in zip(subjects, "ab", strict=True):
-            sums = MapSums.zero(classes, shape)
+            sums = MapSums.zero(classes, shape) if subject.origin.keeps_maps else None
             reduced, J = reduce_chunk(x, labels, *jacobian_of(subject, x), self.output, sums)
             values |= {f"{name}_{mark}": reduced[name] for name in OF_EACH}
-            added |= {f"{name}_{mark}": total for name, total in sums.arrays().items()}
+            if sums is not None:
+                added |= {f"{name}_{mark}": total for name, total in sums.arrays().items()}
             both.append(J)
             values["finite"] = values["finite"] & reduced["finite"] if "finite" in values else reduced["finite"]
         return as_table({**values, "cosine": cosine(*both)}, self.schema), added

@@ -1,5 +1,7 @@
 """The Jacobians of what is analysed."""
 
+from collections.abc import Iterator
+
 from torch import Tensor
 
 from jacoscope.analysis.subject import Subject
@@ -30,6 +32,12 @@ def jacobian_of(subject: Subject, x: Tensor) -> tuple[Tensor, Tensor]:
     except JacobianError as error:
         raise UserError(f"{subject.origin.checkpoint.path}: {error}") from error
     return J.cpu(), logits.cpu()
+
+
+def jacobians_one_by_one(subject: Subject, x: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+    """Give what :func:`jacobian_of` gives of each image, as a batch of one: there is one at a time in memory."""
+    for image in x.split(1):
+        yield jacobian_of(subject, image)
 
 
 def of_output(J: Tensor, logits: Tensor, output: str) -> Tensor:

@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from copy import deepcopy
 from dataclasses import dataclass
+from math import prod
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
@@ -13,6 +14,7 @@ from jacoscope.errors import UserError
 from jacoscope.runs.result import Result, moved
 
 PARTS = ("images", "data", "model")
+MAP_ENTRIES = 1 << 24  # mean maps of the classes are kept up to this size, 64 MiB each in float32
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,11 @@ class Origin:
     config: dict[str, Any]
     trusted: tuple[str, ...]
     is_the_runs_own: bool
+
+    @property
+    def keeps_maps(self) -> bool:
+        """Whether mean maps of each class are kept and drawn: where classes and images are not too large for it."""
+        return prod((self.config["images"]["classes"], *self.config["images"]["shape"])) <= MAP_ENTRIES
 
 
 def origin(checkpoint: CheckpointFile, cfg: DictConfig, overrides: Iterable[str], trust: Iterable[str]) -> Origin:

@@ -7,7 +7,6 @@ from torch import Tensor
 
 from jacoscope.analysis.derivatives import of_output
 
-MAP_ENTRIES = 1 << 24  # maps for each class are kept up to this size, 64 MiB each in float32
 PIECE_ENTRIES = 1 << 18  # Jacobian entries reduced at a time: what stays in the cache is read once from memory
 
 

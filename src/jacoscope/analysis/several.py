@@ -47,14 +47,6 @@ def compare(
         with progress_bar(console, "Jacobians of both", samples) as progress:
             stream(work, subjects, where, progress)
         work.parts.merge(folder.file("comparison.parquet"), work.schema)
-        sums = work.parts.sums()
-        rows = [
-            (f"{mark}: {name}", _mean_own(sums[f"own_{mark}"].numpy(), sums[f"count_{mark}"].numpy()))
-            for mark, name in zip("ab", names, strict=True)
-        ]
-        output = SINGULAR[request.named_output]
-        title = f"mean derivative of each class's own {output}, {samples:,} {request.split} samples"
-        unit = f"mean ∂ {output} / ∂ pixel"
         table = finite_rows(folder.file("comparison.parquet"))
         summary = {
             "checkpoints": [str(origin.checkpoint.path) for origin in (a, b)],
@@ -62,7 +54,14 @@ def compare(
             "output": request.named_output,
             **summarise_comparison(folder.file("comparison.parquet")),
         }
-        write_whole(folder.file("maps.png"), as_png(maps_figure(rows, subjects[0].class_names, title, unit)))
+        if a.keeps_maps:
+            sums = work.parts.sums()
+            rows = [
+                (f"{mark}: {name}", _mean_own(sums[f"own_{mark}"].numpy(), sums[f"count_{mark}"].numpy()))
+                for mark, name in zip("ab", names, strict=True)
+            ]
+            about = f", {len(table):,} {request.split} samples"
+            _draw_maps(folder, rows, subjects[0].class_names, request.named_output, about)
         write_whole(folder.file("scatter.png"), as_png(scatter_figure(table, names, request.named_output)))
         write_whole(folder.file("comparison.json"), (json.dumps(summary, indent=2) + "\n").encode())
     work.parts.clear()
@@ -106,13 +105,13 @@ def follow(
             subject, table = distinct[step]
             FullAnalysis(table, subject).run(console, where)
             rows.append(_row(subject, table))
-            maps.append((f"step {step}", _own_maps(table)))
-        shown = np.linspace(0, len(maps) - 1, min(len(maps), MAPS_SHOWN)).round().astype(int)
-        names, output = subjects[0].class_names, request.named_output
-        about = f"{rows[0]['samples']:,} {request.split} samples"
-        title = f"mean derivative of each class's own {SINGULAR[output]} through training, {about}"
-        drawn = maps_figure([maps[i] for i in shown], names, title, f"mean ∂ {SINGULAR[output]} / ∂ pixel")
-        write_whole(folder.file("maps.png"), as_png(drawn))
+            if subject.origin.keeps_maps:
+                maps.append((f"step {step}", _own_maps(table)))
+        about, output = f"{rows[0]['samples']:,} {request.split} samples", request.named_output
+        if maps:
+            shown = np.linspace(0, len(maps) - 1, min(len(maps), MAPS_SHOWN)).round().astype(int)
+            evenly = [maps[i] for i in shown]
+            _draw_maps(folder, evenly, subjects[0].class_names, output, f" through training, {about}")
         write_whole(folder.file("history.png"), as_png(history_figure(rows, about, output)))
         write_whole(folder.file("history.parquet"), as_parquet(pa.Table.from_pylist(rows)))
 
@@ -136,6 +135,12 @@ def _row(subject: Subject, table: SplitFolder) -> dict[str, Any]:
         low, median, high = np.quantile(columns[name].to_numpy(), [0.05, 0.5, 0.95], method="nearest").tolist()
         row |= {f"{name}_percentile_5": low, f"{name}_median": median, f"{name}_percentile_95": high}
     return row
+
+
+def _draw_maps(folder: AnswerFolder, rows: Sequence[Any], class_names: list[str], output: str, about: str) -> None:
+    title = f"mean derivative of each class's own {SINGULAR[output]}{about}"
+    figure = maps_figure(rows, class_names, title, f"mean ∂ {SINGULAR[output]} / ∂ pixel")
+    write_whole(folder.file("maps.png"), as_png(figure))
 
 
 def _own_maps(table: SplitFolder) -> Any:

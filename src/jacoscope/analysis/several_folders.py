@@ -124,7 +124,8 @@ def _folder(request: Request, sources: Sequence[Origin], what: str, names: Seque
         limit = f"_first_{request.limit}" if request.limit else ""
         mark = f"{hashlib.sha256(json.dumps(question).encode()).hexdigest()[:8]}_" if what == "compare" else ""
         path = sources[0].checkpoint.home / "analysis" / f"{what}_{mark}{request.split}_{request.named_output}{limit}"
-    return AnswerFolder(path, question, names, is_the_users=request.output_dir is not None)
+    drawn = [name for name in names if name != "maps.png" or sources[0].keeps_maps]
+    return AnswerFolder(path, question, drawn, is_the_users=request.output_dir is not None)
 
 
 def _cell(value: float | None, *, share: bool = False) -> str:

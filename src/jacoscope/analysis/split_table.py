@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from jacoscope.analysis.derivatives import jacobian_of
-from jacoscope.analysis.reduction import MAP_ENTRIES, MapSums, reduce_chunk
+from jacoscope.analysis.reduction import MapSums, reduce_chunk
 from jacoscope.analysis.schema import Column, arrow_schema, columns
 from jacoscope.analysis.store import JacobianStore
 from jacoscope.analysis.stream import Work, as_table, checked_labels, read_samples
@@ -39,8 +39,7 @@ class SplitTable(Work):
         x, labels = read_samples(subject.split(self.split), indices)
         checked_labels(labels, classes, indices)
         J, logits = jacobian_of(subject, x)
-        wants_maps = classes * torch.Size(subject.shape).numel() <= MAP_ENTRIES
-        sums = MapSums.zero(classes, subject.shape) if wants_maps else None
+        sums = MapSums.zero(classes, subject.shape) if subject.origin.keeps_maps else None
         reduced, wanted = reduce_chunk(x, labels, J, logits, self.output, sums)
         if self.store is not None:
             self.store.write(indices[0], wanted)

@@ -8,7 +8,7 @@ import pyarrow as pa
 import torch
 from torch import Tensor
 
-from jacoscope.analysis.derivatives import jacobian_of, of_output
+from jacoscope.analysis.derivatives import jacobians_one_by_one, of_output
 from jacoscope.analysis.stream import read_samples
 from jacoscope.analysis.subject import Subject
 
@@ -48,28 +48,28 @@ def explorer_data(
     chosen = choose_samples(summary, table, min(room, len(table)))
     indices = [index for _, index in chosen]
     x, labels = read_samples(subject.split(split), indices)
-    J, logits = jacobian_of(subject, x)
-    maps = of_output(J, logits, output).sum(2)
-    probabilities = logits.softmax(1)
     position = np.searchsorted(table.column("index").to_numpy(), indices)
     frobenius, distance = (table.column(name).to_numpy()[position] for name in ("frobenius", "boundary_distance"))
     entries = []
-    for i, (reason, index) in enumerate(chosen):
-        shown = sorted(probabilities[i].topk(held).indices.tolist())
-        limits = maps[i, shown].abs().amax((1, 2))
+    for i, (J, logits) in enumerate(jacobians_one_by_one(subject, x)):
+        reason, index = chosen[i]
+        probabilities = logits[0].softmax(0)
+        shown = sorted(probabilities.topk(held).indices.tolist())
+        maps = of_output(J, logits, output)[0, shown].sum(1)
+        limits = maps.abs().amax((1, 2))
         entries.append(
             {
                 "index": index,
                 "why": reason,
                 "label": int(labels[i]),
-                "prediction": int(logits[i].argmax()),
+                "prediction": int(logits[0].argmax()),
                 "classes": shown,
-                "probabilities": [float(f"{p:.6g}") for p in probabilities[i, shown].tolist()],
+                "probabilities": [float(f"{p:.6g}") for p in probabilities[shown].tolist()],
                 "frobenius": float(f"{frobenius[i]:.6g}"),
                 "distance": float(f"{distance[i]:.6g}") if np.isfinite(distance[i]) else None,
                 "limits": [float(f"{limit:.8g}") for limit in limits.tolist()],
                 "image": _encoded(x[i].mean(0) if channels != 3 else x[i], 255, np.uint8),
-                "maps": _encoded(_scaled(maps[i, shown], limits), 32767, "<i2"),
+                "maps": _encoded(_scaled(maps, limits), 32767, "<i2"),
             }
         )
     return entries

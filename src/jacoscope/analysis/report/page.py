@@ -8,7 +8,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from jacoscope.analysis.derivatives import jacobian_of, of_output
+from jacoscope.analysis.derivatives import jacobians_one_by_one, of_output
 from jacoscope.analysis.report import charts, sections
 from jacoscope.analysis.report.explorer import explorer_data
 from jacoscope.analysis.report.numbers import Numbers
@@ -105,9 +105,11 @@ def _sample_sections(subject: Subject, summary: dict[str, Any], names: list[str]
             parts.append(section(title, "<p>There are none.</p>"))
             continue
         x, _ = read_samples(subject.split(summary["split"]), [row["index"] for row in rows])
-        J, logits = jacobian_of(subject, x)
-        wanted = of_output(J, logits, summary["output"])
-        shown = sections.derivative_rows(rows, x, wanted, logits.softmax(1), names, summary["output"])
+        read = (
+            (of_output(J, logits, summary["output"])[0], logits[0].softmax(0))
+            for J, logits in jacobians_one_by_one(subject, x)
+        )
+        shown = sections.derivative_rows(rows, x, read, names, summary["output"])
         parts.append(section(title, text + shown))
     return parts
 

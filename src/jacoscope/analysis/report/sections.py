@@ -1,5 +1,6 @@
 """The sections of the report: sentences made from the summary, and the pictures beside them."""
 
+from collections.abc import Iterable
 from html import escape
 from typing import Any
 
@@ -150,20 +151,28 @@ def mean_maps(maps: dict[str, Any], class_names: list[str], output: str) -> str:
 
 
 def derivative_rows(
-    rows: list[dict[str, Any]], x: Tensor, J: Tensor, probabilities: Tensor, class_names: list[str], output: str
+    rows: list[dict[str, Any]], x: Tensor, read: Iterable[tuple[Tensor, Tensor]], class_names: list[str], output: str
 ) -> str:
-    """A row for each sample: the digit, then a derivative map for each class, each row on its own scale."""
+    """A row for each sample: the digit, then a derivative map for each class, each row on its own scale.
+
+    Args:
+        rows: what summary.json says of the samples.
+        x: their images.
+        read: the Jacobian ``[classes, C, H, W]`` and the probabilities ``[classes]`` of each.
+        class_names: one for each class.
+        output: what is differentiated.
+    """
     shown = min(10, len(class_names))
     lines = []
-    for i, row in enumerate(rows):
-        classes = sorted(probabilities[i].topk(shown).indices.tolist())
-        limit = symmetric_limit(J[i, classes].sum(1))
+    for image, row, (J, probabilities) in zip(x, rows, read, strict=True):
+        classes = sorted(probabilities.topk(shown).indices.tolist())
+        limit = symmetric_limit(J[classes].sum(1))
         truth, said = escape(class_names[row["label"]]), escape(class_names[row["prediction"]])
         verdict = f"{said} ✓" if row["label"] == row["prediction"] else f"{said}, is {truth}"
         cells = "".join(
             f'<figure class="{"own" if k == row["label"] else ""}">'
-            f"{signed_map(J[i, k], limit, f'derivative of class {escape(class_names[k])}')}"
-            f"<figcaption>{escape(class_names[k])} · {_percent(float(probabilities[i, k]))}</figcaption></figure>"
+            f"{signed_map(J[k], limit, f'derivative of class {escape(class_names[k])}')}"
+            f"<figcaption>{escape(class_names[k])} · {_percent(float(probabilities[k]))}</figcaption></figure>"
             for k in classes
         )
         about = (
@@ -173,7 +182,7 @@ def derivative_rows(
         )
         name = f"sample {row['index']}"
         lines.append(
-            f'<div class="row" data-sample="{row["index"]}"><div class="about">{digit(x[i], name)}'
+            f'<div class="row" data-sample="{row["index"]}"><div class="about">{digit(image, name)}'
             f'<div>{about}</div></div><div class="maps">{cells}</div></div>'
         )
     note = (
