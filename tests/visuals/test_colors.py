@@ -101,7 +101,7 @@ def test_numbers_become_doubles_on_the_cpu_alone() -> None:
             super().__init__()
             self.names: list[str] = []
 
-        def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:  # noqa: ARG002
+        def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
             self.names.append(getattr(func, "__name__", ""))
             return func(*args, **(kwargs or {}))
 

@@ -11,9 +11,9 @@ _PAGE = """\
 
 For one input the Jacobian **J** has a row for each pixel and a column for each class: J[i, k] is how fast output k
 changes when pixel i changes. Units are those of the network's input: where pixels run from 0 to 1, a spectral norm of 3
-means that a change of the image of length 0.1 (L2) moves the outputs by about 0.3 at most; where images are standardised
-before, lengths are in standard deviations. Everything is measured in evaluation mode, on the same {samples}
-validation samples each time at most, spread evenly over the classes.
+means that a change of the image of length 0.1 (L2) moves the outputs by about 0.3 at most; where images are
+standardised before, lengths are in standard deviations. Everything is measured in evaluation mode, on the same
+{samples} validation samples each time at most, spread evenly over the classes.
 
 **Which output.** `jacobian/logits/…` is for comparing over training and between runs. `jacobian/probs/…` is what a
 reader of the prediction feels; softmax saturates, so a confident network has tiny derivatives here.

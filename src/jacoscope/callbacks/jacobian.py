@@ -7,7 +7,6 @@ import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.utilities import rank_zero_warn
 from pytorch_lightning.utilities.combined_loader import CombinedLoader
-from pytorch_lightning.utilities.rank_zero import WarningCache
 from torch import Tensor
 
 from jacoscope.callbacks.album import Album
@@ -123,8 +122,7 @@ class JacobianCallback(Callback):
         self._training = TrainingSamples(train_samples)
         self._validation: ValidationSamples | None = None
         self._loader_idx = 0
-        self._is_without_labels = False
-        self._warnings = WarningCache()
+        self._told: set[str] = set()
         self._cost = Cost()
         self._is_due = False
         self._is_checked = False
@@ -271,7 +269,7 @@ class JacobianCallback(Callback):
         )
         if trainer.state.fn == "fit":
             raise UserError(message)
-        self._warnings.warn(f"{message}. Measured is 0")  # a test need not have as many as the training had
+        self._warn_once("loaders", f"{message}. Measured is 0")  # a test need not have as many as the training had
         return 0
 
     def _read(self, batch: Any) -> tuple[Tensor, Tensor]:
@@ -279,9 +277,7 @@ class JacobianCallback(Callback):
         try:
             return x, labels_of(batch, self.labels_fn, len(x))
         except UserError as error:
-            if not self._is_without_labels:
-                rank_zero_warn(f"{error}. Means by class and by outcome are left out")
-            self._is_without_labels = True
+            self._warn_once("classes", f"{error}. Means by class and by outcome are left out")
             return x, torch.full((len(x),), -1)
 
     def _training_inputs(self, batch: Any) -> Tensor | None:
@@ -291,12 +287,18 @@ class JacobianCallback(Callback):
         try:
             return inputs_of(batch, self.inputs_fn)
         except Exception as error:  # whatever someone's inputs_fn raises at what it was not made for
-            self._warnings.warn(
+            self._warn_once(
+                "training batches",
                 "JacobianCallback: no inputs were found in a training batch, so training samples are not measured: "
                 f"{type(error).__name__}: {error}. Give an inputs_fn that takes them out of training and validation "
-                "batches both, or JacobianCallback(train_samples=0)"
+                "batches both, or JacobianCallback(train_samples=0)",
             )
             return None
+
+    def _warn_once(self, about: str, message: str) -> None:
+        if about not in self._told:
+            self._told.add(about)
+            rank_zero_warn(message)
 
     def _model(self, pl_module: LightningModule) -> Model:
         forward_fn = self.forward_fn
