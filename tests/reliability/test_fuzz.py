@@ -32,6 +32,11 @@ def test_any_bytes_are_read_rightly_or_refused_in_words(
     survives(READERS[name], folder, data.draw(contents(name)))
 
 
+def test_a_picture_for_an_interpreter_is_not_opened(tmp_path: Path) -> None:
+    program = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 5 5\n(evil_was_run) (w) file closefile\nshowpage\n%%EOF\n"
+    assert not survives(READERS["picture"], tmp_path, program)
+
+
 LIES = {
     "as many images as there are numbers": ("idx", struct.pack(">4I", 0x803, 2**31, 28, 28) + bytes(784)),
     "sizes whose product leaves 64 bits": (
