@@ -12,6 +12,7 @@ from pytorch_lightning import LightningDataModule
 from torch import nn
 from torch.utils.data import Dataset
 
+from jacoscope.analysis.logits import check_logits
 from jacoscope.analysis.origin import Origin
 from jacoscope.analysis.trust import check_namespaces, whitelist
 from jacoscope.analysis.weights import load_weights
@@ -40,7 +41,8 @@ class Subject:
         """Build the network, with its weights.
 
         Raises:
-            UserError: if the config builds what is not trusted, or the weights are of another architecture.
+            UserError: if the config builds what is not trusted, the weights are of another architecture, or the
+                network gives no logits of two classes or more.
         """
         check_namespaces(origin.config, origin.trusted, origin.checkpoint.home)
         content = read_checkpoint(origin.checkpoint.path)  # before the network is built: it is refused more often
@@ -48,8 +50,9 @@ class Subject:
         with execution_whitelist(whitelist(origin.trusted)):
             network = build_network(origin.config)
         load_weights(network, content, origin.checkpoint.path, f"model {origin.config['model']['_target_']}")
+        check_logits(network.eval(), origin.config["images"], origin.checkpoint.path)
         progress = {key: int(content[key]) for key in ("epoch", "global_step") if isinstance(content.get(key), int)}
-        return cls(origin, network.eval().requires_grad_(False), progress)
+        return cls(origin, network.requires_grad_(False), progress)
 
     def on(self, device: torch.device) -> "Subject":
         """Give the same subject with a copy of the network on a device."""
