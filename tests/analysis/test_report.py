@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
+from jacoscope.analysis.report.charts import norm_against_confidence
 from jacoscope.analysis.report.numbers import Numbers, short
 from jacoscope.analysis.report.sections import class_text, confidence_text
 from jacoscope.analysis.split_folder import SplitFolder
@@ -78,6 +80,19 @@ def test_the_words_follow_the_numbers() -> None:
     assert "clearly falls with confidence" in related(-0.4)
     assert "strongly rises with confidence" in related(0.7)
     assert "hardly related to confidence" in related(0.02)
+
+
+def test_sure_decisions_are_spread_by_the_doubt_that_is_left() -> None:
+    confidence = np.array([1.0, 1 - 2.0**-20, 0.6, 0.4], np.float32)
+    columns = {"index": range(4), "label": [0] * 4, "prediction": [0, 0, 1, 0], "frobenius": np.ones(4, np.float32)}
+    table = pa.table({**columns, "confidence": confidence, "correct": [True, True, False, True]})
+    chart = norm_against_confidence(table, ["a", "b"])
+    right, wrong = (trace["x"] for trace in chart["data"])
+    assert right == pytest.approx([2.0**-24, 2.0**-20, 0.6], rel=1e-4)  # on the axis even where float32 says 1
+    assert wrong == pytest.approx([0.4])
+    axis = chart["layout"]["xaxis"]
+    for doubt, named in zip(axis["tickvals"], axis["ticktext"], strict=True):
+        assert float(named.removesuffix(" %")) / 100 == pytest.approx(1 - doubt, abs=1e-12)
 
 
 @pytest.fixture(scope="module")

@@ -12,6 +12,7 @@ from jacoscope.analysis.split_terminal import LABELS
 RIGHT, WRONG = "right", "wrong"  # named colours of the page's theme
 UNITS = {"boundary_distance": " (L2, pixel units)", "effective_rank": "", "confidence": ""}
 POINTS = 1500  # right decisions shown in a scatter plot; wrong ones are all shown
+DOUBT = 2.0**-24  # 1 − confidence is drawn no smaller: float32 cannot tell it from nothing
 Chart = dict[str, Any]
 
 
@@ -69,7 +70,10 @@ def by_class(table: pa.Table, class_names: list[str]) -> dict[str, Chart]:
 
 
 def norm_against_confidence(table: pa.Table, class_names: list[str]) -> Chart:
-    """Each sample by how sure and how sensitive the network is; every error, and an even choice of the others."""
+    """Each sample by how sure and how sensitive the network is; every error, and an even choice of the others.
+
+    Nearly all confidences are close to 1, so the axis is logarithmic in 1 − confidence, and named by the confidence.
+    """
     correct = _column(table, "correct").astype(bool)
     right = np.flatnonzero(correct)
     right = right[np.linspace(0, len(right) - 1, min(len(right), POINTS)).round().astype(int)] if len(right) else right
@@ -77,8 +81,15 @@ def norm_against_confidence(table: pa.Table, class_names: list[str]) -> Chart:
     traces = [
         _points(table, name, where, class_names, color, size) for name, where, color, size in groups if len(where)
     ]
+    doubts = [0.5, *(10.0**-power for power in range(1, 8))]
     axes = {
-        "xaxis": {"title": {"text": "confidence"}},
+        "xaxis": {
+            "type": "log",
+            "autorange": "reversed",
+            "tickvals": doubts,
+            "ticktext": [f"{100 * (1 - doubt):.7g} %" for doubt in doubts],
+            "title": {"text": "confidence (logarithmic in the doubt)"},
+        },
         "yaxis": {"title": {"text": "Frobenius norm of J"}, "rangemode": "tozero"},
     }
     return {"data": traces, "layout": axes}
@@ -151,19 +162,23 @@ def distances(table: pa.Table) -> Chart:
 def _points(table: pa.Table, name: str, where: Values, class_names: list[str], color: str, size: int) -> dict[str, Any]:
     index, label, prediction = (_column(table, key)[where].tolist() for key in ("index", "label", "prediction"))
     named = [escape(name) for name in class_names]  # plotly reads tags in what it shows
-    details = [[i, named[k], named[j]] for i, k, j in zip(index, label, prediction, strict=True)]
+    confidence = _column(table, "confidence")[where].astype(np.float64)
+    details = [
+        [i, named[k], named[j], f"{100 * sure:.7g} %"]
+        for i, k, j, sure in zip(index, label, prediction, confidence.tolist(), strict=True)
+    ]
     return {
         "type": "scattergl" if len(where) > 5000 else "scatter",
         "mode": "markers",
         "name": name,
-        "x": _rounded(_column(table, "confidence")[where]),
+        "x": _rounded(np.maximum(1 - confidence, DOUBT)),
         "y": _rounded(_column(table, "frobenius")[where]),
         "customdata": details,
         "theme": color,
         "marker": {"size": size},
         "opacity": 0.6,
         "hovertemplate": "sample %{customdata[0]}: class %{customdata[1]}, predicted %{customdata[2]}<br>"
-        "confidence %{x:.3f}, norm %{y:.3g}<extra></extra>",
+        "confidence %{customdata[3]}, norm %{y:.3g}<extra></extra>",
     }
 
 
