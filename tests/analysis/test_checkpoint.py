@@ -1,5 +1,6 @@
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -120,3 +121,22 @@ def test_the_runs_own_data_may_lie_elsewhere(run: Path, cfg: DictConfig, tmp_pat
     moved = origin(find_checkpoint(str(run), "logs"), cfg, [f"paths.data_dir={tmp_path}"], [])
     assert moved.config["data"]["source"]["root"] == str(tmp_path / "images")
     assert moved.is_the_runs_own
+
+
+@pytest.mark.parametrize(
+    ("classes", "model", "told"),
+    [
+        (1, {"num_classes": 1}, "one output, and an analysis needs two classes or more"),
+        (4, {}, "a classifier of 4 classes gives logits"),
+        (3, {"_target_": "torch.nn.Identity"}, "a classifier of 3 classes gives logits"),
+    ],
+)
+def test_what_gives_no_logits_of_two_classes_or_more_is_told_in_words_that_can_be_typed(
+    small: Subject, classes: int, model: dict[str, Any], told: str
+) -> None:
+    config = small.origin.config
+    images, network = {**config["images"], "classes": classes}, {**config["model"], **model}
+    with pytest.raises(UserError) as error:
+        Subject.of(Origin(small.origin.checkpoint, {**config, "images": images, "model": network}, (), True))
+    assert told in str(error.value)
+    assert not any(python in str(error.value) for python in ("output=", "lambda"))

@@ -12,7 +12,6 @@ from pytorch_lightning import LightningDataModule
 from torch import nn
 from torch.utils.data import Dataset
 
-from jacoscope.analysis.logits import check_logits
 from jacoscope.analysis.origin import Origin
 from jacoscope.analysis.trust import check_namespaces, whitelist
 from jacoscope.analysis.weights import load_weights
@@ -42,17 +41,21 @@ class Subject:
 
         Raises:
             UserError: if the config builds what is not trusted, the weights are of another architecture, or the
-                network gives no logits of two classes or more.
+                network does not give logits of two classes or more.
         """
+        if origin.config["images"]["classes"] < 2:
+            raise UserError(
+                f"{origin.checkpoint.path}: this network has one output, and an analysis needs two classes or more: "
+                "margins and boundaries lie between two. Analyse a network with a logit for either class"
+            )
         check_namespaces(origin.config, origin.trusted, origin.checkpoint.home)
         content = read_checkpoint(origin.checkpoint.path)  # before the network is built: it is refused more often
         check_targets(origin.config)
         with execution_whitelist(whitelist(origin.trusted)):
             network = build_network(origin.config)
         load_weights(network, content, origin.checkpoint.path, f"model {origin.config['model']['_target_']}")
-        check_logits(network.eval(), origin.config["images"], origin.checkpoint.path)
         progress = {key: int(content[key]) for key in ("epoch", "global_step") if isinstance(content.get(key), int)}
-        return cls(origin, network.requires_grad_(False), progress)
+        return cls(origin, network.eval().requires_grad_(False), progress)
 
     def on(self, device: torch.device) -> "Subject":
         """Give the same subject with a copy of the network on a device."""
