@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+import torch
 from torch import Tensor
 
 from jacoscope.analysis.subject import Subject
@@ -36,7 +37,7 @@ def jacobian_of(subject: Subject, x: Tensor) -> tuple[Tensor, Tensor]:
 
 def jacobians_one_by_one(subject: Subject, x: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
     """Give what :func:`jacobian_of` gives of each image, as a batch of one: there is one at a time in memory."""
-    for image in x.split(1):
+    for image in torch.split(x, 1):
         yield jacobian_of(subject, image)
 
 

@@ -36,7 +36,8 @@ class Origin:
     @property
     def keeps_maps(self) -> bool:
         """Whether mean maps of each class are kept and drawn: where classes and images are not too large for it."""
-        return prod((self.config["images"]["classes"], *self.config["images"]["shape"])) <= MAP_ENTRIES
+        images = self.config["images"]
+        return bool(prod((images["classes"], *images["shape"])) <= MAP_ENTRIES)
 
 
 def origin(checkpoint: CheckpointFile, cfg: DictConfig, overrides: Iterable[str], trust: Iterable[str]) -> Origin:
