@@ -16,7 +16,7 @@ from jacoscope.models import MLP, LeNet5, LeNet5Of1998, ResNet18
 _spec = importlib.util.spec_from_file_location("architectures", Path(__file__).with_name("architectures.py"))
 architectures = sys.modules.setdefault("architectures", importlib.util.module_from_spec(_spec))
 _spec.loader.exec_module(architectures)
-networks = architectures.networks
+networks, OUTPUTS = architectures.networks, architectures.OUTPUTS
 
 COMMON = settings(max_examples=40, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 
@@ -132,7 +132,11 @@ def test_more_outputs_than_inputs_goes_forward(caplog):
     with caplog.at_level("DEBUG", "jacoscope.jacobians"):
         J = jacobian(model, x)
     assert "vmap-jacfwd" in caplog.text
-    assert largest_error(J, backward_passes(model, x)) < 1e-12
+    oracle = backward_passes(model, x)
+    assert largest_error(J, oracle) < 1e-12
+    assert largest_error(jacobian(model, x, strategy="vmap-jacfwd", memory_budget=1), oracle) < 1e-12, (
+        "an input at a time"
+    )
 
 
 def test_the_choice_is_explained_and_stable(caplog):
@@ -191,3 +195,114 @@ def test_a_pending_factor_is_applied_once_where_a_sum_has_two_readers(in_place):
     model = torch.nn.Sequential(*layers, torch.nn.Flatten(), torch.nn.Linear(18, 4)).double().eval()
     x = torch.randn(3, 2, 6, dtype=torch.float64)
     assert largest_error(jacobian(model, x), backward_passes(model, x)) < 1e-10
+
+
+class Tapered(nn.Module):
+    """A linear layer on the input, entered in one of the ways that leave its pull-back to the last moment."""
+
+    def __init__(self, way: str) -> None:
+        super().__init__()
+        self.way = way
+        self.first, self.second = nn.Linear(16, 9), nn.Linear(16, 9)
+        self.last = nn.Linear(9, OUTPUTS)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        entered = {
+            "as it is": lambda: x.flatten(1),
+            "scaled": lambda: ((x - 0.1) / 0.3).flatten(1),
+            "scaled by position": lambda: (x * torch.linspace(1, 2, 4)).flatten(1),
+            "by an activation": lambda: x.tanh().flatten(1),
+            "pooled": lambda: nn.functional.avg_pool2d(nn.functional.pad(x, (2, 2, 2, 2)), 2).flatten(1),
+            "in another order": lambda: x.transpose(2, 3).flatten(1),
+            "twice": lambda: x.flatten(1),
+        }[self.way]()
+        hidden = self.first(entered)
+        if self.way == "twice":
+            hidden = hidden + self.second(2 * entered)
+        return self.last(hidden.tanh())
+
+
+WAYS = ["as it is", "scaled", "scaled by position", "by an activation", "pooled", "in another order", "twice"]
+
+
+@pytest.mark.parametrize("samples", [1, 5])
+@pytest.mark.parametrize("way", WAYS)
+def test_a_first_layer_that_is_a_product_is_written_straight_into_the_result(way, samples):
+    torch.manual_seed(0)
+    model, x = Tapered(way).double(), torch.rand(samples, 1, 4, 4, dtype=torch.float64)
+    oracle = backward_passes(model, x)
+    assert largest_error(jacobian(model, x), oracle) < 1e-12
+    assert largest_error(jacobian(model, x, memory_budget=1), oracle) < 1e-12, "a row at a time"
+
+
+class Prototypes(nn.Module):
+    """Distances to prototypes; PyTorch 2.15 has a wrong rule for vmap of their derivative."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.prototypes = nn.Parameter(torch.rand(5, 8))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return -torch.cdist(x, self.prototypes)
+
+
+class Fourier(nn.Module):
+    """A product with complex weights in the frequency domain."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.real, self.imaginary = nn.Parameter(torch.randn(2, 8, 5)), nn.Parameter(torch.randn(2, 8, 5))
+        self.head = nn.Linear(128, 4)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        spectrum = torch.fft.rfft2(x) * torch.complex(self.real, self.imaginary)
+        return self.head((torch.fft.irfft2(spectrum / (1 + 2j), s=x.shape[-2:])).tanh().flatten(1))
+
+
+class TwoOutputs(torch.autograd.Function):
+    """Returns two tensors, of which the caller may use one."""
+
+    @staticmethod
+    def forward(ctx, x):
+        ctx.save_for_backward(x)
+        return x.sin(), x.cos()
+
+    @staticmethod
+    def backward(ctx, g_sin, g_cos):
+        (x,) = ctx.saved_tensors
+        return g_sin * x.cos() - g_cos * x.sin()
+
+
+class OneOfTwo(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return TwoOutputs.apply(x)[0]
+
+
+@pytest.mark.parametrize(
+    ("make", "shape"),
+    [(Prototypes, (8,)), (Fourier, (2, 8, 8)), (OneOfTwo, (6,))],
+    ids=["prototypes", "fourier", "one of two outputs"],
+)
+def test_steps_that_cannot_be_batched_or_are_complex_are_right(make, shape):
+    torch.manual_seed(0)
+    model, x = make().double(), torch.rand(3, *shape, dtype=torch.float64)
+    assert largest_error(jacobian(model, x), backward_passes(model, x)) < 1e-12
+
+
+def test_what_has_no_forward_derivative_goes_backward_where_inputs_are_fewer_than_outputs(caplog):
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(3, 50), architectures.ByHand()).double()
+    x = torch.rand(4, 3, dtype=torch.float64)
+    with caplog.at_level("DEBUG", "jacoscope.jacobians"):
+        J = jacobian(model, x)
+    assert "no forward derivative" in caplog.text
+    assert largest_error(J, backward_passes(model, x)) < 1e-12
+
+
+def test_rules_read_what_nodes_save():
+    """Some nodes exist on devices that are not here: their attributes can be asked for all the same."""
+    nodes = torch._C._functions
+    assert hasattr(nodes.NativeBatchNormBackward0, "_saved_eps")
+    for name in ("CudnnBatchNormBackward0", "MiopenBatchNormBackward0"):
+        for attribute in ("training", "running_var", "weight", "epsilon"):
+            assert hasattr(getattr(nodes, name), f"_saved_{attribute}")

@@ -115,3 +115,28 @@ def test_backward_hooks_are_run_or_refused(case):
             jvp(model, x, torch.ones_like(x))
     finally:
         handle.remove()
+
+
+def orthogonal(rows, columns, dtype):
+    return torch.linalg.qr(torch.randn(rows, columns, dtype=dtype)).Q
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("k", [1, 2, 3])
+@pytest.mark.parametrize("kind", ["identity", "repeated", "rank one", "zero", "more outputs than inputs"])
+def test_repeated_and_missing_singular_values_are_found(kind, k, dtype):
+    torch.manual_seed(0)
+    spectrum = torch.tensor([3.0, 3.0, 2.0, 2.0], dtype=dtype).diag()
+    W = {
+        "identity": lambda: torch.eye(3, 5, dtype=dtype),
+        "repeated": lambda: orthogonal(8, 4, dtype) @ spectrum @ orthogonal(12, 4, dtype).T,
+        "rank one": lambda: torch.outer(torch.randn(6, dtype=dtype), torch.randn(9, dtype=dtype)),
+        "zero": lambda: torch.zeros(4, 6, dtype=dtype),
+        "more outputs than inputs": lambda: torch.randn(30, 5, dtype=dtype),
+    }[kind]()
+    top = leading_singular_triplets(lambda x: x @ W.T, torch.rand(2, W.shape[1], dtype=dtype), k)
+    tolerance = {"rtol": 0, "atol": 1e-5 if dtype == torch.float32 else 1e-12}
+    torch.testing.assert_close(top.values, torch.linalg.svdvals(W)[:k].expand(2, k), **tolerance)
+    torch.testing.assert_close(top.right @ W.T, top.values.unsqueeze(2) * top.left, **tolerance)
+    for vectors in (top.left, top.right):
+        torch.testing.assert_close(vectors @ vectors.mT, torch.eye(k, dtype=dtype).expand(2, k, k), **tolerance)

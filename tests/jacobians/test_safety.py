@@ -1,13 +1,26 @@
 """A Jacobian may be asked for anywhere, and leaves nothing behind."""
 
 import os
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import partial
 
 import pytest
 import torch
 from torch import nn
+from torch.utils.checkpoint import checkpoint
 
-from jacoscope.jacobians import JacobianError, NonFiniteJacobianError, jacobian, jvp, leading_singular_triplets, vjp
+from jacoscope.jacobians import (
+    JacobianError,
+    NonFiniteJacobianError,
+    boundary_distance,
+    class_mean_maps,
+    estimate_frobenius,
+    jacobian,
+    jvp,
+    leading_singular_triplets,
+    vjp,
+)
+from jacoscope.models import LeNet5
 
 
 def network():
@@ -258,8 +271,42 @@ def test_hooks_on_the_forward_pass_change_what_is_differentiated_and_nothing_els
     handle.remove()
 
 
-def test_a_plain_function_will_do():
-    torch.testing.assert_close(jacobian(network().eval().forward, X), expected())
+GLOBAL = network()
+
+
+@pytest.mark.parametrize("holds", ["method", "closure", "partial", "global"])
+def test_a_function_is_evaluated_in_evaluation_mode_and_what_it_holds_on_to_is_left_as_it_was(holds):
+    model = GLOBAL if holds == "global" else network()
+    model.train()
+    functions = {
+        "method": model.forward,
+        "closure": lambda x: model(x),
+        "partial": partial(lambda net, x: net(x), model),
+        "global": lambda x: GLOBAL(x),
+    }
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    torch.testing.assert_close(jacobian(functions[holds], X), expected())
+    assert all(module.training for module in model.modules())
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+
+
+def test_buffers_made_in_inference_mode():
+    model, x = LeNet5(), torch.rand(2, 1, 28, 28)
+    J = jacobian(model, x)
+    with torch.inference_mode():
+        model.load_state_dict(model.state_dict())
+        for module in model.modules():
+            for name, buffer in module.named_buffers(recurse=False):
+                module.register_buffer(name, buffer.clone())
+    torch.testing.assert_close(jacobian(model, x), J)
+
+
+def test_another_default_device_leaves_nothing_behind():
+    torch.manual_seed(0)
+    model, x = LeNet5(channels=(5, 7)), torch.rand(40, 1, 28, 28)
+    with torch.device("meta"), suppress(RuntimeError, NotImplementedError):
+        jacobian(model, x)
+    torch.testing.assert_close(jacobian(model, x), jacobian(model, x, strategy="vmap-jacrev"), rtol=0, atol=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -276,12 +323,58 @@ def test_a_plain_function_will_do():
         (lambda x: x.flatten(1).argmax(1, keepdim=True), X, "floating point"),
         (nn.Sequential(nn.BatchNorm2d(1, track_running_stats=False), nn.Flatten()), X, "track_running_stats"),
         (lambda x: (x - x.mean(0)).flatten(1), X, "samples depend on each other"),
+        (lambda x: (x - x.mean(0)).flatten(1), X.bfloat16(), "samples depend on each other"),
+        (lambda x: x.flatten(1).cumsum(0), X, "samples depend on each other"),
+        (nn.Sequential(nn.Flatten(), nn.LazyLinear(3)), X, r"lazy layers.*model\(x\)"),
         (lambda x: nn.functional.dropout(x.flatten(1)), X, "random"),
     ],
 )
 def test_errors_say_what_would_work(model, x, said):
     with pytest.raises(JacobianError, match=f"(?s){said}"):
         jacobian(model, x)
+
+
+def last_of_a_sequence(x):
+    torch.manual_seed(0)
+    return nn.LSTM(8, 3)(x.squeeze(1))[0][:, -1]  # a forgotten batch_first: the batch is taken for time
+
+
+@pytest.mark.parametrize("ask", [jacobian, estimate_frobenius, leading_singular_triplets])
+@pytest.mark.parametrize(
+    ("model", "x", "said"),
+    [
+        (last_of_a_sequence, X, "samples depend on each other"),
+        (network(), (X * 255).to(torch.uint8), r"x\.float\(\) / 255"),
+        (network(), X.double(), "float64"),
+    ],
+)
+def test_products_refuse_what_the_jacobian_refuses(ask, model, x, said):
+    with pytest.raises(JacobianError, match=f"(?s){said}"):
+        ask(model, x)
+
+
+def test_singular_triplets_of_what_is_not_finite_are_refused_by_sample():
+    with pytest.raises(JacobianError, match=r"samples \[0, 1, 2, 3\]"):
+        leading_singular_triplets(lambda x: x.flatten(1) / 0, X)
+
+
+def test_classes_beyond_the_outputs_are_named():
+    J, logits = torch.rand(2, 3, 4), torch.rand(2, 3)
+    for ask in (lambda c: boundary_distance(J, logits, c), lambda c: class_mean_maps(J, c)):
+        with pytest.raises(JacobianError, match="from 1 to 3, but the outputs are 0 to 2"):
+            ask(torch.tensor([1, 3]))
+
+
+def test_the_softmax_of_one_output_is_refused():
+    with pytest.raises(JacobianError, match=r"output=torch\.sigmoid"):
+        jacobian(nn.Sequential(nn.Flatten(), nn.Linear(64, 1)), X, "probs")
+
+
+def test_reentrant_checkpointing_says_what_to_use():
+    inner = network().eval()
+    with pytest.raises(JacobianError, match="use_reentrant=False"):
+        jacobian(lambda x: checkpoint(inner, x, use_reentrant=True), X)
+    torch.testing.assert_close(jacobian(lambda x: checkpoint(inner, x, use_reentrant=False), X), expected())
 
 
 @pytest.mark.parametrize(

@@ -35,6 +35,13 @@ def test_a_small_budget_makes_small_chunks():
     assert sum(sizes) == 23
 
 
+@pytest.mark.parametrize("wrong", [{"chunk_size": -1}, {"chunk_size": 0}, {"chunk_size": 2.5}, {"memory_budget": 0}])
+def test_wrong_sizes_are_named_before_anything_is_computed(wrong):
+    (name,) = wrong
+    with pytest.raises(JacobianError, match=name):
+        next(iter_jacobians(LeNet5(), loader(), **wrong))
+
+
 def test_other_kinds_of_batches():
     assert len(list(iter_jacobians(LeNet5(), [X[:2]]))) == 1
     batches = [{"image": X[:2]}]

@@ -101,11 +101,13 @@ class _Axis:
 def _entries(shape: tuple[int, ...], groups: int, axes: tuple[_Axis, ...], geometry: tuple[_Kernel, ...]) -> Tensor:
     """Which entry of the flattened kernel, one zero appended, stands where in the kernel by blocks."""
     zero = prod(shape)
-    at = torch.arange(zero).view(shape)
+    cpu = torch.device("cpu")  # whatever the default device is while this is made: it is kept
+    at = torch.arange(zero, device=cpu).view(shape)
     at = split(at, 0, (groups, -1)).transpose(1, 2).flatten(0, 1)
     for dim, (axis, (k, t, p, d)) in enumerate(zip(axes, geometry, strict=True)):
         reach = [[r + p - t * v for v in range(axis.first, axis.first + axis.taps)] for r in range(axis.block)]
-        entries = torch.tensor([[j // d if j % d == 0 and 0 <= j // d < k else k for j in row] for row in reach])
+        indices = [[j // d if j % d == 0 and 0 <= j // d < k else k for j in row] for row in reach]
+        entries = torch.tensor(indices, device=cpu)
         along = 2 + 2 * dim
         padded = torch.cat([at, torch.full_like(at.narrow(along, 0, 1), zero)], along)
         at = split(padded.index_select(along, entries.flatten()), along, tuple(entries.shape))

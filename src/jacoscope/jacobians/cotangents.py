@@ -2,7 +2,8 @@
 
 Pulling K cotangents back through an activation multiplies each of them by the same derivative; through non-overlapping
 pooling, it copies each to every position of its window. Such steps are only noted here, and chains of them are carried
-out in one pass over the K cotangents, when a step comes that mixes positions.
+out in one pass over the K cotangents, when a step comes that mixes positions. A product with a matrix is put off as
+well: if it is the last, it is carried out straight into the result.
 """
 
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ _SHORT_ROW = 32
 
 @dataclass(frozen=True)
 class Cotangent:
-    """K cotangents of one tensor of the forward pass: `factor * spread(base)`."""
+    """K cotangents of one tensor of the forward pass: `factor * spread(base)`, or `factor * view(base @ matrix)`."""
 
     base: Tensor
     """`[K, *shape]`; or `[K, batch, channels, *block, *blocks]` where `block` is given."""
@@ -33,10 +34,16 @@ class Cotangent:
     """Spatial size where positions are stored by blocks; the last block may reach beyond it."""
     window: tuple[int, ...] = ()
     """Each position is to be copied to a window of this size."""
+    matrix: Tensor | None = None
+    """`base`, `[K, batch, features]`, is to be multiplied by this matrix `[features, entries]`…"""
+    view: tuple[int, ...] = ()
+    """…and the product has this `shape`, `[batch, …]`."""
 
     @property
     def shape(self) -> tuple[int, ...]:
         """Shape of the tensor of the forward pass."""
+        if self.matrix is not None:
+            return self.view
         shape = tuple(self.base.shape[1:])
         if self.block:
             shape = (*shape[:2], *self.size)
@@ -51,11 +58,23 @@ class Cotangent:
         factor = factor[(None,) * (len(self.shape) - factor.ndim)]
         if self.factor is not None:
             factor = self.factor * factor
-        return Cotangent(self.base, self.owned, factor, self.block, self.size, self.window)
+        if self.matrix is not None and factor.shape[0] == 1 and len(self.matrix) <= self.base[..., 0].numel():
+            # The same for every sample, and the matrix has fewer rows than the product.
+            matrix = self.matrix * factor.expand(1, *self.view[1:]).reshape(1, -1)
+            return Cotangent(self.base, self.owned, matrix=matrix, view=self.view)
+        return Cotangent(self.base, self.owned, factor, self.block, self.size, self.window, self.matrix, self.view)
+
+    def viewed(self, shape: tuple[int, ...]) -> "Cotangent":
+        """The same entries, in the same order, of a tensor of another shape."""
+        if self.matrix is not None and self.factor is None and shape[0] == self.base.shape[1]:
+            return Cotangent(self.base, self.owned, matrix=self.matrix, view=shape)
+        dense = self.dense()
+        return Cotangent(dense.reshape(dense.shape[0], *shape), self.owned or dense is not self.base)
 
     def spread(self, window: tuple[int, ...], factor: Tensor | None) -> "Cotangent":
         """Note that every position is to be copied to a window, times `factor` there."""
-        whole = self if self.factor is None and not self.window else Cotangent(self.dense(), owned=True)
+        is_plain = self.factor is None and self.matrix is None and not self.window
+        whole = self if is_plain else Cotangent(self.dense(), owned=True)
         return Cotangent(whole.base, whole.owned, factor, whole.block, whole.size, window)
 
     def dense(self) -> Tensor:
@@ -65,6 +84,8 @@ class Cotangent:
             base, fresh = _in_order(base, self.block, self.size), True
         if self.window:
             base, fresh = _spread(base, self.window), True
+        if self.matrix is not None:
+            base, fresh = (base.flatten(0, 1) @ self.matrix).view(len(base), *self.view), True
         if self.factor is None:
             return base
         factor = _in_layout_of(base[0], self.factor)
@@ -80,7 +101,7 @@ class Cotangent:
         total = self.dense()
         if not self.owned and total is self.base:
             total = total.clone()
-        if other.block or other.window or other.factor is None:
+        if other.block or other.window or other.matrix is not None or other.factor is None:
             total += other.dense()
         else:
             total.addcmul_(other.base, _in_layout_of(total[0], other.factor))
@@ -89,7 +110,12 @@ class Cotangent:
     def write(self, out: Tensor) -> None:
         """Carry everything out into `out`, `[K, *shape]` with any strides."""
         base, factor = self.base, self.factor
-        if self.window or any(n % b for n, b in zip(self.size, self.block, strict=True)):
+        by_sample = out.transpose(0, 1)
+        if self.matrix is not None and factor is None and by_sample.is_contiguous() and out.dtype == base.dtype:
+            features = base.transpose(0, 1).reshape(-1, base.shape[2])
+            torch.mm(features, self.matrix, out=by_sample.view(len(features), -1))
+            return
+        if self.matrix is not None or self.window or any(n % b for n, b in zip(self.size, self.block, strict=True)):
             base, factor = self.dense(), None
         elif self.block:
             base = _pair_up(base, len(self.block))
@@ -144,7 +170,7 @@ def _spread(base: Tensor, window: tuple[int, ...]) -> Tensor:
 
 @lru_cache(maxsize=64)
 def _spreading(width: int, rows: int, columns: int, dtype: torch.dtype) -> Tensor:
-    return torch.eye(width, dtype=dtype).repeat_interleave(columns, 1).repeat(1, rows)
+    return torch.eye(width, dtype=dtype, device="cpu").repeat_interleave(columns, 1).repeat(1, rows)
 
 
 def _in_layout_of(like: Tensor, factor: Tensor) -> Tensor:

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from .errors import JacobianError
+from .maps import check_classes
 from .norms import _rows
 
 
@@ -44,7 +45,7 @@ def boundary_distance(J: Tensor, logits: Tensor, classes: Tensor | None = None) 
         distance is infinite and the direction zero.
 
     Raises:
-        JacobianError: fewer than two outputs, or shapes that do not belong together.
+        JacobianError: fewer than two outputs, shapes that do not belong together, or classes beyond the outputs.
 
     >>> J = torch.tensor([[[1.0, 0.0], [-1.0, 0.0]]])
     >>> distance, nearest, direction = boundary_distance(J, torch.tensor([[3.0, 1.0]]))
@@ -60,6 +61,7 @@ def boundary_distance(J: Tensor, logits: Tensor, classes: Tensor | None = None) 
     y = logits.argmax(1) if classes is None else classes.to(logits.device, torch.int64)
     if y.shape != logits.shape[:1]:
         raise JacobianError(f"classes has shape {list(y.shape)}; expected one class a sample, [{logits.shape[0]}].")
+    check_classes(y, logits.shape[1])
     column = y.unsqueeze(1)
     margins = logits.gather(1, column) - logits
     chosen = A.gather(1, column.unsqueeze(2).expand(-1, 1, A.shape[2]))

@@ -18,6 +18,14 @@ def sensitivity_map(J: Tensor) -> Tensor:
     return rms
 
 
+def check_classes(classes: Tensor, outputs: int) -> None:
+    """Refuse classes that are not among the outputs."""
+    if classes.numel() and (int(classes.min()) < 0 or int(classes.max()) >= outputs):
+        raise JacobianError(
+            f"classes are from {int(classes.min())} to {int(classes.max())}, but the outputs are 0 to {outputs - 1}."
+        )
+
+
 def class_mean_maps(J: Tensor, classes: Tensor | None = None, *, signed: bool = False) -> Tensor:
     r"""Mean map of every output over the samples, `[outputs, *input_shape]`.
 
@@ -37,6 +45,7 @@ def class_mean_maps(J: Tensor, classes: Tensor | None = None, *, signed: bool = 
         return values.mean(0)
     if classes.shape != J.shape[:1]:
         raise JacobianError(f"classes has shape {list(classes.shape)}; expected one class a sample, [{J.shape[0]}].")
+    check_classes(classes, J.shape[1])
     weights = torch.nn.functional.one_hot(classes.to(J.device, torch.int64), J.shape[1]).to(J.dtype)
     return torch.einsum("bk,bk...->k...", weights / weights.sum(0), values)
 

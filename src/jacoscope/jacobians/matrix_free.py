@@ -10,9 +10,14 @@ import torch
 from torch import Tensor
 
 from .errors import JacobianError
+from .norms import in_float64
 from .outputs import Output
 from .products import Products, products
 from .purity import Model
+
+_ROUNDING = 100
+"""A vector shorter than so many roundings of the largest singular value is rounding."""
+_TINY = torch.finfo(torch.float64).tiny
 
 
 class FrobeniusEstimate(NamedTuple):
@@ -48,7 +53,8 @@ def estimate_frobenius(
         x: `[batch, *input_shape]`.
         output: as for `jacobian`.
         projections: n, at least 2.
-        generator: where the random signs come from; the global generator is left alone either way.
+        generator: where the random signs come from, and the next call's others; by default the same signs in every
+            call, so averaging over calls gains nothing. The global generator is left alone either way.
 
     Returns:
         `FrobeniusEstimate(value, standard_error, squared, squared_standard_error)`.
@@ -69,12 +75,12 @@ def estimate_frobenius(
         for _ in range(projections):
             signs = torch.randint(0, 2, at.outputs.shape, generator=generator, device=x.device)
             g = at.vjp((2 * signs - 1).to(at.outputs.dtype))
-            squares.append(g.flatten(1).double().square().sum(1))
+            squares.append(in_float64(g.flatten(1)).square().sum(1))
     stacked = torch.stack(squares)
     squared, spread = stacked.mean(0), stacked.std(0) / projections**0.5
     value = squared.sqrt()
-    error = spread / (2 * value).clamp_min(torch.finfo(torch.float64).tiny)
-    return FrobeniusEstimate(*(t.to(x.dtype) for t in (value, error, squared, spread)))
+    error = spread / (2 * value).clamp_min(_TINY)
+    return FrobeniusEstimate(*(t.to(x) for t in (value, error, squared, spread)))
 
 
 class SingularTriplets(NamedTuple):
@@ -141,45 +147,55 @@ def leading_singular_triplets(
 def _bidiagonalise(
     at: Products, x: Tensor, k: int, tolerance: float, steps: int, generator: torch.Generator
 ) -> SingularTriplets:
-    batch, outputs = at.outputs.shape
+    (batch, outputs), features = at.outputs.shape, x[0].numel()
+    if not bool((finite := at.outputs.isfinite().all(1)).all()):
+        raise JacobianError(f"The outputs are NaN or infinite for samples {(~finite).nonzero().flatten().tolist()}.")
     # The start is on the side of the outputs: Jᵀu lies in the row space, so no step is lost on what J cannot see.
-    u = torch.randn(batch, outputs, generator=generator, device=x.device, dtype=x.dtype)
-    us = [_unit(u)[0]]
+    largest = torch.zeros(batch, 1, device=x.device, dtype=x.dtype)
+    us = [_next_direction(torch.zeros(batch, outputs, device=x.device, dtype=x.dtype), [], largest, generator)[0]]
     vs: list[Tensor] = []
-    alphas: list[Tensor] = []
-    betas: list[Tensor] = []
+    B = torch.zeros(batch, steps + 1, steps, dtype=torch.float64)
+    begun_anew = torch.zeros(batch, 1, dtype=torch.bool, device=x.device)
     for step in range(steps):
-        v = at.vjp(us[-1]).to(x.dtype).flatten(1)
-        if step:
-            v = v - betas[-1] * vs[-1]
-        v, alpha = _unit(_orthogonal(v, vs))
+        v, alpha = _next_direction(at.vjp(us[-1]).to(x.dtype).flatten(1), vs, largest, generator)
         vs.append(v)
-        alphas.append(alpha)
-        u = at.jvp(v.view_as(x)).to(x.dtype) - alpha * us[-1]
-        u, beta = _unit(_orthogonal(u, us))
+        largest = largest.maximum(alpha)
+        u, beta = _next_direction(at.jvp(v.view_as(x)).to(x.dtype), us, largest, generator)
         us.append(u)
-        betas.append(beta)
+        largest = largest.maximum(beta)
         # Jᵀ U = V Bᵀ holds exactly and J V = U B + β u eᵀ: what is left over is the last β.
-        B = torch.diag_embed(torch.cat(alphas, 1).double())
-        for i, b in enumerate(betas[:-1]):
-            B[:, i + 1, i] = b.squeeze(1).double()
-        P, sigma, Qh = torch.linalg.svd(B)
+        B[:, step, step], B[:, step + 1, step] = alpha.squeeze(1).to(B), beta.squeeze(1).to(B)
+        # The bases may span a space that J does not lead out of, and repeated singular values may lie beyond it: go on
+        # there with random directions, until nothing is left that J does not map to zero.
+        at_an_end = (alpha == 0) | (beta == 0)
+        is_all = torch.where(begun_anew, alpha == 0, ~at_an_end)
+        begun_anew |= at_an_end
+        rows = step + 2 if step + 1 == features else step + 1  # V spans all inputs: the last β is known, not left over
+        P, sigma, Qh = torch.linalg.svd(B[:, :rows, : step + 1], full_matrices=False)
         if step + 1 < k:
             continue
-        residual = betas[-1].double() * Qh[:, :k, -1].abs() / sigma[:, :1].clamp_min(torch.finfo(torch.float64).tiny)
-        if bool((residual <= tolerance).all()) or step + 1 == steps:
+        residual = (rows == step + 1) * B[:, step + 1, step, None] * Qh[:, :k, -1].abs() / sigma[:, :1].clamp_min(_TINY)
+        if bool((residual <= tolerance).all() and is_all.all()):
             break
-    P, Qh = P.to(x.dtype), Qh.to(x.dtype)
-    left = P[:, :, :k].mT @ torch.stack(us[:-1], 1)
-    right = Qh[:, :k] @ torch.stack(vs, 1)
-    return SingularTriplets(
-        sigma[:, :k].to(x.dtype), left, right.view(batch, k, *x.shape[1:]), residual.to(x.dtype), step + 1
-    )
+    left = P[:, :, :k].mT.to(x) @ torch.stack(us[:rows], 1)
+    right = Qh[:, :k].to(x) @ torch.stack(vs, 1)
+    return SingularTriplets(sigma[:, :k].to(x), left, right.view(batch, k, *x.shape[1:]), residual.to(x), step + 1)
 
 
-def _unit(vector: Tensor) -> tuple[Tensor, Tensor]:
-    length = torch.linalg.vector_norm(vector, dim=1, keepdim=True)
-    return vector / length.where(length > 0, torch.ones_like(length)), length
+def _next_direction(
+    vector: Tensor, basis: list[Tensor], largest: Tensor, generator: torch.Generator
+) -> tuple[Tensor, Tensor]:
+    """What is new in a vector beside a basis, of unit length, and its length.
+
+    Where it is nothing but rounding beside `largest`, a random direction that is new, and 0.
+    """
+    found = _orthogonal(vector, basis)
+    length = torch.linalg.vector_norm(found, dim=1, keepdim=True)
+    is_new = length > _ROUNDING * torch.finfo(vector.dtype).eps * largest
+    if not bool(is_new.all()):
+        random = torch.randn(vector.shape, generator=generator, device=vector.device, dtype=vector.dtype)
+        found = found.where(is_new, _orthogonal(random, basis))
+    return torch.nn.functional.normalize(found, dim=1), length.where(is_new, torch.zeros_like(length))
 
 
 def _orthogonal(vector: Tensor, basis: list[Tensor]) -> Tensor:

@@ -101,7 +101,7 @@ def singular_values(J: Tensor) -> Tensor:
     broken = ~gram.isfinite().all(2).all(1)
     eigenvalues = torch.linalg.eigvalsh(gram.masked_fill_(broken.view(-1, 1, 1), 0.0))
     values: Tensor = eigenvalues.clamp_(min=0).sqrt_().flip(1).masked_fill_(broken.unsqueeze(1), torch.nan)
-    return values.to(J.dtype)
+    return values.to(J)
 
 
 def spectral_norm(J: Tensor) -> Tensor:
@@ -122,8 +122,8 @@ def spectral_norm(J: Tensor) -> Tensor:
     trace = gram.diagonal(dim1=1, dim2=2).sum(1)
     if not ((trace > _TINY) & trace.isfinite()).all():
         return _largest(singular_values(J))
-    values: Tensor = torch.linalg.eigvalsh(gram.double())[:, -1].sqrt().to(J.dtype)
-    return values
+    values: Tensor = torch.linalg.eigvalsh(in_float64(gram))[:, -1].sqrt()
+    return values.to(J)
 
 
 def nuclear_norm(J: Tensor) -> Tensor:
@@ -186,11 +186,16 @@ def _gram(A: Tensor) -> Tensor:
     if A.shape[1] > A.shape[2]:
         A = A.transpose(1, 2)
     step = max(1, _CACHE_ENTRIES // (A.shape[1] * A.shape[2]))
-    gram = A.new_empty(A.shape[0], A.shape[1], A.shape[1], dtype=torch.float64)
+    gram = in_float64(A[:0]).new_empty(A.shape[0], A.shape[1], A.shape[1])
     for start in range(0, A.shape[0], step):
-        piece = A[start : start + step].double()
+        piece = in_float64(A[start : start + step])
         torch.bmm(piece, piece.mT, out=gram[start : start + step])
     return gram
+
+
+def in_float64(values: Tensor) -> Tensor:
+    """The same in float64; on the CPU where the device, as Apple's, has no such numbers."""
+    return values.cpu().double() if values.device.type == "mps" else values.double()
 
 
 def _largest(values: Tensor) -> Tensor:

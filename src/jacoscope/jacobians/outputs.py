@@ -17,11 +17,20 @@ def _logits(z: Any) -> Any:
 
 
 def _probs(z: Tensor) -> Tensor:
-    return torch.softmax(z, dim=1)
+    return torch.softmax(_several(z), dim=1)
 
 
 def _log_probs(z: Tensor) -> Tensor:
-    return torch.log_softmax(z, dim=1)
+    return torch.log_softmax(_several(z), dim=1)
+
+
+def _several(z: Tensor) -> Tensor:
+    if z.shape[1] == 1:
+        raise JacobianError(
+            "The model has one output, and the softmax of one is always 1. For the probability of two classes from "
+            "one logit, use output=torch.sigmoid."
+        )
+    return z
 
 
 OUTPUTS: dict[str, Callable[[Any], Any]] = {"logits": _logits, "probs": _probs, "log_probs": _log_probs}

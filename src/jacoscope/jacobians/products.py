@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.utils.hooks import RemovableHandle
 
-from .engine import outputs_of
+from .engine import check_independence, check_inputs, outputs_of
 from .errors import JacobianError
 from .outputs import Output
 from .purity import Model, pure, unwrapped
@@ -104,10 +104,16 @@ class Products:
 def products(model: Model, x: Tensor, output: Output) -> Iterator[Products]:
     """The Jacobian at `x` as a linear map, while the model is held as a pure function."""
     bare = unwrapped(model)
+    check_inputs(bare, x)
     with pure(bare, x.device, freeze=True) as called:
         if x.is_inference():
             x = x.clone()
-        yield Products(outputs_of(called, output), x)
+        function = outputs_of(called, output)
+        at = Products(function, x)
+        if len(x) > 1:
+            with torch.no_grad():
+                check_independence(at.outputs[-1:], function(x[-1:].clone()))
+        yield at
 
 
 def _for_each(product: Model, vectors: Tensor, like: Tensor, name: str) -> Tensor:

@@ -5,13 +5,14 @@ not interact, so the cotangent that is one at output k *of every sample* pulls b
 Jacobian. This module walks the graph once with all K of them, as tensors `[K, *shape]`:
 
 - by a rule of ours (`rules.py`) where there is one, which shares among the K what does not depend on k;
-- else by the node itself under `torch.vmap`;
-- else, where the node cannot be batched, by the node itself for each k.
+- else by the node itself under `torch.vmap`, if a trial shows that vmap knows the node: a pull-back is linear, so a
+  sum of the K results must be the result of the sum (PyTorch 2.15 batches `cdist` wrongly);
+- else by the node itself for each k.
 
 Whatever the model is made of, each step is therefore PyTorch's own derivative or equal to it.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -19,6 +20,7 @@ from torch import Tensor
 from torch.autograd.graph import Node, get_gradient_edge
 
 from .cotangents import Cotangent
+from .errors import JacobianError
 from .rules import RULES, Edges, Kernels, Results, Step
 
 
@@ -94,15 +96,32 @@ def _topological(root: Node, target: Node) -> list[tuple[Node, Edges, list[bool]
 
 def _step(node: Node, edges: Edges, cotangents: dict[int, Cotangent], needs: list[bool], kernels: Kernels) -> Results:
     rule = RULES.get(node.name())
-    if rule is not None and len(cotangents) == 1 and 0 in cotangents:
+    # The rules are for real numbers: complex derivatives would have to be conjugated.
+    if rule is not None and len(cotangents) == 1 and 0 in cotangents and not cotangents[0].base.is_complex():
         results = rule(Step(node, edges, cotangents[0], needs, kernels))
         if results is not None:
             return results
     arity = len(node._input_metadata)
-    return _through_node(node, edges, [cotangents[i].dense() if i in cotangents else None for i in range(arity)], needs)
+    dense = [cotangents[i].dense() if i in cotangents else None for i in range(arity)]
+    if isinstance(node, torch.autograd.function.BackwardCFunction):  # written in Python: expects all its cotangents
+        count = next(iter(cotangents.values())).base.shape[0]
+        dense = [_zeros(count, meta) if g is None else g for g, meta in zip(dense, node._input_metadata, strict=True)]
+    try:
+        return _through_node(node, edges, dense, needs, kernels)
+    except (RuntimeError, TypeError, IndexError, ValueError) as error:
+        raise JacobianError(
+            f"{node.name()} cannot be differentiated by itself: {error}. For activation checkpointing, use "
+            "use_reentrant=False; for anything else, try strategy='backward'."
+        ) from error
 
 
-def _through_node(node: Node, edges: Edges, dense: list[Tensor | None], needs: list[bool]) -> list[Cotangent | None]:
+def _zeros(count: int, meta: Any) -> Tensor:
+    return torch.zeros(count, *meta.shape, dtype=meta.dtype, device=meta.device)
+
+
+def _through_node(
+    node: Node, edges: Edges, dense: list[Tensor | None], needs: list[bool], kernels: Kernels
+) -> list[Cotangent | None]:
     """The node's own derivative, batched over K by vmap, or one by one."""
     # Nodes of Python functions run their backward through `apply`; a direct call is for nodes of C++.
     call: Any = getattr(node, "apply", node)
@@ -116,9 +135,15 @@ def _through_node(node: Node, edges: Edges, dense: list[Tensor | None], needs: l
         places[:] = [i for i, result in enumerate(results) if result is not None and needs[i]]
         return tuple(results[i] for i in places)
 
-    try:
-        batched = torch.vmap(needed)(*given)
-    except (RuntimeError, ValueError, TypeError):
+    batched: tuple[Tensor, ...] | None = None
+    if kernels.batched.get(node.name(), True):
+        try:
+            batched = torch.vmap(needed)(*given)
+        except (RuntimeError, ValueError, TypeError):
+            kernels.batched[node.name()] = False
+    if batched is not None and node.name() not in kernels.batched:
+        kernels.batched[node.name()] = _is_linear(needed, given, batched)
+    if batched is None or not kernels.batched[node.name()]:
         rows = [needed(*(value[k] for value in given)) for k in range(given[0].shape[0])]
         batched = tuple(torch.stack(same) for same in zip(*rows, strict=True))
     results: list[Cotangent | None] = [None] * len(needs)
@@ -127,6 +152,21 @@ def _through_node(node: Node, edges: Edges, dense: list[Tensor | None], needs: l
         shape = tuple(edge._input_metadata[number].shape) if edge is not None else ()
         results[place] = Cotangent(_summed_to(value, shape))
     return results
+
+
+def _is_linear(pulled: Callable[..., tuple[Tensor, ...]], given: list[Tensor], results: tuple[Tensor, ...]) -> bool:
+    """Whether the results for K cotangents add up, with some weights, to the result for their sum."""
+
+    def summed(values: Tensor) -> Tensor:
+        weights = torch.linspace(1, 2, len(values), device=values.device).to(values.dtype)
+        total: Tensor = torch.tensordot(weights, values, 1)
+        return total
+
+    for together, apart in zip(pulled(*map(summed, given)), map(summed, results), strict=True):
+        tolerance = torch.finfo(apart.dtype).eps ** 0.5
+        if apart.numel() and (together - apart).abs().max() > tolerance * apart.abs().max():
+            return False
+    return True
 
 
 def _summed_to(values: Tensor, shape: tuple[int, ...]) -> Tensor:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from typing import Any
 
 import torch
@@ -33,7 +34,7 @@ def pure(model: Model, device: torch.device, *, freeze: bool) -> Iterator[Model]
     """A function of the input alone: in evaluation mode, with gradients enabled, drawing no lasting random numbers.
 
     Args:
-        model: unwrapped; a module or any function.
+        model: unwrapped; a module, or a function that calls some.
         device: where it runs.
         freeze: derivatives with respect to the parameters are not wanted.
 
@@ -43,7 +44,7 @@ def pure(model: Model, device: torch.device, *, freeze: bool) -> Iterator[Model]
     Raises:
         JacobianError: a normalisation layer uses statistics of the batch even in evaluation mode.
     """
-    modules = list(model.modules()) if isinstance(model, nn.Module) else []
+    modules = list(dict.fromkeys(module for root in _roots(model) for module in root.modules()))
     _refuse_batch_statistics(modules)
     with ExitStack() as stack:
         stack.enter_context(torch.inference_mode(False))
@@ -55,11 +56,33 @@ def pure(model: Model, device: torch.device, *, freeze: bool) -> Iterator[Model]
         stack.enter_context(_plain_attention())
         if any("_orig_mod" in module._modules for module in modules):  # compiled somewhere inside
             stack.enter_context(torch.compiler.set_stance("force_eager"))
-        if any(p is not None and p.is_inference() for module in modules for p in module._parameters.values()):
-            model = _without_inference_tensors(model)  # type: ignore[arg-type]
+        tensors = (t for module in modules for t in (*module._parameters.values(), *module._buffers.values()))
+        if isinstance(model, nn.Module) and any(t is not None and t.is_inference() for t in tensors):
+            model = _without_inference_tensors(model)
         elif freeze:
             stack.enter_context(_frozen(modules))
         yield model
+
+
+def _roots(model: Any) -> list[nn.Module]:
+    """The modules that a model consists of: itself, or those that a function holds on to.
+
+    A function may be a method of a module, or have modules bound to it, in its closure, or among the globals it names.
+    """
+    if isinstance(model, nn.Module):
+        return [model]
+    held: list[Any] = [getattr(model, "__self__", None)]
+    if isinstance(model, partial):
+        held += [*model.args, *model.keywords.values(), *_roots(model.func)]
+    function = getattr(model, "__func__", model)
+    for cell in getattr(function, "__closure__", None) or ():
+        try:
+            held.append(cell.cell_contents)
+        except ValueError:  # not assigned yet
+            continue
+    if code := getattr(function, "__code__", None):
+        held += [function.__globals__.get(name) for name in code.co_names]
+    return [module for module in held if isinstance(module, nn.Module)]
 
 
 @contextmanager

@@ -21,9 +21,11 @@ Results = Sequence[Cotangent | None]
 
 @dataclass
 class Kernels:
-    """Rearranged weights, kept for the chunks of one call."""
+    """What is kept for the chunks of one call: rearranged weights, and what is known of the nodes."""
 
     made: dict[tuple[Any, ...], tuple[Tensor, Any]] = field(default_factory=dict)
+    batched: dict[str, bool] = field(default_factory=dict)
+    """Whether a node of this name may be batched by vmap, where that has been found out."""
 
     def get(self, weight: Tensor, purpose: Any, make: Callable[[], Any]) -> Any:
         """What `make` returns, made once for this weight and purpose."""
@@ -86,7 +88,9 @@ def _scaling(step: Step) -> Results | None:
     other = step.saved("other")
     if not isinstance(other, Tensor) or other.dtype != step.cotangent.base.dtype:
         return _pointwise(step)
-    return step.only(0, step.cotangent.times(other if step.node.name()[:3] == "Mul" else other.reciprocal()))
+    if step.node.name().startswith("Div"):
+        other = other.new_ones(()) / other  # not its reciprocal(), which is a float32 where it was a number of Python's
+    return step.only(0, step.cotangent.times(other))
 
 
 def _sum(step: Step) -> Results | None:
@@ -105,9 +109,7 @@ def _identity(step: Step) -> Results | None:
 
 def _reshape(step: Step) -> Results | None:
     """A view of the same entries in the same order."""
-    dense = step.cotangent.dense()
-    owned = step.cotangent.owned or dense is not step.cotangent.base
-    return step.only(0, Cotangent(dense.reshape(dense.shape[0], *step.input_shape(0)), owned))
+    return step.only(0, step.cotangent.viewed(step.input_shape(0)))
 
 
 def _matmul(step: Step) -> Results | None:
@@ -122,8 +124,7 @@ def _matmul(step: Step) -> Results | None:
     if dense.stride(1) == 0:  # the same for every sample, as after the last layer
         once = dense[:, 0] @ W.t()
         return step.only(place, Cotangent(once.unsqueeze(1).expand(-1, dense.shape[1], -1)))
-    product = dense.flatten(0, 1) @ W.t()
-    return step.only(place, Cotangent(product.view(*dense.shape[:2], -1), owned=True))
+    return step.only(place, Cotangent(dense, matrix=W.t(), view=(dense.shape[1], len(W))))
 
 
 def _softmax(step: Step) -> Results | None:
@@ -195,7 +196,8 @@ def _batch_norm(step: Step) -> Results | None:
     if step.saved("training") or not step.needs_only(0):
         return None
     variance, weight = step.saved("running_var"), step.saved("weight")
-    scale = (variance + step.saved("eps")).rsqrt()
+    epsilon = step.saved("eps" if step.node.name().startswith("Native") else "epsilon")
+    scale = (variance + epsilon).rsqrt()
     if weight is not None:
         scale = scale * weight
     if scale.dtype != step.cotangent.base.dtype:
@@ -283,6 +285,7 @@ RULES: dict[str, Callable[[Step], Results | None]] = {
     "MeanBackward1": _mean,
     "NativeBatchNormBackward0": _batch_norm,
     "CudnnBatchNormBackward0": _batch_norm,
+    "MiopenBatchNormBackward0": _batch_norm,
     "ConvolutionBackward0": _convolution,
 }
 """The rules, by the name of autograd's node."""

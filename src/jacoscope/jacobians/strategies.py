@@ -64,16 +64,27 @@ def vmap_jacrev(function: Function, chunk: Chunk) -> Tensor:
 
 
 def vmap_jacfwd(function: Function, chunk: Chunk) -> Tensor:
-    """`torch.func.jacfwd` of one sample under `vmap`: a pass for each input feature instead of each output."""
+    """`torch.func.jvp` of a sample along every input feature, under `vmap`: a pass for each input, not each output.
 
-    def one(sample: Tensor) -> tuple[Tensor, Tensor]:
-        outputs = function(sample.unsqueeze(0)).squeeze(0)
-        return outputs, outputs
+    That is `torch.func.jacfwd`, but only as many inputs at a time as there may be outputs, for a tangent takes the
+    memory of a cotangent.
+    """
 
-    J, outputs = torch.func.vmap(torch.func.jacfwd(one, has_aux=True), randomness="different")(chunk.x)
-    chunk.out.copy_(J.detach())
-    values: Tensor = outputs.detach()
-    return values
+    def push(sample: Tensor, tangent: Tensor) -> tuple[Tensor, Tensor]:
+        pushed: Any = torch.func.jvp(lambda x: function(x.unsqueeze(0)).squeeze(0), (sample,), (tangent,))
+        return pushed[0], pushed[1]
+
+    along_each = torch.func.vmap(push, (None, 0), randomness="different")
+    of_each = torch.func.vmap(along_each, (0, None), randomness="different")
+    x, columns = chunk.x, chunk.out.flatten(2)
+    features = columns.shape[2]
+    for start in range(0, features, chunk.rows):
+        stop = min(start + chunk.rows, features)
+        basis = torch.nn.functional.one_hot(torch.arange(start, stop, device=x.device), features)
+        values, tangents = of_each(x, basis.to(x.dtype).view(-1, *x.shape[1:]))
+        columns[:, :, start:stop] = tangents.detach().transpose(1, 2)
+    outputs: Tensor = values[:, 0].detach()
+    return outputs
 
 
 def backward(function: Function, chunk: Chunk) -> Tensor:

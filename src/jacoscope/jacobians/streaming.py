@@ -6,7 +6,7 @@ from typing import Any, Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from .engine import jacobian
+from .engine import check_sizes, jacobian
 from .errors import JacobianError, NonFiniteJacobianError
 from .memory import free_memory
 from .outputs import Output
@@ -66,6 +66,7 @@ def iter_jacobians(
     >>> [(chunk.start, list(chunk.jacobian.shape), chunk.rest[0].tolist()) for chunk in chunks]
     [(0, [3, 3, 4], [0, 1, 2]), (3, [2, 3, 4], [0, 1])]
     """
+    check_sizes(chunk_size, memory_budget)
     seen = 0
     size = None if chunk_size == "auto" else chunk_size
     for batch in loader:
