@@ -29,8 +29,7 @@ def check_top_level(cfg: Mapping[str, Any], hydra: Any) -> None:
         UserError: naming the first other key, and the nearest that belongs to it.
     """
     choices = hydra.runtime.choices
-    groups = {str(group) for group in choices if "/" not in group} - set(RECIPES)
-    known = {*_primary_keys(hydra), *groups, *SET_BY_GROUPS}
+    known = {*_primary_keys(hydra), *_groups(hydra), *SET_BY_GROUPS} - set(RECIPES)
     typed = {word.lstrip("+").partition("=")[0].partition(".")[0] for word in hydra.overrides.task if word[0] == "+"}
     for key in map(str, cfg):
         if key in known or key in typed or key == "hydra":
@@ -46,6 +45,12 @@ def check_top_level(cfg: Mapping[str, Any], hydra: Any) -> None:
             f"{nearest(key, known)}\nKeys at the top: {', '.join(sorted(known))}\n"
             f"A key of your own goes into the primary config, or on the command line: +{key}=VALUE"
         )
+
+
+def _groups(hydra: Any) -> set[str]:
+    """Give all groups. What was chosen of them, Hydra tells only where it is one file, not a list of several."""
+    folders = [Path(source.path) for source in hydra.runtime.config_sources if source.schema == "file"]
+    return {group.name for folder in folders for group in folder.iterdir() if group.is_dir()}
 
 
 def _primary_keys(hydra: Any) -> set[str]:
