@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from pytorch_lightning.loggers import TensorBoardLogger
 
 from jacoscope.callbacks import JacobianCallback
 
@@ -46,13 +47,13 @@ def test_wandb_has_numbers_and_pictures_offline(tmp_path: Path, monkeypatch: pyt
 
 def test_each_place_that_a_run_logs_to_has_the_page_and_the_layout_once(tmp_path: Path) -> None:
     state = None
-    for name in ("here", "here", "version_1"):  # a run that is resumed twice
+    for name in ("version_0", "version_0", "version_1"):  # a run that is resumed twice
         callback = numbers(max_samples=5)
         if state is not None:
             callback.load_state_dict(state)
-        train(tmp_path / name, [callback], epochs=1)
+        train(tmp_path, [callback], epochs=1, logger=TensorBoardLogger(tmp_path, name="", version=name))
         state = callback.state_dict()
-    for name in ("here", "version_1"):
+    for name in ("version_0", "version_1"):
         logged = events(tmp_path / name)
         for tag in ("jacobian/how_to_read/text_summary", "custom_scalars__config__"):
             assert len(logged.Tensors(tag)) == 1

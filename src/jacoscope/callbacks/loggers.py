@@ -18,8 +18,8 @@ from jacoscope.visuals import Pixels
 
 
 def place_of(logger: Logger) -> str:
-    """Tell where a logger writes: each version of an experiment is another place."""
-    return f"{logger.save_dir}/{logger.name}/{logger.version}"
+    """Where a logger writes, as far as a run that is resumed or moved would write elsewhere of its own accord."""
+    return f"{logger.name}/{logger.version}"
 
 
 def log_scalars(loggers: list[Logger], scalars: Mapping[str, float], step: int) -> None:
