@@ -1,7 +1,7 @@
 """Two runs side by side against the same two one after another: python -m benchmarks.sweep
 
-One after another they are timed twice: with all cores for each, as ``hydra/launcher=basic`` runs them, and with one core
-for each, as much as a run has side by side.
+One after another they are timed twice: with all cores for each, as ``hydra/launcher=basic`` runs them, and with one
+core for each, as much as a run has side by side.
 """
 
 import os
