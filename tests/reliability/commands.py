@@ -87,6 +87,7 @@ def run(folder: Path, script: str, *words: str) -> Running:
 
 
 def _command(folder: str, script: str, words: tuple[str, ...], output: str, dies_after: float) -> None:
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
     signal.signal(signal.SIGPROF, signal.SIG_DFL)
     signal.setitimer(signal.ITIMER_PROF, dies_after)
     os.chdir(folder)
