@@ -21,6 +21,7 @@ from jacoscope.analysis.request import Request
 from jacoscope.analysis.split_folder import SplitFolder
 from jacoscope.analysis.stream import Where, read_samples
 from jacoscope.analysis.subject import Subject
+from jacoscope.errors import UserError
 
 ROUNDS = 3
 
@@ -50,7 +51,10 @@ def main() -> None:
     samples = int(sys.argv[2]) if len(sys.argv) > 2 else 10_000
     with initialize_config_dir(str(Path(__file__).resolve().parents[1] / "configs")):
         cfg = compose("analyze")
-    subject = Subject.of(origin(find_checkpoint(given, cfg.paths.log_dir), cfg, [], []))
+    try:
+        subject = Subject.of(origin(find_checkpoint(given, cfg.paths.log_dir), cfg, [], []))
+    except UserError as error:
+        raise SystemExit(str(error)) from None
     request = Request(limit=samples, report=False, attack=0)
     seconds_of_engine(subject, 512, request.chunk_size)
     engine, analysis = [], []
