@@ -1,9 +1,5 @@
 """The Jacobian is right, for every model and by every strategy."""
 
-import importlib.util
-import sys
-from pathlib import Path
-
 import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
@@ -13,10 +9,8 @@ from torch import nn
 from jacoscope.jacobians import STRATEGIES, check, jacobian
 from jacoscope.models import MLP, LeNet5, LeNet5Of1998, ResNet18
 
-_spec = importlib.util.spec_from_file_location("architectures", Path(__file__).with_name("architectures.py"))
-architectures = sys.modules.setdefault("architectures", importlib.util.module_from_spec(_spec))
-_spec.loader.exec_module(architectures)
-networks, OUTPUTS = architectures.networks, architectures.OUTPUTS
+from . import architectures
+from .architectures import OUTPUTS, networks
 
 COMMON = settings(max_examples=40, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 

@@ -7,31 +7,11 @@ from functools import partial
 import pytest
 import torch
 from torch import nn
-from torch.utils.checkpoint import checkpoint
 
-from jacoscope.jacobians import (
-    JacobianError,
-    NonFiniteJacobianError,
-    boundary_distance,
-    class_mean_maps,
-    estimate_frobenius,
-    jacobian,
-    jvp,
-    leading_singular_triplets,
-    vjp,
-)
+from jacoscope.jacobians import JacobianError, jacobian, jvp, leading_singular_triplets, vjp
 from jacoscope.models import LeNet5
 
-
-def network():
-    torch.manual_seed(0)
-    return nn.Sequential(
-        nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU(inplace=True), nn.MaxPool2d(2), nn.Dropout(0.5), nn.Flatten(),
-        nn.Linear(36, 3),
-    )  # fmt: skip
-
-
-X = torch.rand(4, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+from .small import X, expected, network
 
 
 @contextmanager
@@ -66,10 +46,6 @@ def everything_as_before(model, *tensors):
     yield
     assert switches() == switched
     torch.testing.assert_close(look(), before, rtol=0, atol=0)
-
-
-def expected():
-    return jacobian(network().eval(), X)
 
 
 def test_a_model_in_training_mode_is_evaluated_and_every_flag_restored():
@@ -309,104 +285,7 @@ def test_another_default_device_leaves_nothing_behind():
     torch.testing.assert_close(jacobian(model, x), jacobian(model, x, strategy="vmap-jacrev"), rtol=0, atol=1e-6)
 
 
-@pytest.mark.parametrize(
-    ("model", "x", "said"),
-    [
-        (network(), (X * 255).to(torch.uint8), r"x\.float\(\) / 255"),
-        (network(), X.double(), "float64"),
-        (network(), torch.tensor(1.0), r"\[batch, \*input_shape\]"),
-        (lambda x: (x, x), X, r"tuple of 2.*output=lambda r: r\[0\]"),
-        (lambda x: {"logits": x}, X, "keys 'logits'"),
-        (lambda x: x, X, r"\[1, 1, 8, 8\].*flatten"),
-        (lambda x: x.flatten(1).sum(1), X, "unsqueeze"),
-        (lambda x: x.flatten(1).detach(), X, "detach"),
-        (lambda x: x.flatten(1).argmax(1, keepdim=True), X, "floating point"),
-        (nn.Sequential(nn.BatchNorm2d(1, track_running_stats=False), nn.Flatten()), X, "track_running_stats"),
-        (lambda x: (x - x.mean(0)).flatten(1), X, "samples depend on each other"),
-        (lambda x: (x - x.mean(0)).flatten(1), X.bfloat16(), "samples depend on each other"),
-        (lambda x: x.flatten(1).cumsum(0), X, "samples depend on each other"),
-        (nn.Sequential(nn.Flatten(), nn.LazyLinear(3)), X, r"lazy layers.*model\(x\)"),
-        (lambda x: nn.functional.dropout(x.flatten(1)), X, "random"),
-    ],
-)
-def test_errors_say_what_would_work(model, x, said):
-    with pytest.raises(JacobianError, match=f"(?s){said}"):
-        jacobian(model, x)
-
-
-def last_of_a_sequence(x):
-    torch.manual_seed(0)
-    return nn.LSTM(8, 3)(x.squeeze(1))[0][:, -1]  # a forgotten batch_first: the batch is taken for time
-
-
-@pytest.mark.parametrize("ask", [jacobian, estimate_frobenius, leading_singular_triplets])
-@pytest.mark.parametrize(
-    ("model", "x", "said"),
-    [
-        (last_of_a_sequence, X, "samples depend on each other"),
-        (network(), (X * 255).to(torch.uint8), r"x\.float\(\) / 255"),
-        (network(), X.double(), "float64"),
-    ],
-)
-def test_products_refuse_what_the_jacobian_refuses(ask, model, x, said):
-    with pytest.raises(JacobianError, match=f"(?s){said}"):
-        ask(model, x)
-
-
-def test_singular_triplets_of_what_is_not_finite_are_refused_by_sample():
-    with pytest.raises(JacobianError, match=r"samples \[0, 1, 2, 3\]"):
-        leading_singular_triplets(lambda x: x.flatten(1) / 0, X)
-
-
-def test_classes_beyond_the_outputs_are_named():
-    J, logits = torch.rand(2, 3, 4), torch.rand(2, 3)
-    for ask in (lambda c: boundary_distance(J, logits, c), lambda c: class_mean_maps(J, c)):
-        with pytest.raises(JacobianError, match="from 1 to 3, but the outputs are 0 to 2"):
-            ask(torch.tensor([1, 3]))
-
-
-def test_the_softmax_of_one_output_is_refused():
-    with pytest.raises(JacobianError, match=r"output=torch\.sigmoid"):
-        jacobian(nn.Sequential(nn.Flatten(), nn.Linear(64, 1)), X, "probs")
-
-
-def test_reentrant_checkpointing_says_what_to_use():
-    inner = network().eval()
-    with pytest.raises(JacobianError, match="use_reentrant=False"):
-        jacobian(lambda x: checkpoint(inner, x, use_reentrant=True), X)
-    torch.testing.assert_close(jacobian(lambda x: checkpoint(inner, x, use_reentrant=False), X), expected())
-
-
-@pytest.mark.parametrize(
-    ("options", "said"),
-    [
-        ({"output": "logit"}, "'logits', 'probs', 'log_probs'"),
-        ({"strategy": "fast"}, "vmap-jacrev"),
-        ({"strategy": "pullback", "create_graph": True}, "create_graph"),
-        ({"chunk_size": 0}, "chunk_size"),
-        ({"memory_budget": 0}, "memory_budget"),
-    ],
-)
-def test_wrong_options_are_named(options, said):
-    with pytest.raises(JacobianError, match=said):
-        jacobian(network(), X, **options)
-
-
 def test_an_output_is_picked_from_what_the_model_returns():
     model = network().eval()
     J = jacobian(lambda x: {"out": (model(x), x)}, X, output=lambda r: r["out"][0])
     torch.testing.assert_close(J, expected())
-
-
-def test_samples_without_a_finite_jacobian_are_named_and_the_rest_is_there():
-    x = X.clone()
-    x[2] = torch.nan
-    with pytest.raises(NonFiniteJacobianError, match=r"1 of 4 samples \(2\)") as caught:
-        jacobian(lambda x: (x**3).flatten(1), x)
-    assert caught.value.samples == [2]
-    J = jacobian(lambda x: (x**3).flatten(1), x, check_finite=False)
-    assert J[[0, 1, 3]].isfinite().all()
-    torch.testing.assert_close(caught.value.jacobian, J, equal_nan=True)
-    root = torch.zeros(2, 3)
-    with pytest.raises(NonFiniteJacobianError, match="derivatives alone"):
-        jacobian(torch.sqrt, root)

@@ -12,7 +12,7 @@ from .errors import JacobianError, NonFiniteJacobianError
 from .memory import Footprint, Plan, plan
 from .outputs import Output, output_function
 from .purity import Model, pure, unwrapped
-from .rules import Kernels
+from .rules import Kept
 from .strategies import STRATEGIES, Chunk, Function, differentiable, forward, reference
 
 _log = logging.getLogger("jacoscope.jacobians")
@@ -148,10 +148,10 @@ def _by_chunks(
     alone = alone.detach()
     J = torch.empty(batch, outputs, *x.shape[1:], dtype=x.dtype, device=x.device)
     values = alone.new_empty(batch, outputs)
-    kernels = Kernels()
+    kept = Kept()
     for start in range(0, batch, pieces.samples):
         part = slice(start, start + pieces.samples)
-        chunk = Chunk(x[part].detach(), J[part], pieces.rows, kernels, passed)
+        chunk = Chunk(x[part].detach(), J[part], pieces.rows, kept, passed)
         try:
             values[part] = STRATEGIES[name](function, chunk)
         except (RuntimeError, NotImplementedError) as error:

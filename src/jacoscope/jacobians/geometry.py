@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from .errors import JacobianError
-from .maps import check_classes
 from .norms import _rows
+from .outputs import check_classes
 
 
 class BoundaryDistance(NamedTuple):

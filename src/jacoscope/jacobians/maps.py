@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from .errors import JacobianError
+from .outputs import check_classes
 
 
 def sensitivity_map(J: Tensor) -> Tensor:
@@ -16,14 +17,6 @@ def sensitivity_map(J: Tensor) -> Tensor:
     """
     rms: Tensor = torch.linalg.vector_norm(J, dim=1) / J.shape[1] ** 0.5
     return rms
-
-
-def check_classes(classes: Tensor, outputs: int) -> None:
-    """Refuse classes that are not among the outputs."""
-    if classes.numel() and (int(classes.min()) < 0 or int(classes.max()) >= outputs):
-        raise JacobianError(
-            f"classes are from {int(classes.min())} to {int(classes.max())}, but the outputs are 0 to {outputs - 1}."
-        )
 
 
 def class_mean_maps(J: Tensor, classes: Tensor | None = None, *, signed: bool = False) -> Tensor:

@@ -48,6 +48,14 @@ def output_function(output: Output) -> Callable[[Any], Any]:
     )
 
 
+def check_classes(classes: Tensor, outputs: int) -> None:
+    """Refuse classes that are not among the outputs."""
+    if classes.numel() and (int(classes.min()) < 0 or int(classes.max()) >= outputs):
+        raise JacobianError(
+            f"classes are from {int(classes.min())} to {int(classes.max())}, but the outputs are 0 to {outputs - 1}."
+        )
+
+
 def probs_jacobian_from_logits(J: Tensor, logits: Tensor) -> Tensor:
     r"""Jacobian of the probabilities from the Jacobian of the logits, without a second pass.
 

@@ -21,17 +21,17 @@ from torch.autograd.graph import Node, get_gradient_edge
 
 from .cotangents import Cotangent
 from .errors import JacobianError
-from .rules import RULES, Edges, Kernels, Results, Step
+from .rules import RULES, Edges, Kept, Results, Step
 
 
-def pull_back(outputs: Tensor, x: Tensor, rows: slice, kernels: Kernels) -> Cotangent | None:
+def pull_back(outputs: Tensor, x: Tensor, rows: slice, kept: Kept) -> Cotangent | None:
     """Rows of the Jacobian of every sample.
 
     Args:
         outputs: `[batch, outputs]`, computed from `x` with gradients enabled.
         x: leaf `[batch, *input_shape]` that requires gradients.
         rows: which outputs.
-        kernels: what rules keep between calls.
+        kept: what rules keep between calls.
 
     Returns:
         `[rows, batch, *input_shape]`, possibly with work left; None if the outputs do not depend on `x`.
@@ -45,7 +45,7 @@ def pull_back(outputs: Tensor, x: Tensor, rows: slice, kernels: Kernels) -> Cota
         cotangents = arriving.pop(node, None)
         if cotangents is None:
             continue
-        results = _step(node, edges, cotangents, needs, kernels)
+        results = _step(node, edges, cotangents, needs, kept)
         if len(results) > 1 and sum(result is not None for result in results) > 1:
             results = _shared(results)
         for (following, number), result in zip(edges, results, strict=False):
@@ -94,11 +94,11 @@ def _topological(root: Node, target: Node) -> list[tuple[Node, Edges, list[bool]
     return finished[::-1]
 
 
-def _step(node: Node, edges: Edges, cotangents: dict[int, Cotangent], needs: list[bool], kernels: Kernels) -> Results:
+def _step(node: Node, edges: Edges, cotangents: dict[int, Cotangent], needs: list[bool], kept: Kept) -> Results:
     rule = RULES.get(node.name())
     # The rules are for real numbers: complex derivatives would have to be conjugated.
     if rule is not None and len(cotangents) == 1 and 0 in cotangents and not cotangents[0].base.is_complex():
-        results = rule(Step(node, edges, cotangents[0], needs, kernels))
+        results = rule(Step(node, edges, cotangents[0], needs, kept))
         if results is not None:
             return results
     arity = len(node._input_metadata)
@@ -107,7 +107,7 @@ def _step(node: Node, edges: Edges, cotangents: dict[int, Cotangent], needs: lis
         count = next(iter(cotangents.values())).base.shape[0]
         dense = [_zeros(count, meta) if g is None else g for g, meta in zip(dense, node._input_metadata, strict=True)]
     try:
-        return _through_node(node, edges, dense, needs, kernels)
+        return _through_node(node, edges, dense, needs, kept)
     except (RuntimeError, TypeError, IndexError, ValueError) as error:
         raise JacobianError(
             f"{node.name()} cannot be differentiated by itself: {error}. For activation checkpointing, use "
@@ -120,7 +120,7 @@ def _zeros(count: int, meta: Any) -> Tensor:
 
 
 def _through_node(
-    node: Node, edges: Edges, dense: list[Tensor | None], needs: list[bool], kernels: Kernels
+    node: Node, edges: Edges, dense: list[Tensor | None], needs: list[bool], kept: Kept
 ) -> list[Cotangent | None]:
     """The node's own derivative, batched over K by vmap, or one by one."""
     # Nodes of Python functions run their backward through `apply`; a direct call is for nodes of C++.
@@ -136,14 +136,14 @@ def _through_node(
         return tuple(results[i] for i in places)
 
     batched: tuple[Tensor, ...] | None = None
-    if kernels.batched.get(node.name(), True):
+    if kept.batched.get(node.name(), True):
         try:
             batched = torch.vmap(needed)(*given)
         except (RuntimeError, ValueError, TypeError):
-            kernels.batched[node.name()] = False
-    if batched is not None and node.name() not in kernels.batched:
-        kernels.batched[node.name()] = _is_linear(needed, given, batched)
-    if batched is None or not kernels.batched[node.name()]:
+            kept.batched[node.name()] = False
+    if batched is not None and node.name() not in kept.batched:
+        kept.batched[node.name()] = _is_linear(needed, given, batched)
+    if batched is None or not kept.batched[node.name()]:
         rows = [needed(*(value[k] for value in given)) for k in range(given[0].shape[0])]
         batched = tuple(torch.stack(same) for same in zip(*rows, strict=True))
     results: list[Cotangent | None] = [None] * len(needs)

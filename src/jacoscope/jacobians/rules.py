@@ -20,7 +20,7 @@ Results = Sequence[Cotangent | None]
 
 
 @dataclass
-class Kernels:
+class Kept:
     """What is kept for the chunks of one call: rearranged weights, and what is known of the nodes."""
 
     made: dict[tuple[Any, ...], tuple[Tensor, Any]] = field(default_factory=dict)
@@ -45,7 +45,7 @@ class Step:
     """The nodes whose outputs are its inputs, with the number of the output; as `node.next_functions`."""
     cotangent: Cotangent
     needs: list[bool]
-    kernels: Kernels
+    kept: Kept
 
     def saved(self, name: str) -> Any:
         """What autograd saved under this name, detached."""
@@ -231,14 +231,14 @@ def _convolution(step: Step) -> Results | None:
         m = vector_filling_blocks(shape[1], conv) if len(g) >= 4 * LANES or shape[1] < LANES // 4 else None
         kernel: BlockKernel | None = None
         if m is not None:
-            kernel = step.kernels.get(weight, (conv, m), lambda: block_kernel(weight, conv, m))
+            kernel = step.kept.get(weight, (conv, m), lambda: block_kernel(weight, conv, m))
         if kernel is not None:
             blocks = split(kernel(g), 0, leading)
             return step.only(0, Cotangent(blocks, True, None, kernel.block, conv.input_size))
         if weight.ndim == 4 and conv.groups == 1 and min(weight.shape[:2]) >= LANES and g[0, 0].numel() > LANES:
             # oneDNN need not rearrange channels-last cotangents; it would, for each of the K, there and back.
             g = g.contiguous(memory_format=torch.channels_last)
-            weight = step.kernels.get(
+            weight = step.kept.get(
                 weight, "channels_last", lambda: weight.contiguous(memory_format=torch.channels_last)
             )
     extra = tuple(

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from .pullback import pull_back
-from .rules import Kernels
+from .rules import Kept
 
 Function = Callable[[Tensor], Tensor]
 """From `[batch, *input_shape]` to `[batch, outputs]`."""
@@ -24,7 +24,7 @@ class Chunk:
     """`[batch, outputs, *input_shape]`, to be filled."""
     rows: int
     """Outputs to take at a time."""
-    kernels: Kernels
+    kept: Kept
     """What is kept from chunk to chunk."""
     passed: tuple[Tensor, Tensor] | None = None
     """The leaf and the outputs of a forward pass of these samples, where one has been made."""
@@ -47,7 +47,7 @@ def pullback(function: Function, chunk: Chunk) -> Tensor:
     with torch.no_grad(), torch.autocast(leaf.device.type, enabled=False):
         for start in range(0, outputs.shape[1], chunk.rows):
             part = slice(start, start + chunk.rows)
-            cotangent = pull_back(outputs, leaf, part, chunk.kernels)
+            cotangent = pull_back(outputs, leaf, part, chunk.kept)
             target = chunk.out[:, part]
             if cotangent is None:
                 target.zero_()
