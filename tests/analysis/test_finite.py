@@ -161,7 +161,8 @@ def test_the_maps_of_what_is_not_finite_add_nothing() -> None:
     J[1, 0] = torch.inf
     both, alone = MapSums.zero(3, (1, 2, 2)), MapSums.zero(3, (1, 2, 2))
     labels = torch.tensor([0, 0])
-    both.add(x, labels, J, torch.tensor([True, False]))
-    alone.add(x[:1], labels[:1], J[:1], torch.tensor([True]))
+    own, sensitivity = J[:, 0], J.square().mean(1).sqrt()
+    both.add(x, labels, own, sensitivity, torch.tensor([True, False]))
+    alone.add(x[:1], labels[:1], own[:1], sensitivity[:1], torch.tensor([True]))
     for name, values in both.arrays().items():
         assert torch.equal(values, alone.arrays()[name])

@@ -38,7 +38,7 @@ def loose_ends(folder: Path) -> list[Path]:
     ("size", "asked", "there_after"),
     [
         (1500, {}, []),  # not even a part
-        (16_000, {}, []),  # the parts, not the table
+        (11_000, {}, []),  # the parts, not the table
         (4000, {"save_jacobians": True}, []),  # not an array
         (100_000, {"report": True}, ["maps.npz", "samples.parquet", "summary.json"]),
     ],
@@ -65,7 +65,7 @@ def test_the_message_is_one_nothing_is_half_written_and_the_next_call_goes_on(
 def test_parts_that_are_there_are_not_made_again(
     analysed: Analysed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with no_file_larger_than(16_000), pytest.raises(UserError, match=r"Cannot write .*samples\.parquet"):
+    with no_file_larger_than(11_000), pytest.raises(UserError, match=r"Cannot write .*samples\.parquet"):
         analysed(tmp_path)
     monkeypatch.setattr(split_table, "read_samples", lambda *_: pytest.fail("computed again"))
     assert len(pq.read_table(analysed(tmp_path).file("samples.parquet"))) == 27

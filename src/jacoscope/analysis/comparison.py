@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from torch import Tensor
 
 from jacoscope.analysis.derivatives import jacobian_of
 from jacoscope.analysis.finite import finite_rows, left_out
-from jacoscope.analysis.reduction import MapSums, reduce_chunk
+from jacoscope.analysis.reduction import MapSums, Reduction
 from jacoscope.analysis.schema import ALWAYS_THERE, columns
 from jacoscope.analysis.stream import Work, as_table, checked_labels, read_samples
 from jacoscope.analysis.subject import Subject
@@ -57,6 +58,11 @@ class ComparisonTable(Work):
         angle = {"unit": "", "meaning": "cosine of the angle between both J"}
         return pa.schema([*fields, pa.field("cosine", pa.float32(), metadata=angle)])
 
+    @cached_property
+    def reduction(self) -> Reduction:
+        """From Jacobians to rows."""
+        return Reduction(self.output)
+
     def make(self, subjects: Sequence[Subject], indices: list[int]) -> tuple[pa.Table, dict[str, Tensor]]:
         classes, shape = subjects[0].origin.config["images"]["classes"], subjects[0].shape
         x, labels = read_samples(subjects[0].split(self.split), indices)
@@ -65,7 +71,7 @@ class ComparisonTable(Work):
         both = []
         for subject, mark in zip(subjects, "ab", strict=True):
             sums = MapSums.zero(classes, shape) if subject.origin.keeps_maps else None
-            reduced, J = reduce_chunk(x, labels, *jacobian_of(subject, x), self.output, sums)
+            reduced, J = self.reduction(x, labels, *jacobian_of(subject, x), sums)
             values |= {f"{name}_{mark}": reduced[name] for name in OF_EACH}
             if sums is not None:
                 added |= {f"{name}_{mark}": total for name, total in sums.arrays().items()}

@@ -15,6 +15,8 @@ from torch import Tensor
 from jacoscope.errors import UserError
 from jacoscope.files import write_whole
 
+ROW_GROUP = 1 << 14  # rows of a table that are compressed together, at least
+
 
 class Parts:
     """A folder of parts; a part is there whole or not at all.
@@ -73,21 +75,26 @@ class Parts:
         return total
 
     def merge(self, path: Path, schema: pa.Schema) -> None:
-        """Write all tables as one file, whole or not at all, holding one part at a time in memory.
+        """Write all tables as one file, whole or not at all, holding one row group at a time in memory.
 
         Raises:
             UserError: if a sample is missing or there twice, or the file cannot be written.
         """
         partial = path.with_name(f".{path.name}.{os.getpid()}.part")
         expected = 0
+        waiting: list[pa.Table] = []
         try:
-            with pq.ParquetWriter(partial, schema, compression="zstd") as writer:
+            # Real numbers hardly repeat: dictionaries of them would take twice the time and more space.
+            with pq.ParquetWriter(partial, schema, compression="zstd", use_dictionary=False) as writer:
                 for table in self.tables():
                     index = table.column("index").to_numpy()
                     if not np.array_equal(index, np.arange(expected, expected + len(index))):
                         raise UserError(f"{self.folder} has parts of something else: delete it and call again")
                     expected += len(index)
-                    writer.write_table(table.cast(schema))
+                    waiting.append(table.cast(schema))
+                    if sum(map(len, waiting)) >= ROW_GROUP or expected == self.samples:
+                        writer.write_table(pa.concat_tables(waiting))
+                        waiting.clear()
             if expected == self.samples:
                 partial.replace(path)
         except OSError as error:
@@ -112,7 +119,7 @@ class Parts:
 def as_parquet(table: pa.Table) -> bytes:
     """Give a small table as the bytes of a Parquet file."""
     sink = pa.BufferOutputStream()
-    pq.write_table(table, sink)
+    pq.write_table(table, sink, use_dictionary=False)
     content: bytes = sink.getvalue().to_pybytes()
     return content
 

@@ -2,13 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import pyarrow as pa
 import torch
 from torch import Tensor
 
 from jacoscope.analysis.derivatives import jacobian_of
-from jacoscope.analysis.reduction import MapSums, reduce_chunk
+from jacoscope.analysis.reduction import MapSums, Reduction
 from jacoscope.analysis.schema import Column, arrow_schema, columns
 from jacoscope.analysis.store import JacobianStore
 from jacoscope.analysis.stream import Work, as_table, checked_labels, read_samples
@@ -33,6 +34,11 @@ class SplitTable(Work):
         images = self.origins[0].config["images"]
         return columns(images["classes"], min(images["classes"], torch.Size(images["shape"]).numel()), self.output)
 
+    @cached_property
+    def reduction(self) -> Reduction:
+        """From Jacobians to rows."""
+        return Reduction(self.output)
+
     def make(self, subjects: Sequence[Subject], indices: list[int]) -> tuple[pa.Table, dict[str, Tensor]]:
         (subject,) = subjects
         classes = subject.origin.config["images"]["classes"]
@@ -40,7 +46,7 @@ class SplitTable(Work):
         checked_labels(labels, classes, indices)
         J, logits = jacobian_of(subject, x)
         sums = MapSums.zero(classes, subject.shape) if subject.origin.keeps_maps else None
-        reduced, wanted = reduce_chunk(x, labels, J, logits, self.output, sums)
+        reduced, wanted = self.reduction(x, labels, J, logits, sums)
         if self.store is not None:
             self.store.write(indices[0], wanted)
         rows = as_table({"index": torch.tensor(indices), **reduced}, arrow_schema(self.columns, {}))

@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
@@ -183,10 +184,17 @@ def _make_parts(
 ) -> None:
     there = [subject.on(device) for subject in subjects]
     done = work.samples - sum(len(work.parts.range(part)) for part in which)
-    for part in which:
-        work.parts.write(part, *work.make(there, list(work.parts.range(part))))
-        done += len(work.parts.range(part))
-        progress(done)
+    written: Future[None] | None = None
+    with ThreadPoolExecutor(1) as disk:  # it is waited for while the next part is computed
+        for part in which:
+            made = work.make(there, list(work.parts.range(part)))
+            if written is not None:
+                written.result()
+            written = disk.submit(work.parts.write, part, *made)
+            done += len(made[0])
+            progress(done)
+    if written is not None:
+        written.result()
 
 
 def _worker(rank: int, work: Work, missing: list[int], where: Where, threads: int, told: Any) -> None:
