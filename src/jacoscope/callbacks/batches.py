@@ -4,6 +4,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
+from pytorch_lightning import LightningModule
+from pytorch_lightning.utilities import rank_zero_warn
 from torch import Tensor, nn
 
 from jacoscope.errors import UserError
@@ -12,6 +14,61 @@ from jacoscope.jacobians.outputs import output_function
 
 Model = nn.Module | Callable[[Tensor], Any]
 """Inputs to whatever the logits are found in."""
+
+
+class BatchReader:
+    """Finds inputs, classes and logits in what someone's loaders and module give; see JacobianCallback."""
+
+    def __init__(
+        self,
+        inputs_fn: Callable[[Any], Tensor] | None = None,
+        labels_fn: Callable[[Any], Tensor] | None = None,
+        forward_fn: Callable[[LightningModule, Tensor], Any] | None = None,
+        output: Callable[[Any], Tensor] | None = None,
+    ) -> None:
+        self._inputs_fn = inputs_fn or first_element
+        self._labels_fn = labels_fn or second_element
+        self._forward_fn = forward_fn
+        self.output: Any = output or "logits"
+        self.is_checked = False
+        self._told: set[str] = set()
+
+    def model(self, pl_module: LightningModule) -> Model:
+        """Give what is differentiated, but for ``output``."""
+        forward_fn = self._forward_fn
+        return pl_module if forward_fn is None else lambda x: forward_fn(pl_module, x)
+
+    def check(self, pl_module: LightningModule, batch: Any) -> None:
+        """Refuse, at the first batch, what cannot be measured."""
+        require_input_gradient(self.model(pl_module), inputs_of(batch, self._inputs_fn), self.output)
+        self.is_checked = True
+
+    def samples(self, batch: Any) -> tuple[Tensor, Tensor]:
+        """Give inputs and classes; classes are −1, and a warning tells why, where what is found is none."""
+        x = inputs_of(batch, self._inputs_fn)
+        try:
+            return x, labels_of(batch, self._labels_fn, len(x))
+        except UserError as error:
+            self._warn_once("classes", f"{error}. Means by class and by outcome are left out")
+            return x, torch.full((len(x),), -1)
+
+    def training_inputs(self, batch: Any) -> Tensor | None:
+        """Give the inputs of a training batch; of one that is made otherwise than a validation batch, nothing."""
+        try:
+            return inputs_of(batch, self._inputs_fn)
+        except Exception as error:  # whatever someone's inputs_fn raises at what it was not made for
+            self._warn_once(
+                "training batches",
+                "JacobianCallback: no inputs were found in a training batch, so training samples are not measured: "
+                f"{type(error).__name__}: {error}. Give an inputs_fn that takes them out of training and validation "
+                "batches both, or JacobianCallback(train_samples=0)",
+            )
+            return None
+
+    def _warn_once(self, about: str, message: str) -> None:
+        if about not in self._told:
+            self._told.add(about)
+            rank_zero_warn(message)
 
 
 def first_element(batch: Any) -> Any:

@@ -10,14 +10,7 @@ from pytorch_lightning.utilities.combined_loader import CombinedLoader
 from torch import Tensor
 
 from jacoscope.callbacks.album import Album
-from jacoscope.callbacks.batches import (
-    Model,
-    first_element,
-    inputs_of,
-    labels_of,
-    require_input_gradient,
-    second_element,
-)
+from jacoscope.callbacks.batches import BatchReader
 from jacoscope.callbacks.cost import Cost
 from jacoscope.callbacks.dashboard import explanation, layout
 from jacoscope.callbacks.loggers import (
@@ -113,19 +106,14 @@ class JacobianCallback(Callback):
         self.class_names = class_names
         self.max_classes = max_classes
         self.dataloader_idx = dataloader_idx
-        self.inputs_fn = inputs_fn or first_element
-        self.labels_fn = labels_fn or second_element
-        self.forward_fn = forward_fn
-        self.output: Any = output or "logits"
+        self.batches = BatchReader(inputs_fn, labels_fn, forward_fn, output)
         self.probes = Probes(probe_indices, max_classes)
         self.album = Album(max_classes)
         self._training = TrainingSamples(train_samples)
         self._validation: ValidationSamples | None = None
         self._loader_idx = 0
-        self._told: set[str] = set()
         self._cost = Cost()
         self._is_due = False
-        self._is_checked = False
         self._introduced_to: list[str] = []
         self._last_step = 0
         self._measured = self._drawn = NEVER
@@ -149,7 +137,9 @@ class JacobianCallback(Callback):
         self._training.clear()
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:  # noqa: ARG002
-        if not self._is_checked and self._training_inputs(batch) is not None:
+        if self.batches.is_checked or not self._training.count:
+            return
+        if self.batches.training_inputs(batch) is not None:
             self._check(pl_module, batch)
 
     def on_train_batch_end(
@@ -162,7 +152,7 @@ class JacobianCallback(Callback):
     ) -> None:
         if self._training.wants(batch_idx, trainer.num_training_batches):
             with self._cost.counted():
-                x = self._training_inputs(batch)
+                x = self.batches.training_inputs(batch)
                 if x is not None:
                     self._training.see(x, trainer.world_size)
         step = trainer.global_step
@@ -205,7 +195,7 @@ class JacobianCallback(Callback):
         if not self._is_due or self._validation is None:
             return
         with self._cost.counted():
-            x, labels = self._read(batch)
+            x, labels = self.batches.samples(batch)
             indices = self._validation.see(x, labels)
             if self.images_every_n_epochs > 0 and not trainer.testing:
                 self.probes.look_for(x, labels, indices)
@@ -269,46 +259,13 @@ class JacobianCallback(Callback):
         )
         if trainer.state.fn == "fit":
             raise UserError(message)
-        self._warn_once("loaders", f"{message}. Measured is 0")  # a test need not have as many as the training had
+        rank_zero_warn(f"{message}. Measured is 0")  # a test need not have as many as the training had
         return 0
 
-    def _read(self, batch: Any) -> tuple[Tensor, Tensor]:
-        x = inputs_of(batch, self.inputs_fn)
-        try:
-            return x, labels_of(batch, self.labels_fn, len(x))
-        except UserError as error:
-            self._warn_once("classes", f"{error}. Means by class and by outcome are left out")
-            return x, torch.full((len(x),), -1)
-
-    def _training_inputs(self, batch: Any) -> Tensor | None:
-        """Give the inputs of a training batch; of one that is made otherwise than a validation batch, nothing."""
-        if not self._training.count:
-            return None
-        try:
-            return inputs_of(batch, self.inputs_fn)
-        except Exception as error:  # whatever someone's inputs_fn raises at what it was not made for
-            self._warn_once(
-                "training batches",
-                "JacobianCallback: no inputs were found in a training batch, so training samples are not measured: "
-                f"{type(error).__name__}: {error}. Give an inputs_fn that takes them out of training and validation "
-                "batches both, or JacobianCallback(train_samples=0)",
-            )
-            return None
-
-    def _warn_once(self, about: str, message: str) -> None:
-        if about not in self._told:
-            self._told.add(about)
-            rank_zero_warn(message)
-
-    def _model(self, pl_module: LightningModule) -> Model:
-        forward_fn = self.forward_fn
-        return pl_module if forward_fn is None else lambda x: forward_fn(pl_module, x)
-
     def _check(self, pl_module: LightningModule, batch: Any) -> None:
-        if not self._is_checked:
+        if not self.batches.is_checked:
             with undisturbed(pl_module), self._cost.counted():
-                require_input_gradient(self._model(pl_module), inputs_of(batch, self.inputs_fn), self.output)
-            self._is_checked = True
+                self.batches.check(pl_module, batch)
 
     def _measure_and_log(
         self, trainer: Trainer, pl_module: LightningModule, now: Moment, draws: bool = False, logs: bool = True
@@ -316,10 +273,10 @@ class JacobianCallback(Callback):
         if self._validation is None:
             return
         with undisturbed(pl_module), self._cost.counted():
-            model = self._model(pl_module)
+            model = self.batches.model(pl_module)
             in_training = self._training.all() if trainer.state.fn == "fit" else NO_SAMPLES
-            measured = measure(model, self._validation.own_share(), self.output, self.outputs)
-            trained_on = measure(model, in_training, self.output, self.outputs)
+            measured = measure(model, self._validation.own_share(), self.batches.output, self.outputs)
+            trained_on = measure(model, in_training, self.batches.output, self.outputs)
             if not measured.values:
                 return
             names = self._names(trainer, measured.classes)
@@ -351,7 +308,9 @@ class JacobianCallback(Callback):
         for name, values in measured.values.items():
             if len(finite := values[values.isfinite()]):
                 log_histogram(loggers, f"jacobian_distribution/{name}", finite, now.step)
-        portrait = self.probes.portrait(self._model(pl_module), pl_module.device, self.output, self.outputs)
+        portrait = self.probes.portrait(
+            self.batches.model(pl_module), pl_module.device, self.batches.output, self.outputs
+        )
         for tag, picture in self.album.pictures(now.epochs, measured, portrait, names):
             log_image(loggers, tag, picture, now.step)
 
