@@ -44,6 +44,9 @@ def run_job(task: Callable[[DictConfig], Any], cfg: DictConfig, script: Path) ->
             if state_of_run(folder) != "failed":
                 failed_early(folder, _plain(cfg), error)
             raise
+        finally:
+            if wandb := sys.modules.get("wandb"):  # its run is the process's, and would take the next job's numbers
+                wandb.finish()
 
 
 @contextmanager

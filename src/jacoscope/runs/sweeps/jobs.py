@@ -1,6 +1,7 @@
 """Carry out the jobs of a sweep by one of Hydra's launchers, each once, whatever dies on the way."""
 
 import os
+import sys
 from collections import Counter
 from collections.abc import Sequence
 
@@ -103,6 +104,15 @@ class Jobs:
             result.write(run / "result.json")
         else:
             (run / "result.json").unlink()
+
+
+def dismiss_workers() -> None:
+    """End the idle processes of the joblib launcher, if there are any.
+
+    Left to themselves they end with this process, which waits for them: seconds, to take apart what torch set up.
+    """
+    if loky := sys.modules.get("joblib.externals.loky"):
+        loky.get_reusable_executor(reuse=True).shutdown(wait=False, kill_workers=True)
 
 
 def _pin(config: DictConfig, sweep: SweepDirectory) -> None:

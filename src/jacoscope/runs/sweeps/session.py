@@ -11,6 +11,7 @@ from jacoscope.runs.lock import alone_in
 from jacoscope.runs.overview.answer import answer
 from jacoscope.runs.overview.table import Table
 from jacoscope.runs.sweeps.directory import DONE, LAUNCHER_LOG, LOG, SweepDirectory, name_of_sweep
+from jacoscope.runs.sweeps.jobs import dismiss_workers
 from jacoscope.runs.top_level import check_top_level
 
 
@@ -45,6 +46,7 @@ def session(config: DictConfig, words: Sequence[str], swept: Sequence[str]) -> I
                 f"how it stands: python -m jacoscope.runs {path}"
             ) from stop
         finally:
+            dismiss_workers()
             log = path / LAUNCHER_LOG
             if log.exists() and log.stat().st_size == 0:
                 log.unlink()
