@@ -1,5 +1,6 @@
-"""Two processes that train together, as Lightning and as torchrun start them."""
+"""Processes that train together, as Lightning and as torchrun start them, in single runs and in sweeps."""
 
+import logging
 import os
 import signal
 import subprocess
@@ -8,6 +9,9 @@ import time
 from pathlib import Path
 
 import pytest
+from lightning_fabric.strategies.launchers.subprocess_script import _ChildProcessObserver
+
+from jacoscope.runs.processes import tell_when_others_end
 
 from .commands import ROOT, run
 from .records import metrics
@@ -23,18 +27,23 @@ COMMON = (
     "optimizer=sgd",
     "trainer.log_every_n_steps=4",
 )
-TWO = ("trainer=ddp", "trainer.accelerator=cpu", "data.batch_size=16")
-STARTERS = {
-    "lightning": [sys.executable],
-    "torchrun": [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2"],
-}
+TOGETHER = 32  # samples in a batch of all processes
+PYTHON = [sys.executable]
+TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node={processes}"]
 
 
-def started(folder: Path, starter: str, *words: str) -> "subprocess.Popen[str]":
-    command = [*STARTERS[starter], str(ROOT / "train.py"), *COMMON, *TWO, *words]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+def started(by: list[str], folder: Path, processes: int, *words: str) -> "subprocess.Popen[str]":
+    ddp = ["trainer=ddp", "trainer.accelerator=cpu", f"trainer.devices={processes}"]
     return subprocess.Popen(
-        command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        [
+            *(word.format(processes=processes) for word in by),
+            *(str(ROOT / "train.py"), *COMMON, *ddp, f"data.batch_size={TOGETHER // processes}", *words),
+        ],
+        cwd=folder,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
     )
 
 
@@ -45,37 +54,89 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("starter", STARTERS)
-def test_two_processes_measure_what_one_does_on_the_same_batches(shared: Path, starter: str) -> None:
-    runs = shared / "logs" / "train" / "runs"
-    if not (runs / "one").exists():
-        alone = run(
-            shared, "train.py", *COMMON, "trainer=cpu", "data.batch_size=32", "trainer.max_epochs=2", "run_name=one"
-        )
-        assert alone.process.exitcode == 0, alone.told
-    process = started(shared, starter, "trainer.max_epochs=2", f"run_name={starter}")
+@pytest.fixture(scope="module")
+def of_one_process(shared: Path) -> dict[str, float]:
+    words = ("trainer=cpu", f"data.batch_size={TOGETHER}", "trainer.max_epochs=2", "run_name=one")
+    alone = run(shared, "train.py", *COMMON, *words)
+    assert alone.process.exitcode == 0, alone.told
+    return metrics(shared / "logs" / "train" / "runs" / "one")
+
+
+def test_four_processes_measure_what_one_does_on_the_same_batches(
+    shared: Path, of_one_process: dict[str, float]
+) -> None:
+    process = started(TORCHRUN, shared, 4, "trainer.max_epochs=2", "run_name=four")
     told, _ = process.communicate(timeout=300)
     assert process.returncode == 0, told
-    assert metrics(runs / starter) == pytest.approx(metrics(runs / "one"), rel=1e-4)
+    assert metrics(shared / "logs" / "train" / "runs" / "four") == pytest.approx(of_one_process, rel=1e-4)
 
 
-@pytest.mark.parametrize("starter", STARTERS)
-def test_a_killed_process_ends_the_others_within_a_minute(shared: Path, starter: str) -> None:
-    name = f"killed_{starter}"
-    process = started(shared, starter, "trainer.max_epochs=10000", f"run_name={name}")
-    last = shared / "logs" / "train" / "runs" / name / "checkpoints" / "last.ckpt"
+def test_a_killed_process_ends_the_others_within_a_minute(shared: Path) -> None:
+    process = started(TORCHRUN, shared, 2, "trainer.max_epochs=10000", "run_name=killed")
+    victim = kill_the_second(process, "killed", shared / "logs" / "train" / "runs" / "killed")
+    told, _ = process.communicate(timeout=60)
+    assert process.returncode != 0
+    assert str(victim) in told
+    assert not ranks("killed")
+
+
+def test_where_the_first_is_killed_before_they_have_met_the_second_does_not_wait_for_it(shared: Path) -> None:
+    process = started(PYTHON, shared, 2, "run_name=early")
     deadline = time.monotonic() + 200
-    while not last.exists():
+    while "1" not in ranks("early").values():
+        assert process.poll() is None, process.communicate()[0]
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    process.kill()
+    process.communicate(timeout=60)  # both write there
+    assert not ranks("early")
+
+
+def test_the_watch_that_ends_the_first_says_why(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(_ChildProcessObserver, "_terminate_all", lambda _: None)
+    logging.getLogger("lightning_fabric").setLevel(logging.INFO)
+    tell_when_others_end()
+    with subprocess.Popen(["sleep", "60"]) as second:
+        watch = _ChildProcessObserver(os.getpid(), [second])
+        assert not watch._run()
+        second.kill()
+        second.wait()
+        assert capfd.readouterr().err == ""
+        watch._run()
+    told = capfd.readouterr().err
+    assert "Another process of this run has ended, or cannot be reached: it left with status -9\n" in told
+
+
+def test_a_killed_process_of_a_run_leaves_the_other_runs_of_its_sweep_alone(
+    shared: Path, of_one_process: dict[str, float]
+) -> None:
+    sweep = shared / "logs" / "train" / "sweeps" / "swept"
+    words = ("-m", "trainer.max_epochs=10000,2", "hydra/launcher=basic", "run_name=swept")  # one after the other
+    process = started(TORCHRUN, shared, 2, *words)
+    kill_the_second(process, "swept-0", sweep / "0")
+    told, _ = process.communicate(timeout=300)
+    assert process.returncode != 0
+    assert "1 of 2 runs failed: 0" in told
+    assert "Another process of this run has ended" in told
+    assert metrics(sweep / "1") == pytest.approx(of_one_process, rel=1e-4)
+    assert list((sweep / "1").glob("*process_1.log")), "the second process was there"
+    assert {path.name for path in sweep.iterdir() if path.is_dir()} == {"0", "1"}
+    assert list(sweep.parent.iterdir()) == [sweep]
+    assert not [name for name in ("swept", "swept-0", "swept-1") if ranks(name)]
+
+
+def kill_the_second(process: "subprocess.Popen[str]", name: str, folder: Path) -> int:
+    """Wait until a run is in the midst of its training, and end its second process."""
+    deadline = time.monotonic() + 200
+    while not (folder / "checkpoints" / "last.ckpt").exists():
         assert process.poll() is None, process.communicate()[0]
         assert time.monotonic() < deadline
         time.sleep(0.1)
-    processes = ranks(name)
-    victim = next(pid for pid, rank in processes.items() if rank == "1")
+    victim = next(pid for pid, rank in ranks(name).items() if rank == "1")
     os.kill(victim, signal.SIGKILL)
-    told, _ = process.communicate(timeout=60)
-    assert process.returncode != 0
-    assert {"lightning": "Another process of this run has ended", "torchrun": str(victim)}[starter] in told
-    assert not ranks(name)
+    return victim
 
 
 def ranks(name: str) -> dict[int, str]:

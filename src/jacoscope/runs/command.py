@@ -24,7 +24,8 @@ from yaml import YAMLError
 
 from jacoscope.errors import UserError
 from jacoscope.runs.directory import folder_of
-from jacoscope.runs.sweeps.job import SWEEP_PROCESS, end_with_sweep, run_job
+from jacoscope.runs.processes import OF_A_TRAINING, SWEEP_PROCESS, end_with_parent, in_words, tell_when_others_end
+from jacoscope.runs.sweeps.job import run_job
 from jacoscope.runs.sweeps.search import register
 from jacoscope.runs.top_level import check_top_level
 
@@ -73,7 +74,8 @@ def command(config_name: str) -> Callable[[Task], Callable[[], None]]:
         def run() -> None:
             warnings.filterwarnings("ignore", message=".*LeafSpec", module="pytorch_lightning")  # Lightning's to mend
             os.environ["HYDRA_FULL_ERROR"] = "1"  # let exceptions come here instead of Hydra's own report
-            end_with_sweep()
+            end_with_parent()
+            tell_when_others_end()
             register()
             OmegaConf.register_resolver("folder_of", folder_of, replace=True)
             try:
@@ -92,7 +94,7 @@ def command(config_name: str) -> Callable[[Task], Callable[[], None]]:
 def _check_single() -> None:
     """See that a search was asked for as one; the processes of a run within a search are single runs by right."""
     choice = HydraConfig.get().runtime.choices.get("hparams_search")
-    if choice and SWEEP_PROCESS not in os.environ and "LOCAL_RANK" not in os.environ:
+    if choice and SWEEP_PROCESS not in os.environ and OF_A_TRAINING not in os.environ:
         raise UserError(f"hparams_search={choice} is a search, many runs: type -m before it")
 
 
@@ -109,6 +111,8 @@ def _message(error: Exception, configs: Path, config_name: str) -> str | None:
     """Tell a user's mistake in words; none for anything else."""
     if isinstance(mistake := _from_resolver(error), UserError):
         return str(mistake)
+    if lost := in_words(error):
+        return lost
     if isinstance(error, HydraException | OmegaConfBaseException):
         from jacoscope.runs.suggestions import explain
 
@@ -123,13 +127,6 @@ def _message(error: Exception, configs: Path, config_name: str) -> str | None:
 
         if isinstance(error, MisconfigurationException):
             return str(error)
-        from torch.distributed import DistError
-
-        if isinstance(error, DistError) or "gloo" in str(error):
-            return (
-                f"Another process of this run has ended, or cannot be reached: {error}\n"
-                "The same command, with run_name=…, goes on from the last checkpoint"
-            )
     return None
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from jacoscope.errors import UserError
 from jacoscope.files import remove_unfinished
+from jacoscope.runs.processes import in_words
 from jacoscope.runs.result import Result
 
 LONGEST_NAME = 255  # bytes, of a folder on nearly every file system
@@ -142,7 +143,7 @@ class RunDirectory:
                 raise
             raise KeyboardInterrupt(told) from stop
         except BaseException as error:
-            result.status, result.error = "failed", f"{type(error).__name__}: {error}"
+            result.status, result.error = "failed", in_words(error) or f"{type(error).__name__}: {error}"
             raise
         finally:
             result.wall_seconds = round(before + time.monotonic() - start, 3)

@@ -1,11 +1,8 @@
 """What surrounds one job of a sweep, in the process that carries it out."""
 
 import os
-import signal
 import subprocess
 import sys
-import threading
-import time
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,10 +13,10 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from jacoscope.errors import UserError
+from jacoscope.runs.processes import SWEEP_PROCESS, end_with_parent
 from jacoscope.runs.sweeps.directory import LOG, failed_early, state_of_run
 from jacoscope.runs.sweeps.gpus import spread_over_gpus
 
-SWEEP_PROCESS = "JACOSCOPE_SWEEP_PROCESS"  # the id of the process that a job must not outlive
 DISTRIBUTED = ("LOCAL_RANK", "NODE_RANK", "RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT", "PL_GLOBAL_SEED")
 
 
@@ -32,7 +29,7 @@ def run_job(task: Callable[[DictConfig], Any], cfg: DictConfig, script: Path) ->
         script: the file that defines ``task``, to be started for jobs that need several processes.
     """
     folder = Path(HydraConfig.get().runtime.output_dir)
-    end_with_sweep()
+    end_with_parent()
     with output_to(folder / LOG):
         try:
             if _needs_processes(cfg):
@@ -66,20 +63,6 @@ def output_to(path: Path) -> Iterator[None]:
         for number, descriptor in enumerate(kept, start=1):
             os.dup2(descriptor, number)
             os.close(descriptor)
-
-
-def end_with_sweep() -> None:
-    """End this process when the sweep that started it is gone, even by kill -9: nobody would wait for it."""
-    sweep = os.environ.get(SWEEP_PROCESS)
-    if sweep != str(os.getppid()) or any(thread.name == SWEEP_PROCESS for thread in threading.enumerate()):
-        return
-
-    def watch() -> None:
-        while str(os.getppid()) == sweep:
-            time.sleep(0.5)
-        os.kill(os.getpid(), signal.SIGKILL)
-
-    threading.Thread(target=watch, name=SWEEP_PROCESS, daemon=True).start()
 
 
 def _needs_processes(cfg: DictConfig) -> bool:

@@ -11,8 +11,9 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, open_dict, read_write
 
 from jacoscope.errors import UserError
+from jacoscope.runs.processes import SWEEP_PROCESS
 from jacoscope.runs.sweeps.directory import DONE, LAUNCHER_LOG, LOG, Job, SweepDirectory, result_of
-from jacoscope.runs.sweeps.job import SWEEP_PROCESS, output_to
+from jacoscope.runs.sweeps.job import output_to
 
 
 class Jobs:

@@ -12,6 +12,7 @@ from jacoscope.runs.overview.answer import answer
 from jacoscope.runs.overview.table import Table
 from jacoscope.runs.sweeps.directory import DONE, LAUNCHER_LOG, LOG, SweepDirectory, name_of_sweep
 from jacoscope.runs.sweeps.jobs import dismiss_workers
+from jacoscope.runs.sweeps.torchrun import be_the_only_process
 from jacoscope.runs.top_level import check_top_level
 
 
@@ -31,6 +32,7 @@ def session(config: DictConfig, words: Sequence[str], swept: Sequence[str]) -> I
             key.
     """
     check_top_level(config, config.hydra)
+    be_the_only_process()
     named = any(word.startswith("run_name=") for word in words)
     command = [word for word in words if not word.startswith("run_name=")]
     parent = Path(config.hydra.sweep.dir)
