@@ -153,3 +153,11 @@ def test_a_resumed_run_draws_the_same_probes_and_keeps_their_history(tmp_path: P
     J = jacobians(module, torch.stack([x for _, _, x in resumed.probes.found.values()])).unflatten(2, (1, 8, 8))
     latest = resumed.album.maps["logits"][2].float()
     assert torch.allclose(latest, J[range(3), range(3)], rtol=1e-2), "each sample's own class"
+
+
+def test_a_state_of_another_version_is_told_of_and_not_taken_back(tmp_path: Path) -> None:
+    resumed = JacobianCallback(images_every_n_epochs=1)
+    with pytest.warns(UserWarning, match="written by another version of jacoscope"):
+        resumed.load_state_dict({"probes": {"found": {}}, "album": {"maps": {}}})
+    train(tmp_path, [resumed])
+    assert resumed.probes.found

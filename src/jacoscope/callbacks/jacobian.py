@@ -31,6 +31,7 @@ from jacoscope.callbacks.undisturbed import undisturbed
 from jacoscope.errors import UserError
 
 OUTPUTS = ("logits", "probs")
+STATE = 1  # of the callback, in checkpoints; raised when what is in there changes
 
 
 class JacobianCallback(Callback):
@@ -219,6 +220,7 @@ class JacobianCallback(Callback):
 
     def state_dict(self) -> dict[str, Any]:
         return {
+            "format": STATE,
             "probes": self.probes.state_dict(),
             "album": self.album.state_dict(),
             "introduced_to": self._introduced_to,
@@ -229,6 +231,12 @@ class JacobianCallback(Callback):
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        if state_dict.get("format") != STATE:
+            rank_zero_warn(
+                "JacobianCallback: the checkpoint was written by another version of jacoscope. The training goes on "
+                "with its weights; the callback's probes, and the maps of earlier epochs, begin anew"
+            )
+            return
         self.probes.load_state_dict(state_dict["probes"])
         self.album.load_state_dict(state_dict["album"])
         self._introduced_to = list(state_dict["introduced_to"])
