@@ -2,6 +2,7 @@
 
 import csv
 import math
+from html import escape
 from itertools import product
 from pathlib import Path
 from statistics import fmean, stdev
@@ -15,10 +16,12 @@ from scipy.stats import spearmanr
 
 from jacoscope.errors import UserError
 from jacoscope.runs.__main__ import main
+from jacoscope.runs.overview.cells import cells_of_runs
 from jacoscope.runs.overview.page import spearman, sweep_page
 from jacoscope.runs.overview.runs import Run
-from jacoscope.runs.overview.table import NORM, Table, pareto_front
+from jacoscope.runs.overview.table import Table, pareto_front
 from jacoscope.runs.overview.terminal import show
+from jacoscope.runs.overview.words import NORM
 from jacoscope.runs.result import Result
 from jacoscope.runs.sweeps.directory import Job, SweepDirectory
 
@@ -99,6 +102,45 @@ def test_a_search_for_accuracy_and_a_small_norm_ends_in_its_front(folder: Path) 
 
     assert "No run beats these in both val accuracy and ‖J‖F logits: 0\n" in told(["val/accuracy", NORM])
     assert "No run beats" not in told("val/accuracy")
+
+
+def of_values(folder: Path, key: str, *values: str) -> Table:
+    """A table of runs that differ in one setting."""
+    runs = Table.of(folder).runs[: len(values)]
+    return Table(folder, runs, [{key: value} for value in values])
+
+
+def test_values_are_shown_as_they_are_whatever_they_look_like(folder: Path) -> None:
+    values = ("[logits,probs]", "[/b]", "<i>&amp;</i>", "5 % “ñ”")
+    console = Console(record=True, width=100)
+    table = of_values(folder, "outputs", *values)
+    show(table, console)
+    printed, page = console.export_text(), sweep_page(table, folder)
+    for value in values:
+        assert value in printed
+        assert f"<td>{escape(value)}</td>" in page
+    assert "<i>&amp;</i>" not in page[: page.index('<script type="application/json"')]
+
+
+def test_a_class_is_shown_by_its_own_name_where_that_is_clear(folder: Path) -> None:
+    def texts(*values: str) -> list[str]:
+        return [row[1] for row in cells_of_runs(of_values(folder, "model.pooling._target_", *values)).rows]
+
+    assert texts("torch.nn.Tanh", "torch.nn.ReLU", "mine.ReLU") == ["Tanh", "torch.nn.ReLU", "mine.ReLU"]
+
+
+def test_values_keep_the_order_of_the_sweep_however_the_table_is_sorted(folder: Path) -> None:
+    names = ("none", "affine", "[6,16]", "[12,32]")
+    assert of_values(folder, "x", *names).sorted_by("-x").values("x") == list(names)
+    numbers = of_values(folder, "x", *"abcd")
+    numbers = Table(folder, numbers.runs, [{"x": value} for value in (3.0, 0.5, 10.0, 0.5)])
+    assert numbers.values("x") == [0.5, 3.0, 10.0]
+
+
+def test_long_values_are_shortened_on_the_page(folder: Path) -> None:
+    value = "a_very_long_name_of_something_that_is_swept"
+    page = sweep_page(of_values(folder, "x", value, "short"), folder)
+    assert f'<td><span title="{value}">a_very_long_n…that_is_swept</span></td>' in page
 
 
 def test_mistakes_are_told_with_what_is_allowed(

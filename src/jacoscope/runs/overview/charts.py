@@ -2,16 +2,19 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from html import escape
 from statistics import fmean
 from typing import Any
 
 from jacoscope.runs.overview.runs import Run
-from jacoscope.runs.overview.table import SHOWN, Table
-from jacoscope.runs.overview.terminal import value_text, written
+from jacoscope.runs.overview.table import Table, are_numbers
+from jacoscope.runs.overview.words import shortened, title, written
 
 Chart = dict[str, Any]
 COLORS = ("right", "wrong", "accent", "soft", "ink")  # of the page's theme, for lines to be told apart
 WIDE = 10  # values that span this factor are drawn on a logarithmic axis
+FEW = 6  # values that each get a tick of their own on a logarithmic axis
+TICK = 20  # letters of a value at an axis
 LOGARITHMIC = {"type": "log", "exponentformat": "none"}
 
 
@@ -46,7 +49,7 @@ def parallel_coordinates(table: Table) -> Chart:
     """Every run a line through its settings and metrics, coloured by the first metric."""
     there = [i for i, run in enumerate(table.runs) if all(name in run.metrics for name in table.metrics)]
     dimensions = [
-        _dimension(label, [table.settings[i][key] for i in there])
+        _dimension(table, key, label, [table.settings[i][key] for i in there])
         for key, label in zip(table.keys, table.labels, strict=True)
     ]
     for name in table.metrics:
@@ -65,9 +68,8 @@ def effect(table: Table, key: str, metric: str) -> Chart:
     groups: dict[Any, list[float]] = {}
     for i in there:
         groups.setdefault(table.settings[i][key], []).append(table.runs[i].metrics[metric])
-    numbers = all(isinstance(value, float) for value in groups)
-    order = sorted(groups) if numbers else sorted(groups, key=str)
-    logarithmic = numbers and min(order) > 0 and max(order) >= WIDE * min(order)
+    order = [value for value in table.values(key) if value in groups]
+    numbers = are_numbers(order)
     runs = {
         "type": "scatter",
         "mode": "markers",
@@ -89,18 +91,34 @@ def effect(table: Table, key: str, metric: str) -> Chart:
         "marker": {"symbol": "line-ew", "size": 22, "line": {"width": 3}},
         "line": {"width": 1.5},
     }
-    kind = LOGARITHMIC if logarithmic else {} if numbers else {"type": "category"}
-    layout = {"xaxis": {"title": {"text": key}, **kind}, "yaxis": axis(metric), "showlegend": False}
+    xaxis = {"title": {"text": shortened(key)}, **_axis_of_values(table, key, order)}
+    layout = {"xaxis": xaxis, "yaxis": axis(metric), "showlegend": False}
     alone = numbers and len(order) == len(there)  # as a search draws them: a mean of one says nothing
     return {"data": [runs] if alone else [means, runs], "layout": layout}
 
 
-def _dimension(label: str, values: Sequence[Any]) -> Chart:
-    if not all(isinstance(value, float) for value in values):
-        names = sorted(set(map(str, values)))
+def _axis_of_values(table: Table, key: str, values: Sequence[Any]) -> Chart:
+    """Give the axis of a setting; where it has few values, with a tick at each."""
+    names = [shortened(table.text(key, value), TICK) for value in values]
+    ticks = {"tickvals": list(values), "ticktext": names}
+    if not are_numbers(values):
+        return {"type": "category", "categoryorder": "array", "categoryarray": list(values), **ticks}
+    if _spans_magnitudes(values):
+        return {**LOGARITHMIC, **(ticks if len(values) <= FEW else {})}
+    return {}
+
+
+def _spans_magnitudes(values: Sequence[float]) -> bool:
+    return min(values) > 0 and max(values) >= WIDE * min(values)
+
+
+def _dimension(table: Table, key: str, label: str, values: Sequence[Any]) -> Chart:
+    if not are_numbers(values):
+        order = table.values(key)
+        names = [shortened(table.text(key, value), TICK) for value in order]
         ticks = {"tickvals": list(range(len(names))), "ticktext": names}
-        return {"label": label, "values": [names.index(str(value)) for value in values], **ticks}
-    if min(values) > 0 and max(values) >= WIDE * min(values):
+        return {"label": label, "values": [order.index(value) for value in values], **ticks}
+    if _spans_magnitudes(values):
         ends = math.floor(math.log10(min(values))), math.ceil(math.log10(max(values)))
         powers = range(ends[0], ends[1] + 1)
         ticks = {"tickvals": list(powers), "ticktext": [f"{10.0**power:g}" for power in powers], "range": list(ends)}
@@ -119,17 +137,17 @@ def importance(values: Mapping[str, float], metric: str) -> Chart:
 def curves(table: Table, series: Mapping[str, tuple[list[int], list[float]]], tag: str) -> Chart:
     """One metric of all runs while they trained."""
     key = next((key for key in table.keys if key != "seed"), None)
-    values = sorted({value_text(settings[key]) for settings in table.settings}) if key else []
+    values = [table.text(key, value) for value in table.values(key)] if key else []
     told: set[str] = set()
     traces = []
     for run, settings in zip(table.runs, table.settings, strict=True):
         if run.name not in series:
             continue
-        value = value_text(settings[key]) if key else ""
+        value = table.text(key, settings[key]) if key else ""
         trace = {
             "type": "scatter",
             "mode": "lines",
-            "name": f"{key} {value}",
+            "name": shortened(f"{key} {value}"),
             "legendgroup": value,
             "showlegend": bool(key) and value not in told and len(values) <= len(COLORS),
             "x": series[run.name][0],
@@ -148,8 +166,9 @@ def curves(table: Table, series: Mapping[str, tuple[list[int], list[float]]], ta
 def describe(table: Table, run: Run) -> str:
     """Say of a run what it is and what came out, for the box that appears at the pointer."""
     settings = table.settings[table.runs.index(run)]
-    lines = [f"run {run.name}", *(f"{key}={value_text(value)}" for key, value in settings.items())]
-    return "<br>".join([*lines, *(f"{title(name)}: {written(name, run.metrics.get(name))}" for name in table.metrics)])
+    lines = [f"run {run.name}", *(f"{key}={table.text(key, value)}" for key, value in settings.items())]
+    lines += [f"{title(name)}: {written(name, run.metrics.get(name))}" for name in table.metrics]
+    return "<br>".join(map(escape, lines))
 
 
 def axis(metric: str, log: bool = False) -> Chart:
@@ -157,8 +176,3 @@ def axis(metric: str, log: bool = False) -> Chart:
     percent = {"tickformat": ".1%"} if metric.endswith("accuracy") or metric == "gap" else {}
     scale = LOGARITHMIC if log and not percent else {}
     return {"title": {"text": title(metric)}, **percent, **scale}
-
-
-def title(metric: str) -> str:
-    """Name a metric for a person."""
-    return SHOWN.get(metric, metric)

@@ -1,24 +1,31 @@
 """sweep.html: what a sweep came to, as one file that needs no network."""
 
 import os
+from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from jacoscope.runs.overview import charts
+from jacoscope.runs.overview.cells import Cells, cells_of_runs, cells_over_seeds
 from jacoscope.runs.overview.curves import read_curves
 from jacoscope.runs.overview.study import importances
-from jacoscope.runs.overview.table import NORM, Table, objectives_of, pareto_front
-from jacoscope.runs.overview.terminal import duration, value_text, written
+from jacoscope.runs.overview.table import Table, objectives_of, pareto_front
+from jacoscope.runs.overview.words import NORM, duration, shortened, title, written
 from jacoscope.visuals.page import chart, page, section
 
 TAGS = {"val/accuracy": "val accuracy", "val/loss": "val loss", "train/loss": "train loss", NORM: "‖J‖F of the logits"}
+DIMENSION = 5  # rem between two axes of the parallel coordinates, at least
+LONGEST = 28  # letters of a value in the table; the pointer shows all
 MAX_CURVES = 100  # runs; more cannot be told apart
 STYLE = """
 .effects { display: grid; grid-template-columns: repeat(auto-fit, minmax(19rem, 1fr)); gap: 1rem; }
 .effects .chart { height: 17rem; }
 #chart-tradeoff { height: 27rem; }
 td, th, p b { white-space: nowrap; }
+h1, p, li { overflow-wrap: anywhere; }
+.seeds { margin-bottom: 1.6rem; }
 .failed { color: var(--wrong); }
 """
 
@@ -31,7 +38,7 @@ def sweep_page(table: Table, home: Path) -> str:
         home: the folder that the page will lie in; links to runs are relative to it.
     """
     drawn: dict[str, Any] = {}
-    parts = [section("What came out", _headline(table) + _rows(table, home))]
+    parts = [section("What came out", _headline(table) + _seeds(table) + _rows(table, home) + _failures(table))]
     if table.tradeoff:
         front = pareto_front(table.runs, *table.tradeoff)
         drawn["tradeoff"] = charts.scatter(table, *table.tradeoff, front)
@@ -44,7 +51,9 @@ def sweep_page(table: Table, home: Path) -> str:
         parts.append(section("What each setting does", _effects(table, metric, drawn)))
         drawn["parallel"] = charts.parallel_coordinates(table)
         text = "<p>Each line is a run. Drag along an axis to keep the lines that pass there.</p>"
-        parts.append(section("All settings at once", text + chart("parallel")))
+        width = DIMENSION * (len(table.keys) + len(table.metrics) + 1)
+        scrolled = f'<div class="scroll"><div style="min-width: {width}rem">{chart("parallel")}</div></div>'
+        parts.append(section("All settings at once", text + scrolled))
     for number, (metric, values) in enumerate(importances(table.folder).items()):
         drawn[f"importance-{number}"] = charts.importance(values, metric)
         text = "<p>Share of the metric’s variation that each setting explains, estimated by Optuna from the trials.</p>"
@@ -74,37 +83,58 @@ def _headline(table: Table) -> str:
     if metric and (measured := [run for run in done if metric in run.metrics]):
         best = max(measured, key=lambda run: run.metrics[metric])
         settings = table.settings[table.runs.index(best)]
-        words = ", ".join(f"{key} {value_text(value)}" for key, value in settings.items())
+        words = ", ".join(f"{key} {table.text(key, value)}" for key, value in settings.items())
         text += (
-            f" The highest {charts.title(metric)} is <b>{written(metric, best.metrics[metric])}</b>, of run "
+            f" The highest {title(metric)} is <b>{written(metric, best.metrics[metric])}</b>, of run "
             f"{escape(best.name)}{f' ({escape(words)})' if words else ''}."
         )
     return f"<p>{text}</p>"
 
 
+def _seeds(table: Table) -> str:
+    cells = cells_over_seeds(table)
+    if cells is None:
+        return ""
+    rows = [[_value(text) for text in row] for row in cells.rows]
+    return f'<p>Mean ± standard deviation over seeds:</p><div class="seeds">{_grid(cells, rows)}</div>'
+
+
 def _rows(table: Table, home: Path) -> str:
-    heads = ["run", *table.labels, *(charts.title(name) for name in table.metrics), "status", "time"]
-    reports = {run.name: sorted(run.path.glob("analysis/**/report.html")) for run in table.runs}
-    heads += ["analysis"] if any(reports.values()) else []
+    cells = cells_of_runs(table)
+    reports = [sorted(run.path.glob("analysis/**/report.html")) for run in table.runs]
     rows = []
-    for run, settings in zip(table.runs, table.settings, strict=True):
-        link = escape(os.path.relpath(run.path, home), quote=True)
-        links = " ".join(
-            f'<a href="{escape(os.path.relpath(report, home), quote=True)}">{escape(report.parent.name)}</a>'
-            for report in reports[run.name]
-        )
-        error = run.result.error if run.result and run.status == "failed" else None
-        cells = [
-            f'<a href="{link}/">{escape(run.name)}</a>',
-            *(escape(value_text(value)) for value in settings.values()),
-            *(written(name, run.metrics.get(name)) for name in table.metrics),
-            f'<span class="{run.status}" title="{escape(error or "", quote=True)}">{run.status}</span>',
-            duration(run.result.wall_seconds) if run.result else "",
-            *([links] if "analysis" in heads else []),
+    for run, texts, found in zip(table.runs, cells.rows, reports, strict=True):
+        name, *values, status, time = texts
+        links = " ".join(_link(os.path.relpath(report, home), report.parent.name) for report in found)
+        row = [
+            _link(f"{os.path.relpath(run.path, home)}/", name),
+            *map(_value, values),
+            f'<span class="{status}">{status}</span>',
+            time,
         ]
-        rows.append("<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>")
-    head = "".join(f"<th>{escape(name)}</th>" for name in heads)
-    return f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{"".join(rows)}</tbody></table></div>'
+        rows.append([*row, links] if any(reports) else row)
+    return _grid(cells, rows, ["analysis"] if any(reports) else [])
+
+
+def _grid(cells: Cells, rows: list[list[str]], more: Sequence[str] = ()) -> str:
+    """Give a table that scrolls in a box of its own where it is wider than the page."""
+    head = "".join(f"<th>{escape(name)}</th>" for name in (*cells.settings, *cells.results, *more))
+    body = "".join("<tr>" + "".join(f"<td>{cell}</td>" for cell in row) + "</tr>" for row in rows)
+    return f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+
+
+def _value(text: str) -> str:
+    short = shortened(text, LONGEST)
+    return escape(text) if short == text else f'<span title="{escape(text, quote=True)}">{escape(short)}</span>'
+
+
+def _link(path: str, text: str) -> str:
+    return f'<a href="{escape(quote(path), quote=True)}">{escape(text)}</a>'
+
+
+def _failures(table: Table) -> str:
+    lines = [f"<li>run {escape(run.name)} failed: {escape(run.failure)}</li>" for run in table.runs if run.failure]
+    return f'<ul class="failed">{"".join(lines)}</ul>' if lines else ""
 
 
 def _tradeoff(front: int) -> str:

@@ -41,6 +41,14 @@ class Run:
             metrics["gap"] = metrics["train/accuracy"] - metrics["test/accuracy"]
         return metrics
 
+    @property
+    def failure(self) -> str | None:
+        """Why it failed, in a line; none where it did not."""
+        if self.status != "failed":
+            return None
+        error = self.result.error if self.result else None
+        return error.splitlines()[0] if error else "for no recorded reason"
+
 
 def runs_below(folder: Path) -> list[Run]:
     """Give the runs of a sweep, waiting ones too, or all runs below any other folder.

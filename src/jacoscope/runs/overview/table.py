@@ -1,23 +1,17 @@
 """The runs as a table: a row each, sorted, exported; and what several seeds have in common."""
 
 import math
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean, stdev
-from typing import Any
+from typing import Any, TypeGuard
 
 from jacoscope.errors import UserError, nearest
 from jacoscope.files import write_whole
 from jacoscope.runs.overview.runs import Run, Setting, differing_settings, runs_below
-
-NORM = "jacobian/logits/frobenius/mean"
-SHOWN = {
-    "val/accuracy": "val accuracy",
-    "test/accuracy": "test accuracy",
-    "gap": "train − test",
-    NORM: "‖J‖F logits",
-}
+from jacoscope.runs.overview.words import NORM, SHOWN, value_text
 
 
 @dataclass(frozen=True)
@@ -59,6 +53,20 @@ class Table:
         """Those keys as they head a column: by their last part, where that tells them apart."""
         ends = [key.removesuffix("._target_").rpartition(".")[2] for key in self.keys]
         return [end if ends.count(end) == 1 else key for key, end in zip(self.keys, ends, strict=True)]
+
+    def text(self, key: str, value: Setting) -> str:
+        """Write a value of a setting; a class by its own name, where that tells it from the others."""
+        if not key.endswith("._target_"):
+            return value_text(value)
+        names = {str(settings[key]) for settings in self.settings}
+        own = str(value).rpartition(".")[2]
+        return own if sum(name.rpartition(".")[2] == own for name in names) == 1 else str(value)
+
+    def values(self, key: str) -> list[Setting]:
+        """Give the values of a setting, each once: numbers by size, others as the sweep goes through them."""
+        rows = sorted(range(len(self.runs)), key=lambda row: _natural(self.runs[row].name))
+        values = list(dict.fromkeys(self.settings[row][key] for row in rows))
+        return sorted(values) if are_numbers(values) else values
 
     @property
     def metrics(self) -> list[str]:
@@ -146,6 +154,16 @@ class Table:
 
             pyarrow.parquet.write_table(table, sink)
         write_whole(path, sink.getvalue().to_pybytes())
+
+
+def are_numbers(values: Sequence[Setting]) -> TypeGuard[Sequence[float]]:
+    """Tell whether all values of a setting are numbers."""
+    return all(isinstance(value, float) for value in values)
+
+
+def _natural(name: str) -> list[tuple[str, int]]:
+    """Give what sorts names as a person does, with 10 after 9."""
+    return [(text, int(number or 0)) for text, number in re.findall(r"(\D*)(\d*)", name)]
 
 
 def _finite(values: Iterable[float]) -> list[float]:

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
-from jacoscope.runs.overview.terminal import duration
+from jacoscope.runs.overview.words import duration
 from jacoscope.runs.sweeps.directory import DONE, LOG, Job, SweepDirectory, result_of
 
 INTERVAL = 1.0  # seconds between looks at the directories
