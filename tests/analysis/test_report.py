@@ -1,6 +1,7 @@
 """report.html: every number traced to the summary, nothing from outside, and a browser that finds no fault."""
 
 import base64
+import io
 import json
 import re
 import shutil
@@ -11,13 +12,17 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+from PIL import Image
 
 from jacoscope.analysis.report.charts import norm_against_confidence
 from jacoscope.analysis.report.numbers import Numbers, short
 from jacoscope.analysis.report.sections import class_text, confidence_text
 from jacoscope.analysis.split_folder import SplitFolder
+from jacoscope.analysis.subject import Subject
 
+ByHand = Callable[[int, str], "np.ndarray[Any, Any]"]
 HOSTILE = '<script>alert("x")</script>/"b'
 
 
@@ -45,23 +50,108 @@ def test_the_report_holds_the_numbers_of_the_summary_and_needs_no_network(finish
         assert shown == pytest.approx(value * scale, rel=0.006, abs=0.51 if scale == 100 else 0.006), path
 
 
-def test_no_measured_number_stands_in_the_sentences_untraced(finished: SplitFolder) -> None:
-    sentences = " ".join(re.findall(r"<p>(.*?)</p>", finished.file("report.html").read_text(), re.DOTALL))
-    untraced = re.sub(r"<[^>]*>", " ", re.sub(r'<span class="n".*?</span>', "", sentences))
+def test_no_measured_number_stands_in_the_text_untraced(finished: SplitFolder) -> None:
+    text = " ".join(re.findall(r"<(?:p|b|small)>(.*?)</(?:p|b|small)>", finished.file("report.html").read_text(), re.S))
+    untraced = re.sub(r"<[^>]*>", " ", re.sub(r'<span class="n".*?</span>|scale ±[\d.e-]+', "", text))
     of_the_method = {"0", "1", "0.1", "50", "90", "100", "2019"}  # J[0, 1], noise of 0.1, the middle 90 %, the attack
     assert set(re.findall(r"\b\d+(?:[.,]\d+)*", untraced)) <= of_the_method
 
 
-def test_the_explorer_holds_the_derivatives(
-    finished: SplitFolder, by_hand: "Callable[[int, str], np.ndarray[Any, Any]]"
-) -> None:
+@pytest.fixture(scope="module")
+def data(finished: SplitFolder) -> Any:
+    """What the report's charts and its explorer are drawn from."""
     _, _, scripts = finished.file("report.html").read_text().partition('<script type="application/json"')
-    samples = json.loads(scripts[scripts.index(">") + 1 : scripts.index("</script>")])["samples"]
-    for entry in samples[::7]:
+    return json.loads(scripts[scripts.index(">") + 1 : scripts.index("</script>")])
+
+
+def test_the_charts_hold_the_tables(data: Any, finished: SplitFolder) -> None:
+    rows = pq.read_table(finished.file("samples.parquet")).to_pylist()
+    norms = {right: [row["frobenius"] for row in rows if row["correct"] is right] for right in (True, False)}
+    for trace, right in zip(data["charts"]["norms"]["data"], (True, False), strict=True):
+        half = (trace["x"][1] - trace["x"][0]) / 2
+        counted = [sum(abs(norm - middle) <= half * 1.001 for norm in norms[right]) for middle in trace["x"]]
+        assert trace["customdata"] == counted
+        assert trace["y"] == pytest.approx([100 * count / len(norms[right]) for count in counted], rel=1e-4)
+    for name, chart in data["byClass"].items():
+        (box,) = chart["data"]
+        for k in range(3):
+            values = [row[name] for row in rows if row["label"] == k]
+            expected = np.percentile(values, [5, 25, 50, 75, 95], method="nearest")
+            drawn = [box[quantile][k] for quantile in ("lowerfence", "q1", "median", "q3", "upperfence")]
+            assert drawn == pytest.approx(expected, rel=1e-4), (name, k)
+    points = [
+        (point[0], x, y)
+        for trace in data["charts"]["confidence"]["data"]
+        for point, x, y in zip(trace["customdata"], trace["x"], trace["y"], strict=True)
+    ]
+    for index, doubt, norm in points:
+        assert 1 - doubt == pytest.approx(rows[index]["confidence"], abs=1e-4)
+        assert norm == pytest.approx(rows[index]["frobenius"], rel=1e-4)
+    assert sorted(index for index, _, _ in points) == list(range(27))
+    high, low, mean = (trace["y"] for trace in data["charts"]["spectrum"]["data"])
+    spectra = np.array([row["singular_values"] for row in rows])
+    assert mean == pytest.approx(spectra.mean(0), rel=1e-5)
+    assert [low, high] == [pytest.approx(np.percentile(spectra, q, axis=0), rel=1e-5) for q in (5, 95)]
+
+
+def test_the_chart_of_distances_holds_the_search(data: Any, finished: SplitFolder) -> None:
+    searched = {row["index"]: row for row in pq.read_table(finished.file("adversarial.parquet")).to_pylist()}
+    line, *traces = data["charts"]["distances"]["data"]
+    assert line["x"] == line["y"]
+    for trace, name in zip(traces, ("along_distance", "attack_distance"), strict=False):
+        assert trace["customdata"] == [index for index, row in searched.items() if row[name] is not None]
+        for index, x, y in zip(trace["customdata"], trace["x"], trace["y"], strict=True):
+            assert (x, y) == pytest.approx((searched[index]["predicted_distance"], searched[index][name]), rel=1e-4)
+
+
+def test_the_explorer_holds_the_derivatives(data: Any, finished: SplitFolder, small: Subject, by_hand: ByHand) -> None:
+    rows = pq.read_table(finished.file("samples.parquet")).to_pylist()
+    for entry in data["samples"][::7]:
+        row = rows[entry["index"]]
         maps = np.frombuffer(base64.b64decode(entry["maps"]), "<i2").reshape(3, 64)
         rebuilt = maps / 32767 * np.array(entry["limits"])[:, None]
         expected = by_hand(entry["index"], "logits")
         np.testing.assert_allclose(rebuilt, expected, atol=1e-4 * np.abs(expected).max())
+        image, label = small.split("test")[entry["index"]]
+        assert base64.b64decode(entry["image"]) == image.numpy().tobytes()
+        assert (entry["label"], entry["prediction"]) == (int(label), row["prediction"])
+        assert entry["frobenius"] == pytest.approx(np.linalg.norm(expected), rel=1e-4)
+        assert entry["distance"] == pytest.approx(row["boundary_distance"], rel=1e-4)
+        p = np.exp(np.array(row["logits"])) / np.exp(row["logits"]).sum()
+        assert entry["probabilities"] == pytest.approx(p, rel=1e-4)
+
+
+def test_the_pictures_of_the_classes_show_their_means(finished: SplitFolder, small: Subject, by_hand: ByHand) -> None:
+    page = finished.file("report.html").read_text()
+    labels = [int(label) for _, label in (small.split("test")[i] for i in range(27))]
+    own = {k: np.mean([by_hand(i, "logits")[k] for i in range(27) if labels[i] == k], 0) for k in range(3)}
+    everything = np.concatenate(list(own.values()))
+    for k, name in enumerate("abc"):
+        image = np.mean([small.split("test")[i][0].numpy() for i in range(27) if labels[i] == k], 0)
+        drawn = picture_of(page, f"mean image of class {name}")[..., 0]
+        np.testing.assert_allclose(drawn, image[0], atol=1)
+        red, _, blue = np.moveaxis(picture_of(page, f"mean derivative, class {name}").astype(int), 2, 0)
+        clear = np.abs(own[k]) > 0.1 * np.abs(everything).max()
+        assert ((red - blue).ravel()[clear] > 0).tolist() == (own[k][clear] > 0).tolist()  # orange for, blue against
+
+
+def picture_of(page: str, alt: str) -> "np.ndarray[Any, Any]":
+    (encoded,) = re.findall(rf'src="data:image/png;base64,([^"]+)"[^>]*alt="{alt}"', page)
+    return np.asarray(Image.open(io.BytesIO(base64.b64decode(encoded))).convert("RGB"))
+
+
+def test_samples_are_shown_with_what_the_table_says_of_them(finished: SplitFolder) -> None:
+    page = finished.file("report.html").read_text()
+    rows = pq.read_table(finished.file("samples.parquet")).to_pylist()
+    by_norm = sorted(rows, key=lambda row: -row["frobenius"])[:6]
+    errors = sorted((row for row in rows if not row["correct"]), key=lambda row: -row["confidence"])[:6]
+    shown = re.findall(r'<div class="row" data-sample="(\d+)">.*?<small>(.*?)</small>', page, re.S)
+    assert [int(index) for index, _ in shown] == [row["index"] for row in by_norm + errors]
+    for (_, text), row in zip(shown, by_norm + errors, strict=True):
+        index, norm, distance = re.findall(r"data-from[^>]*>([^<]*)<", text.replace("−", "-"))
+        assert (int(index), float(norm), float(distance)) == pytest.approx(
+            (row["index"], row["frobenius"], row["boundary_distance"]), rel=0.006
+        )
 
 
 def test_names_of_the_users_are_shown_as_they_are_and_never_run() -> None:

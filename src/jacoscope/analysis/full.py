@@ -135,14 +135,15 @@ class FullAnalysis:
         words = [f"checkpoint={checkpoint.path}", f"split={question.split}", f"output={question.named_output}"]
         words += [f"limit={question.limit}"] if question.limit else []
         again = " ".join(("python analyze.py", *words))
+        changed = "" if self.subject.origin.is_the_runs_own else ", with model or data as changed then"
         return {
             "network": f"{config['model']['_target_']}, {parameters:,} parameters",
             "checkpoint": f"{checkpoint.path}{progress}, SHA-256 {manifest.question['checkpoint_sha256'][:16]}…",
             "data": f"{source}, {number} samples of the {question.split} split",
-            "J": f"∂ {question.named_output} / ∂ pixels in [0, 1], exact, by automatic differentiation in float32",
+            "J": f"∂ {question.named_output} / ∂ pixels in [0, 1], by automatic differentiation in float32",
             "time": ", ".join(f"{stage} {spent:.1f} s" for stage, spent in manifest.seconds.items() if spent >= 0.05),
             "versions": ", ".join(f"{name} {version}" for name, version in manifest.versions.items()),
-            "again": again if self.subject.origin.is_the_runs_own else f"{again}, with model or data as changed then",
+            "to repeat": f"{again}{changed}",
         }
 
     def _about(self) -> dict[str, Any]:

@@ -19,7 +19,7 @@ Chart = dict[str, Any]
 def norm_histogram(table: pa.Table) -> Chart:
     """Distribution of the Frobenius norm, of right and wrong decisions each as a share of its own."""
     values, correct = _column(table, "frobenius"), _column(table, "correct").astype(bool)
-    edges = np.linspace(0, float(values.max()) or 1.0, 51)
+    edges = np.linspace(0, float(values.max()) or 1.0, 41)
     traces = []
     for name, which, color in (("right decisions", correct, RIGHT), ("wrong decisions", ~correct, WRONG)):
         if not which.any():
@@ -113,15 +113,18 @@ def spectrum(summary: dict[str, Any]) -> Chart:
             "hovertemplate": "σ<sub>%{x}</sub>: %{y:.3g}<extra></extra>",
         },
     ]
-    axes = {"xaxis": {"title": {"text": "singular value, by size"}, "dtick": 1 if len(x) < 30 else None}}
-    return {"data": traces, "layout": {**axes, "yaxis": {"title": {"text": "size"}, "rangemode": "tozero"}}}
+    axes = {
+        "xaxis": {"title": {"text": "singular value, from the largest"}, "dtick": 1 if len(x) < 30 else None},
+        "yaxis": {"title": {"text": "σ of J"}, "rangemode": "tozero"},
+    }
+    return {"data": traces, "layout": axes}
 
 
 def distances(table: pa.Table) -> Chart:
     """Predicted against found distance, with the line where they agree."""
     predicted = np.asarray(_column(table, "predicted_distance"), np.float64)
     traces: list[dict[str, Any]] = []
-    largest, smallest = 0.0, np.inf
+    largest, smallest = 0.0, np.inf  # of the predictions: the line of equals needs to go no further
     for name, column, color in (
         ("along the predicted direction", "along_distance", RIGHT),
         ("by the attack, pixels within [0, 1]", "attack_distance", WRONG),
@@ -130,8 +133,7 @@ def distances(table: pa.Table) -> Chart:
         both = np.isfinite(found) & np.isfinite(predicted) & (predicted > 0) & (found > 0)
         if not both.any():
             continue
-        largest = max(largest, found[both].max(), predicted[both].max())
-        smallest = min(smallest, found[both].min(), predicted[both].min())
+        largest, smallest = max(largest, predicted[both].max()), min(smallest, predicted[both].min())
         traces.append(
             {
                 "type": "scatter",

@@ -53,7 +53,7 @@ def write_report(
         "spectrum": charts.spectrum(summary),
     }
     parts = [
-        section("What J says", sections.headline(n) + sections.left_out_text(n) + sections.reading_guide(output)),
+        section("In short", sections.headline(n) + sections.left_out_text(n) + sections.reading_guide(output)),
         section(
             "How sensitive, and where it is wrong",
             sections.norms_text(n) + chart("norms") + sections.confidence_text(n) + chart("confidence"),
@@ -62,7 +62,7 @@ def write_report(
     ]
     if maps is not None:
         parts.append(section("What each class looks for", sections.mean_maps(dict(maps), names, output)))
-    parts += _sample_sections(subject, summary, names)
+    parts += _sample_sections(subject, n, names)
     parts.append(section("The spectrum of J", sections.spectrum_text(n) + chart("spectrum")))
     if adversarial is not None:
         drawn["distances"] = charts.distances(adversarial)
@@ -89,7 +89,7 @@ def write_report(
     write_whole(path, written.encode())
 
 
-def _sample_sections(subject: Subject, summary: dict[str, Any], names: list[str]) -> list[str]:
+def _sample_sections(subject: Subject, n: Numbers, names: list[str]) -> list[str]:
     kinds = (
         ("The most sensitive samples", "most_sensitive", "<p>The samples with the largest Frobenius norms.</p>"),
         (
@@ -100,17 +100,16 @@ def _sample_sections(subject: Subject, summary: dict[str, Any], names: list[str]
     )
     parts = []
     for title, key, text in kinds:
-        rows = summary[key][:ROWS]
+        rows = n.value(key)[:ROWS]
         if not rows:
             parts.append(section(title, "<p>There are none.</p>"))
             continue
-        x, _ = read_samples(subject.split(summary["split"]), [row["index"] for row in rows])
+        x, _ = read_samples(subject.split(n.value("split")), [row["index"] for row in rows])
         read = (
-            (of_output(J, logits, summary["output"])[0], logits[0].softmax(0))
+            (of_output(J, logits, n.value("output"))[0], logits[0].softmax(0))
             for J, logits in jacobians_one_by_one(subject, x)
         )
-        shown = sections.derivative_rows(rows, x, read, names, summary["output"])
-        parts.append(section(title, text + shown))
+        parts.append(section(title, text + sections.derivative_rows(n, key, x, read, names)))
     return parts
 
 
@@ -133,12 +132,13 @@ def _explorer(output: str) -> str:
 
 def _about(about: dict[str, str]) -> str:
     rows = "".join(f"<tr><th>{escape(key)}</th><td>{escape(value)}</td></tr>" for key, value in about.items())
-    return (
-        f'<div class="scroll"><table class="about">{rows}</table></div><p class="note">Every measured '
-        "number in the sentences and in the table of classes stands in summary.json, which is computed from the tables "
-        "samples.parquet, a row for each sample, and adversarial.parquet; point at a number to see where. They lie "
-        "beside this file. Charts are drawn from the tables, pictures from Jacobians computed again.</p>"
+    traced = (
+        "Every measured number in the sentences, in the table of classes and beside the samples stands in "
+        "summary.json, which is computed from the tables samples.parquet, a row for each sample, and "
+        "adversarial.parquet; point at a number to see where. They lie beside this file. Charts are drawn from the "
+        "tables, pictures from Jacobians computed again."
     )
+    return f'<div class="scroll"><table class="about">{rows}</table></div><p class="note">{traced}</p>'
 
 
 def _name(subject: Subject) -> str:

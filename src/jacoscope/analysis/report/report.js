@@ -45,7 +45,7 @@ function draw() {
   const name = data.names[s.classes[state.shown]];
   byId("digit-caption").textContent = `class ${data.names[s.label]}, predicted ${data.names[s.prediction]}; ` +
     `norm ${s.frobenius.toPrecision(3)}, distance ${s.distance === null ? "∞" : s.distance.toPrecision(3)}`;
-  byId("map-caption").textContent = `∂ ${data.output} of ${name} / ∂ pixel, ±${limit.toPrecision(3)}`;
+  byId("map-caption").textContent = `∂ ${data.output} of ${name} / ∂ pixel, blue −${limit.toPrecision(3)} to orange +${limit.toPrecision(3)}`;
   byId("classes").replaceChildren(...s.classes.map((k, i) => {
     const button = document.createElement("button");
     button.type = "button";
@@ -118,6 +118,7 @@ function step(event) {
   draw();
 }
 
+byId("unit").textContent = `∂ ${data.output} / ∂ pixel`;
 const groups = Object.groupBy ? Object.groupBy(data.samples.keys(), (i) => data.samples[i].why) : { samples: [...data.samples.keys()] };
 for (const [why, members] of Object.entries(groups)) {
   const group = byId("sample").appendChild(document.createElement("optgroup"));

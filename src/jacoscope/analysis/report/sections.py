@@ -16,10 +16,11 @@ from jacoscope.visuals import symmetric_limit
 
 def headline(n: Numbers) -> str:
     """The numbers that one wants first."""
+    unit = SINGULAR[n.value("output")]
     cards = [
         (n("accuracy", ".2%"), f"right, {n('errors')} of {n('samples')} are wrong"),
-        (n("measures/frobenius/median"), "median Frobenius norm of J"),
-        (n("measures/boundary_distance/median"), "median distance to the decision boundary, to first order"),
+        (n("measures/frobenius/median"), f"median Frobenius norm of J, {unit} per pixel unit"),
+        (n("measures/boundary_distance/median"), "median L2 distance to the decision boundary, to first order"),
         (n("auroc_of_errors/boundary_distance"), "AUROC: errors told from right decisions by that distance"),
     ]
     return '<div class="cards">' + "".join(f"<div><b>{b}</b><span>{t}</span></div>" for b, t in cards) + "</div>"
@@ -151,24 +152,26 @@ def mean_maps(maps: dict[str, Any], class_names: list[str], output: str) -> str:
 
 
 def derivative_rows(
-    rows: list[dict[str, Any]], x: Tensor, read: Iterable[tuple[Tensor, Tensor]], class_names: list[str], output: str
+    n: Numbers, listed: str, x: Tensor, read: Iterable[tuple[Tensor, Tensor]], class_names: list[str]
 ) -> str:
     """A row for each sample: the digit, then a derivative map for each class, each row on its own scale.
 
     Args:
-        rows: what summary.json says of the samples.
+        n: the numbers of the summary.
+        listed: the key of its list of samples; the first ones are shown.
         x: their images.
         read: the Jacobian ``[classes, C, H, W]`` and the probabilities ``[classes]`` of each.
         class_names: one for each class.
-        output: what is differentiated.
     """
     shown = min(10, len(class_names))
     lines = []
-    for image, row, (J, probabilities) in zip(x, rows, read, strict=True):
+    for place, (image, (J, probabilities)) in enumerate(zip(x, read, strict=True)):
+        path = f"{listed}/{place}"
+        row = n.value(path)
         classes = sorted(probabilities.topk(shown).indices.tolist())
         limit = symmetric_limit(J[classes].sum(1))
         truth, said = escape(class_names[row["label"]]), escape(class_names[row["prediction"]])
-        verdict = f"{said} ✓" if row["label"] == row["prediction"] else f"{said}, is {truth}"
+        verdict = f"{said} ✓" if row["label"] == row["prediction"] else f"{truth} taken for {said}"
         cells = "".join(
             f'<figure class="{"own" if k == row["label"] else ""}">'
             f"{signed_map(J[k], limit, f'derivative of class {escape(class_names[k])}')}"
@@ -176,9 +179,8 @@ def derivative_rows(
             for k in classes
         )
         about = (
-            f"<b>{verdict}</b><small>sample {row['index']}<br>norm {row['frobenius']:.3g}<br>"
-            f"distance {'–' if row['boundary_distance'] is None else format(row['boundary_distance'], '.3g')}<br>"
-            f"scale ±{limit:.2g}</small>"
+            f"<b>{verdict}</b><small>sample {n(f'{path}/index', 'd')}<br>norm {n(f'{path}/frobenius')}<br>"
+            f"distance {n(f'{path}/boundary_distance')}<br>scale ±{limit:#.2g}</small>"
         )
         name = f"sample {row['index']}"
         lines.append(
@@ -186,8 +188,8 @@ def derivative_rows(
             f'<div>{about}</div></div><div class="maps">{cells}</div></div>'
         )
     note = (
-        f'<p class="note">Each map is the derivative of one class’s {SINGULAR[output]}; below it the class and '
-        "its probability. Orange: brightening the pixel raises it; blue: lowers it. The true class is framed. "
+        f'<p class="note">Each map is the derivative of one class’s {SINGULAR[n.value("output")]}; below it the class '
+        "and its probability. Orange: brightening the pixel raises it; blue: lowers it. The true class is framed. "
         "A row has its own scale.</p>"
     )
     return f'<div class="rows">{"".join(lines)}</div>{note}'
@@ -213,17 +215,18 @@ def distance_text(n: Numbers) -> str:
         return "<p>Too few decisions could be turned to compare the distances.</p>"
     text = (
         f"<p>On {n(f'{a}/samples')} samples, evenly spread, the prediction was put to the test. Going in the predicted "
-        f"direction, the decision really turned on {n(f'{a}/along/found')} of them, after "
+        f"direction, the decision turned on {n(f'{a}/along/found')} of them, after "
         f"{n(f'{a}/along/ratio_median', '.2f')} times the predicted distance in the median (middle 90 %: "
         f"{n(f'{a}/along/ratio_percentile_5', '.2f')} to {n(f'{a}/along/ratio_percentile_95', '.2f')}), and "
-        f"into the predicted class in {n(f'{a}/along/same_class', '.0%')} of them. "
+        f"to the predicted class in {n(f'{a}/along/same_class', '.0%')} of these. "
     )
     if n.known(f"{a}/attack/ratio_median", f"{a}/attack/spearman"):
         text += (
-            "An established attack, which searches freely but keeps pixels within [0, 1], found changes of "
-            f"{n(f'{a}/attack/ratio_median', '.2f')} times the predicted length in the median "
+            "An established attack, which searches freely but keeps pixels within [0, 1], turned "
+            f"{n(f'{a}/attack/found')} of them by changes of {n(f'{a}/attack/ratio_median', '.2f')} times the "
+            "predicted length in the median "
             f"({n(f'{a}/attack/ratio_percentile_5', '.2f')} to {n(f'{a}/attack/ratio_percentile_95', '.2f')}); "
-            f"predicted and found distances order the samples with a rank correlation of "
+            "the rank correlation between predicted and found distances is "
             f"{n(f'{a}/attack/spearman', '.2f')}. {_in_short(n.value(f'{a}/attack'))} "
             f"The attack: {escape(str(n.value(f'{a}/attack_name') or ''))}."
         )
