@@ -93,6 +93,8 @@ def prepare(folder: Path) -> None:
     (configs / "list.yaml").write_text("# @package _global_\n- seed: 1\n")
     (configs / "headless.yaml").write_text("seed: 1\n")
     (configs / "misspelt.yaml").write_text("# @package _global_\noptimiser: {lr: 1}\n")
+    (configs / "no_image_key.yaml").write_text("# @package _global_\nimages: {clases: 9}\n")
+    (configs / "no_path.yaml").write_text("# @package _global_\npaths: {log_dirr: elsewhere}\n")
     (configs / "no_callback.yaml").write_text("# @package _global_\ncallbacks: {checkpont: {monitor: null}}\n")
     (configs / "cycle.yaml").write_text("# @package _global_\nseed: ${run_name}\nrun_name: ${seed}\n")
 

@@ -74,6 +74,8 @@ TRAIN = [
     (f"{MORE} experiment=list", "experiment/list holds a list"),
     (f"{MORE} experiment=headless", "experiment=headless sets nothing|# @package _global_"),
     (f"{MORE} experiment=misspelt", "experiment=misspelt sets the key optimiser|Did you mean optimizer?"),
+    (f"{MORE} experiment=no_image_key", "sets the key images.clases|Did you mean images.classes?"),
+    (f"{MORE} experiment=no_path", "sets the key paths.log_dirr|Did you mean paths.log_dir?"),
     (f"{MORE} experiment=no_callback", "callbacks.checkpont|Did you mean callbacks.checkpoint?"),
     ("~scheduler", "There is no scheduler to build"),
     ("--config-dir nowhere", "nowhere"),

@@ -24,10 +24,10 @@ from yaml import YAMLError
 
 from jacoscope.errors import UserError
 from jacoscope.runs.directory import folder_of
+from jacoscope.runs.known_keys import check_keys
 from jacoscope.runs.processes import OF_A_TRAINING, SWEEP_PROCESS, end_with_parent, in_words, tell_when_others_end
 from jacoscope.runs.sweeps.job import run_job
 from jacoscope.runs.sweeps.search import register
-from jacoscope.runs.top_level import check_top_level
 
 Task = Callable[[DictConfig], Any]
 
@@ -59,7 +59,7 @@ def command(config_name: str) -> Callable[[Task], Callable[[], None]]:
                 return run_job(task, cfg, script)
             try:
                 _check_single()
-                check_top_level(cfg, HydraConfig.get())
+                check_keys(cfg, HydraConfig.get())
                 return task(cfg)
             except Exception as error:
                 _leave_with_message(error, configs, config_name)

@@ -7,13 +7,13 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from jacoscope.errors import UserError
+from jacoscope.runs.known_keys import check_keys
 from jacoscope.runs.lock import alone_in
 from jacoscope.runs.overview.answer import answer
 from jacoscope.runs.overview.table import Table
 from jacoscope.runs.sweeps.directory import DONE, LAUNCHER_LOG, LOG, SweepDirectory, name_of_sweep
 from jacoscope.runs.sweeps.jobs import dismiss_workers
 from jacoscope.runs.sweeps.torchrun import be_the_only_process
-from jacoscope.runs.top_level import check_top_level
 
 
 @contextmanager
@@ -31,7 +31,7 @@ def session(config: DictConfig, words: Sequence[str], swept: Sequence[str]) -> I
         UserError: if another process is at it, it holds a sweep by another command, or a config file sets an unknown
             key.
     """
-    check_top_level(config, config.hydra)
+    check_keys(config, config.hydra)
     be_the_only_process()
     named = any(word.startswith("run_name=") for word in words)
     command = [word for word in words if not word.startswith("run_name=")]
