@@ -5,10 +5,12 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 from rich.console import Console
 from rich.table import Table
 
+from jacoscope.analysis.earlier import holds_table
 from jacoscope.analysis.finite import in_words
 from jacoscope.analysis.folder import AnswerFolder
 from jacoscope.analysis.origin import Origin
@@ -25,6 +27,15 @@ MEASURES = {
     "median_boundary_distance": "boundary distance, median",
     "median_confidence": "confidence, median",
 }
+
+
+FOLLOWED = ("frobenius", "spectral", "effective_rank", "boundary_distance", "confidence")
+HISTORY_SCHEMA = pa.schema(
+    [("checkpoint", pa.string())]
+    + [(name, pa.int64()) for name in ("epoch", "global_step", "samples", "left_out")]
+    + [("accuracy", pa.float64())]
+    + [(f"{name}_{what}", pa.float64()) for name in FOLLOWED for what in ("percentile_5", "median", "percentile_95")]
+)
 
 
 def comparison_folder(request: Request, sources: Sequence[Origin]) -> AnswerFolder:
@@ -79,14 +90,16 @@ def show_comparison(console: Console, folder: AnswerFolder) -> None:
 
 def show_history(console: Console, folder: AnswerFolder) -> None:
     """Print what history.parquet says."""
-    rows = pq.read_table(folder.file("history.parquet")).to_pylist()
     question = folder.manifest.question
+    file = folder.file("history.parquet")
+    if not holds_table(file, HISTORY_SCHEMA, range(len(question["history"]) + 1)):
+        raise ValueError(f"{file.name} is not what was written")
+    rows = pq.read_table(file).to_pylist()
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
     for heading in (
         "checkpoint",
         "epoch",
         "step",
-        "samples",
         "accuracy",
         "Frobenius",
         "5 %",
@@ -98,12 +111,13 @@ def show_history(console: Console, folder: AnswerFolder) -> None:
     keys = ("frobenius_median", "frobenius_percentile_5", "frobenius_percentile_95", "boundary_distance_median")
     for row in rows:
         cells = [_cell(row["accuracy"], share=True), *(_cell(row[key]) for key in (*keys, "effective_rank_median"))]
-        counts = [f"{row[key]:,}" for key in ("epoch", "global_step", "samples")]
+        counts = [f"{row[key]:,}" for key in ("epoch", "global_step")]
         table.add_row(row["checkpoint"], *counts, *cells)
+    samples = rows[0]["samples"] + rows[0]["left_out"]  # the same ones of each checkpoint
     left_out = any(row["left_out"] for row in rows)
     why = "; samples whose Jacobian is NaN or infinite are left out" if left_out else ""
     console.print(
-        f"\n[bold]{question['split']} samples[/]; J = ∂ {question['output']} / ∂ pixels; medians{why}",
+        f"\n[bold]{samples:,} {question['split']} samples[/]; J = ∂ {question['output']} / ∂ pixels; medians{why}",
         highlight=False,
     )
     console.print(table)

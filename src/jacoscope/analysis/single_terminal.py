@@ -20,13 +20,26 @@ def show_reading(console: Console, reading: Reading, class_names: list[str]) -> 
     J = reading.J.unsqueeze(0)
     rows, columns = reading.matrix.shape
     console.print(
-        f"J           {rows}×{columns}, J\\[i, k] = ∂ {reading.output} k / ∂ pixel i; "
-        f"Frobenius norm {float(frobenius_norm(J)):.4g}, spectral {float(spectral_norm(J)):.4g}, "
-        f"effective rank {float(effective_rank(J)):.2f}\n",
-        highlight=False,
+        _labelled(
+            "J",
+            f"{rows}×{columns}, J[i, k] = ∂ {reading.output} k / ∂ pixel i; "
+            f"Frobenius norm {float(frobenius_norm(J)):.4g}, spectral {float(spectral_norm(J)):.4g}, "
+            f"effective rank {float(effective_rank(J)):.2f}",
+        )
     )
+    console.print()
     console.print(_table(reading, class_names))
-    console.print(f"\ndecision    {decision_in_words(reading, class_names)}", highlight=False, markup=False)
+    console.print()
+    console.print(_labelled("decision", decision_in_words(reading, class_names)))
+
+
+def _labelled(label: str, text: str) -> Table:
+    """A text whose lines begin below each other, behind its label."""
+    grid = Table.grid()
+    grid.add_column(width=12)
+    grid.add_column()
+    grid.add_row(label, escape(text))
+    return grid
 
 
 def _table(reading: Reading, class_names: list[str]) -> Table:
@@ -34,7 +47,7 @@ def _table(reading: Reading, class_names: list[str]) -> Table:
     table.add_column("class")
     table.add_column("prob.", justify="right")
     table.add_column("‖∂‖₂", justify="right")
-    table.add_column("strongest pixels (row, column)", min_width=17)
+    table.add_column("strongest pixels\n(row, column)", min_width=17)
     table.add_column()
     table.add_column()
     norms = output_norms(reading.J.unsqueeze(0))[0]

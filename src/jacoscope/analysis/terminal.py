@@ -25,6 +25,7 @@ def progress_bar(console: Console, what: str, total: int) -> Iterator[Callable[[
         TimeRemainingColumn(),
         console=console,
         transient=True,
+        disable=not console.is_terminal,
     )
     with bar:
         task = bar.add_task(what, total=total)
