@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -39,7 +40,7 @@ class Tiny:
         (folder / "configs" / "hparams_search").mkdir()
         (folder / "configs" / "hparams_search" / "optuna.yaml").write_text(SEARCH)
 
-    def start(self, *words: str) -> "subprocess.Popen[str]":
+    def start(self, *words: str, start_new_session: bool = False) -> "subprocess.Popen[str]":
         return subprocess.Popen(
             [sys.executable, "tiny.py", "-m", *words],
             cwd=self.folder,
@@ -47,6 +48,8 @@ class Tiny:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
+            start_new_session=start_new_session,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # ignored in the background
         )
 
     def sweep(self, *words: str, status: int = 0) -> str:

@@ -1,6 +1,7 @@
 """Each launcher, started for real, carries out the same sweep with the same results."""
 
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -44,3 +45,12 @@ def test_jobs_side_by_side_share_the_cores(tiny: Tiny) -> None:
     fair = max(1, len(os.sched_getaffinity(0)) // 2)
     for job in range(2):
         assert f"on {fair} threads" in (Path(tiny.path()) / str(job) / "output.log").read_text()
+
+
+def test_a_launcher_that_does_not_work_here_is_told_in_a_message(tiny: Tiny) -> None:
+    pytest.importorskip("submitit")
+    if shutil.which("srun"):
+        pytest.skip("needs a machine without SLURM")
+    told = tiny.sweep("lr=1e-3,1e-2", "hydra/launcher=slurm", status=1)
+    assert 'hydra/launcher=slurm does not work here: Could not detect "srun"' in told
+    assert "Traceback" not in told

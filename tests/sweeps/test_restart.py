@@ -1,5 +1,6 @@
 """Whatever happens to a sweep, the same command ends it as if nothing had happened."""
 
+import os
 import random
 import signal
 import time
@@ -104,6 +105,22 @@ def test_a_sweep_is_carried_out_by_one_process_at_a_time(tiny: Tiny) -> None:
     assert "is being worked on by process" in told
     assert first.wait(timeout=60) == 0
     first.communicate()
+
+
+def test_however_often_ctrl_c_is_pressed_it_stops_at_once_and_leaves_no_process(tiny: Tiny) -> None:
+    words = ("lr=1e-3,1e-2,1e-1", "seconds=3", "hydra.launcher.n_jobs=2", "run_name=mine")
+    process = tiny.start(*words, start_new_session=True)
+    while len(list(tiny.folder.rglob("result.json"))) < 2:
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.02)
+    for _ in range(3):
+        os.killpg(process.pid, signal.SIGINT)
+        time.sleep(0.3)
+    _, err = process.communicate(timeout=60)  # returns when the last of the group lets go of its output
+    assert process.returncode == 130
+    assert "Stopped, with 0 of 3 runs done. The same command goes on" in err
+    assert "Traceback" not in err
+    assert len(tiny.ledger("mine") if list(tiny.folder.rglob("ledger")) else []) <= 2
 
 
 def test_two_processes_never_work_on_one_run(tiny: Tiny) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
 
+from jacoscope.files import write_whole
 from jacoscope.runs.command import command
 from jacoscope.runs.lock import alone_in
 from jacoscope.runs.result import Result
@@ -41,7 +42,7 @@ def main(cfg: DictConfig) -> float:
                 os.kill(os.getpid(), 9)
             with (run.parent / "ledger").open("a") as ledger:
                 ledger.write(f"{run.name} {epoch}\n")
-            checkpoint.write_text(str(epoch + 1))
+            write_whole(checkpoint, str(epoch + 1).encode())  # it may be killed at any moment
         result.metrics = {"val/accuracy": 1 - (math.log10(cfg.lr) + 2) ** 2 / 10, "norm": 1000 * cfg.lr + cfg.seed}
         result.status, result.pruned = "finished", cfg.model == "hopeless"
         result.write(record)

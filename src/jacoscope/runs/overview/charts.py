@@ -15,7 +15,7 @@ COLORS = ("right", "wrong", "accent", "soft", "ink")  # of the page's theme, for
 WIDE = 10  # values that span this factor are drawn on a logarithmic axis
 FEW = 6  # values that each get a tick of their own on a logarithmic axis
 TICK = 20  # letters of a value at an axis
-LOGARITHMIC = {"type": "log", "exponentformat": "none"}
+LOGARITHMIC = {"type": "log", "exponentformat": "none", "nticks": 8}
 
 
 def scatter(table: Table, x: str, y: str, front: Sequence[Run] = (), log: bool = True) -> Chart:

@@ -4,11 +4,14 @@ import os
 import sys
 from collections import Counter
 from collections.abc import Sequence
+from multiprocessing import active_children
 
 from hydra.core.plugins import Plugins
 from hydra.core.utils import JobReturn
+from hydra.errors import HydraException
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, open_dict, read_write
+from omegaconf.errors import OmegaConfBaseException
 
 from jacoscope.errors import UserError
 from jacoscope.runs.processes import SWEEP_PROCESS
@@ -42,10 +45,9 @@ class Jobs:
                 hydra_context=hydra_context, task_function=task_function, config=config
             )
         except (RuntimeError, ImportError) as error:
-            name = config.hydra.runtime.choices["hydra/launcher"]
             raise UserError(
-                f"hydra/launcher={name} cannot be used: {error}. Its plugin comes with pip install 'jacoscope[sweep]'; "
-                "hydra/launcher=basic needs none"
+                f"{self._launcher_choice} cannot be used: {error}. "
+                "Its plugin comes with pip install 'jacoscope[sweep]'; hydra/launcher=basic needs none"
             ) from error
 
     def check(self, jobs: Sequence[Job]) -> None:
@@ -66,21 +68,31 @@ class Jobs:
 
         A job that fails leaves the others alone. Where the launcher itself breaks, since a process of its was killed,
         the jobs that were not done are launched again: once, for those that had begun.
+
+        Raises:
+            UserError: if the launcher does not even begin.
         """
         begun: Counter[int] = Counter()
+        log = self.sweep.path / LAUNCHER_LOG
         left = [job for job in jobs if self.sweep.state(job) not in DONE]
         for job in left:
             self._make_room(job)
         while left:
             os.environ[SWEEP_PROCESS] = str(os.getpid())
             try:
-                with output_to(self.sweep.path / LAUNCHER_LOG):
+                with output_to(log):
                     returns = self.launcher.launch([self._overrides(job) for job in left], left[0].number)
-            except Exception:
+            except (HydraException, OmegaConfBaseException):  # a mistake in the configuration, told as such
+                raise
+            except Exception as error:
                 at_it = [job for job in left if (self.sweep.run_path(job) / LOG).exists()]
                 begun.update(job.number for job in at_it)
-                if not at_it:  # the launcher does not work at all
-                    raise
+                if not at_it:
+                    printed = log.stat().st_size > 0
+                    raise UserError(
+                        f"{self._launcher_choice} does not work here: {error}"
+                        + (f"\nWhat it printed is in {log}" if printed else "")
+                    ) from error
                 left = [job for job in left if self.sweep.state(job) in ("waiting", "interrupted")]
                 left = [job for job in left if begun[job.number] < 2]
             else:
@@ -88,6 +100,10 @@ class Jobs:
                 return
             finally:
                 os.environ.pop(SWEEP_PROCESS, None)
+
+    @property
+    def _launcher_choice(self) -> str:
+        return f"hydra/launcher={self.config.hydra.runtime.choices['hydra/launcher']}"
 
     def _overrides(self, job: Job) -> list[str]:
         words = [word for word in job.overrides if not word.startswith("run_name=")]
@@ -108,12 +124,15 @@ class Jobs:
 
 
 def dismiss_workers() -> None:
-    """End the idle processes of the joblib launcher, if there are any.
+    """End the processes of the joblib launcher, if there are any left.
 
-    Left to themselves they end with this process, which waits for them: seconds, to take apart what torch set up.
+    This process would wait for them at its end: for idle ones some seconds, until they have taken apart what torch set
+    up; for those that an impatient second Ctrl-C has kept joblib from ending, until their runs are done.
     """
     if loky := sys.modules.get("joblib.externals.loky"):
         loky.get_reusable_executor(reuse=True).shutdown(wait=False, kill_workers=True)
+        for process in active_children():
+            loky.backend.utils.kill_process_tree(process)
 
 
 def _pin(config: DictConfig, sweep: SweepDirectory) -> None:

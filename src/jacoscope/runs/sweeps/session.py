@@ -1,5 +1,6 @@
 """One start of a sweep: which one it is, that nobody else is at it, and what to say when it is over."""
 
+import signal
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -42,6 +43,7 @@ def session(config: DictConfig, words: Sequence[str], swept: Sequence[str]) -> I
         try:
             yield sweep
         except KeyboardInterrupt as stop:
+            signal.signal(signal.SIGINT, signal.SIG_IGN)  # again, it would leave processes behind that go on training
             done = sum(sweep.state(job) in DONE for job in sweep.jobs)
             raise KeyboardInterrupt(
                 f"Stopped, with {done} of {len(sweep.jobs)} runs done. The same command goes on with the others; "
