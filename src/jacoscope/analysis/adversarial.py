@@ -30,6 +30,10 @@ FIELDS = (
     ("attack_class", pa.int32(), "class", "what the network then says"),
 )
 
+SCHEMA = pa.schema(
+    [pa.field(name, kind, metadata={"unit": unit, "meaning": what}) for name, kind, unit, what in FIELDS]
+)
+
 
 def has_attack() -> bool:
     """Tell whether the attack library is installed."""
@@ -61,8 +65,7 @@ def search(subject: Subject, split: str, among: Sequence[int], count: int) -> pa
         _known(distance, len(indices), pa.float32()),
         _known(into, len(indices), pa.int32(), distance),
     ]
-    schema = pa.schema([pa.field(n, k, metadata={"unit": u, "meaning": m}) for n, k, u, m in FIELDS])
-    return pa.table([column.cast(field.type) for column, field in zip(columns, schema, strict=True)], schema=schema)
+    return pa.table([column.cast(field.type) for column, field in zip(columns, SCHEMA, strict=True)], schema=SCHEMA)
 
 
 def compare_distances(table: pa.Table) -> dict[str, Any]:

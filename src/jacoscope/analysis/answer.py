@@ -14,6 +14,7 @@ from omegaconf import DictConfig
 from rich.console import Console
 
 from jacoscope.analysis.checkpoint import CheckpointFile, find_checkpoint
+from jacoscope.analysis.folder import believed
 from jacoscope.analysis.origin import Origin, origin
 from jacoscope.analysis.request import Request
 from jacoscope.analysis.several_folders import comparison_folder, history_folder, show_comparison, show_history
@@ -64,7 +65,8 @@ def answer_split(request: Request, source: Origin, cfg: DictConfig, console: Con
         from jacoscope.analysis.subject import Subject
 
         FullAnalysis(folder, Subject.of(source)).run(console, where(cfg))
-    show_summary(console, folder.summary(), request.named_output, request.split)
+    with believed(folder.path):
+        show_summary(console, folder.summary(), request.named_output, request.split)
     show_files(console, folder.results())
 
 
@@ -76,7 +78,8 @@ def answer_comparison(request: Request, sources: list[Origin], cfg: DictConfig, 
         from jacoscope.analysis.subject import Subject
 
         compare(folder, [Subject.of(source) for source in sources], request, where(cfg), console)
-    show_comparison(console, folder)
+    with believed(folder.path):
+        show_comparison(console, folder)
     show_files(console, folder.results())
 
 
@@ -91,7 +94,8 @@ def answer_history(request: Request, source: Origin, cfg: DictConfig, console: C
         asked = table_only(request)
         tables = [SplitFolder(asked, one, results_folder(asked, one, split_name(asked))) for one in sources]
         follow(folder, tables, [Subject.of(one) for one in sources], request, where(cfg), console)
-    show_history(console, folder)
+    with believed(folder.path):
+        show_history(console, folder)
     show_files(console, folder.results())
 
 

@@ -14,6 +14,7 @@ from typing import Any
 
 from jacoscope.errors import UserError
 from jacoscope.files import write_whole
+from jacoscope.runs.records import UNREADABLE, read_json, record
 from jacoscope.runs.result import installed_versions
 
 FORMAT = 3  # of the results; raised when their numbers or columns change
@@ -40,9 +41,24 @@ class Manifest:
     def read(cls, path: Path) -> "Manifest | None":
         """Read it; none where there is none that can be read."""
         try:
-            return cls(**json.loads(path.read_text()))
-        except (OSError, ValueError, TypeError):
+            return record(cls, read_json(path))
+        except UNREADABLE:
             return None
+
+
+@contextmanager
+def believed(path: Path) -> Iterator[None]:
+    """Tell in words where what an earlier start wrote, and the body shows, is damaged.
+
+    Raises:
+        UserError: if it is.
+    """
+    try:
+        yield
+    except (*UNREADABLE, LookupError, ArithmeticError) as error:
+        raise UserError(
+            f"{path} holds a damaged answer ({type(error).__name__}: {error}). Delete that folder and call again"
+        ) from error
 
 
 class AnswerFolder:
@@ -85,6 +101,10 @@ class AnswerFolder:
         """Tell whether a stage was finished with just this request, and its files are still there."""
         done = self.manifest.done
         return stage in done and bool(done[stage] == asked) and all(self.file(name).exists() for name in names)
+
+    def discard(self) -> None:
+        """Take the answer that is there for none, so that it is cleared away and found anew."""
+        self.manifest, self._is_foreign = Manifest(self.manifest.question), True
 
     def begin(self) -> None:
         """Make the folder, and clear away the answer to an earlier question.

@@ -4,14 +4,16 @@ import json
 import shutil
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+import torch
 from rich.console import Console
 
 from jacoscope.analysis import adversarial
+from jacoscope.analysis.earlier import holds_arrays, holds_object, holds_table, read_arrays
 from jacoscope.analysis.finite import finite_rows
 from jacoscope.analysis.parts import as_npz, as_parquet
+from jacoscope.analysis.reduction import MapSums
 from jacoscope.analysis.schema import arrow_schema
 from jacoscope.analysis.split_folder import ADVERSARIAL, JACOBIANS, MAPS, REPORT, SUMMARY, TABLE, SplitFolder
 from jacoscope.analysis.split_table import SplitTable
@@ -45,6 +47,10 @@ class FullAnalysis:
             UserError: if the folder cannot be written or the disk is full; what is done is kept.
         """
         to_do = self.folder.to_do()
+        if "table" not in to_do and not self._has_whole_table():
+            console.print(f"{self.folder.file(TABLE)} or what belongs to it is damaged, and made anew", markup=False)
+            self.folder.discard()
+            to_do = self.folder.to_do()
         if "table" in to_do:
             with self.folder.stage("table", self.folder.table_asked()):
                 self._make_table(console, where)
@@ -59,11 +65,13 @@ class FullAnalysis:
                 self._write_summary()
         if "report" in to_do:
             with self.folder.stage("report", self.folder.report_asked()), console.status("Writing the report"):
+                if to_do == ["report"]:
+                    self._write_summary()  # of the table, which was looked at: the report believes what it says
                 self._write_report()
 
     def _make_table(self, console: Console, where: Where) -> None:
         work = self._work()
-        if work.store is not None and work.parts.missing() and not work.store.path.exists():
+        if work.store is not None and work.parts.missing() and not work.store.is_as_created():
             work.parts.clear()
             work.store.create()
         with progress_bar(console, "Jacobians", self.samples) as progress:
@@ -100,6 +108,20 @@ class FullAnalysis:
             store,
         )
 
+    def _has_whole_table(self) -> bool:
+        """Tell whether what an earlier start has found out is what it wrote."""
+        file, samples, images = self.folder.file, self.samples, self.subject.origin.config["images"]
+        with torch.device("meta"):  # shapes alone
+            sums = MapSums.zero(images["classes"], self.subject.shape).arrays()
+        shapes = {name: tuple(total.shape) for name, total in sums.items()}
+        searched = file(ADVERSARIAL)
+        return (
+            holds_table(file(TABLE), self._work().schema, range(samples, samples + 1))
+            and (not self.subject.origin.keeps_maps or holds_arrays(file(MAPS), shapes))
+            and (not searched.exists() or holds_table(searched, adversarial.SCHEMA, range(samples + 1)))
+            and holds_object(file(SUMMARY))
+        )
+
     def _write_summary(self) -> None:
         """Write summary.json, every number from the tables alone."""
         summary = {**self._about(), **summarise(self.folder.file(TABLE), self.subject.class_names)}
@@ -116,7 +138,7 @@ class FullAnalysis:
     def _write_report(self) -> None:
         from jacoscope.analysis.report import write_report
 
-        maps = np.load(self.folder.file(MAPS)) if self.folder.file(MAPS).exists() else None
+        maps = read_arrays(self.folder.file(MAPS)) if self.folder.file(MAPS).exists() else None
         scalars = [
             field.name for field in pq.read_schema(self.folder.file(TABLE)) if not pa.types.is_nested(field.type)
         ]

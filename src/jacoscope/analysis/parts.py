@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 import torch
 from torch import Tensor
 
+from jacoscope.analysis.earlier import UNREADABLE, holds_table, read_arrays
 from jacoscope.errors import UserError
 from jacoscope.files import write_whole
 
@@ -43,6 +44,17 @@ class Parts:
         """Give the parts that are still to be made."""
         return [part for part in range(len(self)) if not self._table(part).exists()]
 
+    def discard_damaged(self, schema: pa.Schema) -> None:
+        """Delete parts that are not what was written, so that they are made anew.
+
+        Args:
+            schema: of their tables.
+        """
+        for part in set(range(len(self))) - set(self.missing()):
+            count = len(self.range(part))
+            if not holds_table(self._table(part), schema, range(count, count + 1)) or not self._has_whole_sums(part):
+                self._table(part).unlink()
+
     def write(self, part: int, table: pa.Table, sums: Mapping[str, Tensor]) -> None:
         """Keep a part; its table last, for the table says that the part is there.
 
@@ -64,14 +76,18 @@ class Parts:
             yield pq.read_table(self._table(part))
 
     def sums(self) -> dict[str, Tensor]:
-        """Add up the sums of all parts; nothing where none were kept."""
+        """Add up the sums of all parts; nothing where none were kept.
+
+        Raises:
+            UserError: if they do not belong together.
+        """
         total: dict[str, Tensor] = {}
         for part in range(len(self)):
-            if self._sums(part).exists():
-                with np.load(self._sums(part)) as arrays:
-                    for name in arrays.files:
-                        values = torch.from_numpy(arrays[name])
-                        total[name] = total[name] + values if name in total else values
+            arrays = read_arrays(self._sums(part)) if self._sums(part).exists() else {}
+            if part and {k: v.shape for k, v in arrays.items()} != {k: tuple(v.shape) for k, v in total.items()}:
+                raise UserError(f"{self.folder} has parts of something else: delete it and call again")
+            for name, values in arrays.items():
+                total[name] = total[name] + torch.from_numpy(values) if part else torch.from_numpy(values)
         return total
 
     def merge(self, path: Path, schema: pa.Schema) -> None:
@@ -85,7 +101,9 @@ class Parts:
         waiting: list[pa.Table] = []
         try:
             # Real numbers hardly repeat: dictionaries of them would take twice the time and more space.
-            with pq.ParquetWriter(partial, schema, compression="zstd", use_dictionary=False) as writer:
+            with pq.ParquetWriter(
+                partial, schema, compression="zstd", use_dictionary=False, write_page_checksum=True
+            ) as writer:
                 for table in self.tables():
                     index = table.column("index").to_numpy()
                     if not np.array_equal(index, np.arange(expected, expected + len(index))):
@@ -109,6 +127,12 @@ class Parts:
         """Delete all parts."""
         shutil.rmtree(self.folder, ignore_errors=True)
 
+    def _has_whole_sums(self, part: int) -> bool:
+        try:
+            return not self._sums(part).exists() or bool(read_arrays(self._sums(part)))
+        except UNREADABLE:
+            return False
+
     def _table(self, part: int) -> Path:
         return self.folder / f"{part:06d}.parquet"
 
@@ -119,7 +143,7 @@ class Parts:
 def as_parquet(table: pa.Table) -> bytes:
     """Give a small table as the bytes of a Parquet file."""
     sink = pa.BufferOutputStream()
-    pq.write_table(table, sink, use_dictionary=False)
+    pq.write_table(table, sink, use_dictionary=False, write_page_checksum=True)
     content: bytes = sink.getvalue().to_pybytes()
     return content
 

@@ -10,12 +10,14 @@ import pyarrow as pa
 from rich.console import Console
 
 from jacoscope.analysis.comparison import ComparisonTable, summarise_comparison
+from jacoscope.analysis.earlier import read_arrays
 from jacoscope.analysis.finite import finite_rows, left_out
 from jacoscope.analysis.folder import AnswerFolder
 from jacoscope.analysis.full import FullAnalysis
 from jacoscope.analysis.parts import as_parquet
 from jacoscope.analysis.request import Request
 from jacoscope.analysis.schema import SINGULAR
+from jacoscope.analysis.several_folders import FOLLOWED, HISTORY_SCHEMA
 from jacoscope.analysis.side_by_side import as_png, history_figure, maps_figure, scatter_figure
 from jacoscope.analysis.split_folder import MAPS, TABLE, SplitFolder
 from jacoscope.analysis.stream import Where, chunk_size_for, stream
@@ -24,7 +26,6 @@ from jacoscope.analysis.terminal import progress_bar
 from jacoscope.errors import UserError
 from jacoscope.files import write_whole
 
-MEASURES = ("frobenius", "spectral", "effective_rank", "boundary_distance", "confidence")
 MAPS_SHOWN = 8  # checkpoints whose maps are drawn, evenly spread
 
 
@@ -113,7 +114,7 @@ def follow(
             evenly = [maps[i] for i in shown]
             _draw_maps(folder, evenly, subjects[0].class_names, output, f" through training, {about}")
         write_whole(folder.file("history.png"), as_png(history_figure(rows, about, output)))
-        write_whole(folder.file("history.parquet"), as_parquet(pa.Table.from_pylist(rows)))
+        write_whole(folder.file("history.parquet"), as_parquet(pa.Table.from_pylist(rows, HISTORY_SCHEMA)))
 
 
 def table_only(request: Request) -> Request:
@@ -122,7 +123,7 @@ def table_only(request: Request) -> Request:
 
 
 def _row(subject: Subject, table: SplitFolder) -> dict[str, Any]:
-    columns = finite_rows(table.file(TABLE), ["correct", *MEASURES])
+    columns = finite_rows(table.file(TABLE), ["correct", *FOLLOWED])
     row = {
         "checkpoint": subject.origin.checkpoint.path.name,
         "epoch": subject.progress.get("epoch", -1),
@@ -131,7 +132,7 @@ def _row(subject: Subject, table: SplitFolder) -> dict[str, Any]:
         "left_out": left_out(table.file(TABLE))["samples"],
         "accuracy": float(columns["correct"].to_numpy().mean()),
     }
-    for name in MEASURES:
+    for name in FOLLOWED:
         low, median, high = np.quantile(columns[name].to_numpy(), [0.05, 0.5, 0.95], method="nearest").tolist()
         row |= {f"{name}_percentile_5": low, f"{name}_median": median, f"{name}_percentile_95": high}
     return row
@@ -144,8 +145,7 @@ def _draw_maps(folder: AnswerFolder, rows: Sequence[Any], class_names: list[str]
 
 
 def _own_maps(table: SplitFolder) -> Any:
-    with np.load(table.file(MAPS)) as maps:
-        return maps["own"].sum(1)
+    return read_arrays(table.file(MAPS))["own"].sum(1)
 
 
 def _mean_own(total: Any, count: Any) -> Any:

@@ -39,6 +39,10 @@ class SplitTable(Work):
         """From Jacobians to rows."""
         return Reduction(self.output)
 
+    @property
+    def schema(self) -> pa.Schema:
+        return arrow_schema(self.columns, {})
+
     def make(self, subjects: Sequence[Subject], indices: list[int]) -> tuple[pa.Table, dict[str, Tensor]]:
         (subject,) = subjects
         classes = subject.origin.config["images"]["classes"]
@@ -49,5 +53,5 @@ class SplitTable(Work):
         reduced, wanted = self.reduction(x, labels, J, logits, sums)
         if self.store is not None:
             self.store.write(indices[0], wanted)
-        rows = as_table({"index": torch.tensor(indices), **reduced}, arrow_schema(self.columns, {}))
+        rows = as_table({"index": torch.tensor(indices), **reduced}, self.schema)
         return rows, sums.arrays() if sums is not None else {}

@@ -1,5 +1,6 @@
 """jacobians.zarr: the full Jacobians of a data set, on disk, compressed, readable one by one."""
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -53,18 +54,19 @@ class JacobianStore:
     def create(self) -> None:
         """Make the array, empty; what was there before is deleted."""
         try:
-            _zarr().create_array(
-                self.path,
-                shape=self.shape,
-                dtype=self.dtype,
-                chunks=(READ_TOGETHER if self.rows % READ_TOGETHER == 0 else 1, *self.shape[1:]),
-                shards=(self.rows, *self.shape[1:]),
-                dimension_names=self.attributes["axes"],
-                attributes=self.attributes,
-                overwrite=True,
-            )
+            self._create_in(self.path)
         except OSError as error:
             raise _full(self.path, error) from error
+
+    def is_as_created(self) -> bool:
+        """Tell whether the array is there, of the shape and in the encoding that :meth:`create` gives it."""
+        made: dict[str, Any] = {}
+        self._create_in(made)
+        try:
+            there = json.loads((self.path / "zarr.json").read_text())
+            return bool({**there, "attributes": {}} == {**json.loads(made["zarr.json"].to_bytes()), "attributes": {}})
+        except (OSError, ValueError, TypeError, RecursionError):
+            return False
 
     def write(self, start: int, J: Tensor) -> None:
         """Write the Jacobians of the samples from ``start`` on.
@@ -72,10 +74,25 @@ class JacobianStore:
         Raises:
             UserError: if the disk is full.
         """
+        number = start // self.rows
         try:
+            # What another start left of this piece is not looked at.
+            self.path.joinpath("c", str(number), *"0" * (len(self.shape) - 1)).unlink(missing_ok=True)
             _zarr().open_array(self.path, mode="r+")[start : start + len(J)] = J.numpy().astype(self.dtype)
         except OSError as error:
             raise _full(self.path, error) from error
+
+    def _create_in(self, store: Any) -> None:
+        _zarr().create_array(
+            store,
+            shape=self.shape,
+            dtype=self.dtype,
+            chunks=(READ_TOGETHER if self.rows % READ_TOGETHER == 0 else 1, *self.shape[1:]),
+            shards=(self.rows, *self.shape[1:]),
+            dimension_names=self.attributes["axes"],
+            attributes=self.attributes,
+            overwrite=True,
+        )
 
 
 def _full(path: Path, error: OSError) -> UserError:

@@ -84,6 +84,11 @@ class Work(ABC):
         """
 
     @property
+    @abstractmethod
+    def schema(self) -> pa.Schema:
+        """The columns of the rows."""
+
+    @property
     def parts(self) -> Parts:
         return Parts(self.folder, self.samples, self.chunk_size)
 
@@ -101,6 +106,7 @@ def stream(work: Work, subjects: Sequence[Subject], where: Where, progress: Call
         UserError: if it cannot be done, in another process too; the parts that are done are kept.
     """
     where.check()
+    work.parts.discard_damaged(work.schema)
     missing = work.parts.missing()
     progress(_done(work, missing))
     if where.processes == 1 or len(missing) <= 1:
