@@ -1,44 +1,66 @@
-"""Two runs side by side against the same two one after another: python -m benchmarks.sweep
+"""Two runs side by side against the same two one after another: python -m benchmarks.sweep [--rounds 3] [--epochs 4]
 
-One after another they are timed twice: with all cores for each, as ``hydra/launcher=basic`` runs them, and with one
-core for each, as much as a run has side by side.
+One after another they are timed in three ways, each in turn: as two commands of their own, as without a sweep; in one
+process (``hydra/launcher=basic``) with all cores for each; and likewise with one core for each, as much as a run has
+side by side. All times are of whole commands, from the start of Python to the last word. Medians over the rounds.
 """
 
+import argparse
 import os
 import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
+from statistics import median
 
 ROOT = Path(__file__).parents[1]
-RUN = ["callbacks=no_jacobian", "logger=none", "trainer=cpu", "trainer.max_epochs=2", "seed=0,1"]
+RUN = ["callbacks=no_jacobian", "logger=none", "trainer=cpu"]
+THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
 
 
-def seconds(folder: Path, data: Path, *launcher: str, **variables: str) -> float:
-    """Time a sweep of two runs, from the command to its table."""
-    environment = {k: v for k, v in os.environ.items() if k not in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")} | variables
-    command = [sys.executable, str(ROOT / "train.py"), "-m", *RUN, f"paths.data_dir={data}", *launcher]
+def seconds(folder: Path, commands: list[list[str]], **variables: str) -> float:
+    """Time some calls of train.py, one after another."""
+    environment = {k: v for k, v in os.environ.items() if k not in THREADS} | variables
     start = time.perf_counter()
-    subprocess.run(command, cwd=folder, env=environment, check=True, stdout=subprocess.DEVNULL)
+    for words in commands:
+        command = [sys.executable, str(ROOT / "train.py"), *words]
+        subprocess.run(command, cwd=folder, env=environment, check=True, stdout=subprocess.DEVNULL)
     return time.perf_counter() - start
 
 
 def main() -> None:
-    """Measure all and print the ratios."""
+    """Measure all ways in turn and print medians and ratios."""
     from jacoscope.data import MNIST
 
+    parser = argparse.ArgumentParser("python -m benchmarks.sweep")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--epochs", type=int, default=4, help="of each run; the fewer, the more start-up counts")
+    options = parser.parse_args()
+    cores = len(os.sched_getaffinity(0))
+    times: dict[str, list[float]] = {}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         MNIST(folder / "data").prepare()
-        after = seconds(folder, folder / "data", "run_name=after", "hydra/launcher=basic")
-        one = {"OMP_NUM_THREADS": "1"}
-        after_on_one = seconds(folder, folder / "data", "run_name=after_on_one", "hydra/launcher=basic", **one)
-        beside = seconds(folder, folder / "data", "run_name=beside", "hydra.launcher.n_jobs=2")
-    cores = len(os.sched_getaffinity(0))
-    print(f"two runs on {cores} cores side by side: {beside:.1f} s")
-    print(f"one after another, {cores} cores each: {after:.1f} s, {after / beside:.2f}×")
-    print(f"one after another, one core each: {after_on_one:.1f} s, {after_on_one / beside:.2f}×")
+        run = [*RUN, f"paths.data_dir={folder / 'data'}", f"trainer.max_epochs={options.epochs}"]
+        for number in range(options.rounds):
+            sweep, basic = ["-m", *run, "seed=0,1", f"run_name={number}"], "hydra/launcher=basic"
+            ways = {
+                "side by side": [[*sweep, "hydra.launcher.n_jobs=2"]],
+                f"two commands one after another, {cores} cores each": [[*run, f"seed={seed}"] for seed in (0, 1)],
+                f"one after another in one process, {cores} cores each": [
+                    [*sweep[:-1], f"run_name=all{number}", basic]
+                ],
+                "one after another in one process, one core each": [[*sweep[:-1], f"run_name=one{number}", basic]],
+            }
+            for way, commands in ways.items():
+                threads = {"OMP_NUM_THREADS": "1"} if "one core" in way else {}
+                times.setdefault(way, []).append(seconds(folder, commands, **threads))
+    beside = median(times["side by side"])
+    print(f"Two runs of {options.epochs} epochs on {cores} cores, medians of {options.rounds} rounds:")
+    for way, measured in times.items():
+        spread = f"{min(measured):.1f} to {max(measured):.1f}"
+        print(f"{way}: {median(measured):.1f} s ({spread}), {median(measured) / beside:.2f}×")
 
 
 if __name__ == "__main__":

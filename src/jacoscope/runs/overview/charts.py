@@ -13,7 +13,7 @@ from jacoscope.runs.overview.words import shortened, title, written
 Chart = dict[str, Any]
 COLORS = ("right", "wrong", "accent", "soft", "ink")  # of the page's theme, for lines to be told apart
 WIDE = 10  # values that span this factor are drawn on a logarithmic axis
-FEW = 6  # values that each get a tick of their own on a logarithmic axis
+FEW = 6  # numbers that each get a tick of their own
 TICK = 20  # letters of a value at an axis
 LOGARITHMIC = {"type": "log", "exponentformat": "none", "nticks": 8}
 
@@ -123,14 +123,15 @@ def _dimension(table: Table, key: str, label: str, values: Sequence[Any]) -> Cha
         powers = range(ends[0], ends[1] + 1)
         ticks = {"tickvals": list(powers), "ticktext": [f"{10.0**power:g}" for power in powers], "range": list(ends)}
         return {"label": label, "values": [math.log10(value) for value in values], **ticks}
-    return {"label": label, "values": list(values)}
+    few = {"tickvals": table.values(key)} if len(set(values)) <= FEW else {}
+    return {"label": label, "values": list(values), **few}
 
 
 def importance(values: Mapping[str, float], metric: str) -> Chart:
     """How much of a metric's variance each setting explains."""
     names = sorted(values, key=lambda name: values[name])
     bars = {"type": "bar", "orientation": "h", "x": [values[n] for n in names], "y": names, "theme": "right"}
-    layout = {"xaxis": {"title": {"text": f"importance for {title(metric)}"}}, "yaxis": {"type": "category"}}
+    layout = {"xaxis": {"title": {"text": f"importance<br>for {title(metric)}"}}, "yaxis": {"type": "category"}}
     return {"data": [bars], "layout": {**layout, "margin": {"l": 150}}}
 
 
