@@ -44,14 +44,13 @@ def main() -> None:
         MNIST(folder / "data").prepare()
         run = [*RUN, f"paths.data_dir={folder / 'data'}", f"trainer.max_epochs={options.epochs}"]
         for number in range(options.rounds):
-            sweep, basic = ["-m", *run, "seed=0,1", f"run_name={number}"], "hydra/launcher=basic"
+            sweep, basic = ["-m", *run, "seed=0,1"], "hydra/launcher=basic"
+            each = f"{cores} cores each"
             ways = {
-                "side by side": [[*sweep, "hydra.launcher.n_jobs=2"]],
-                f"two commands one after another, {cores} cores each": [[*run, f"seed={seed}"] for seed in (0, 1)],
-                f"one after another in one process, {cores} cores each": [
-                    [*sweep[:-1], f"run_name=all{number}", basic]
-                ],
-                "one after another in one process, one core each": [[*sweep[:-1], f"run_name=one{number}", basic]],
+                "side by side": [[*sweep, "hydra.launcher.n_jobs=2", f"run_name=beside{number}"]],
+                f"two commands, one after the other, {each}": [[*run, f"seed={seed}"] for seed in (0, 1)],
+                f"one process, one after the other, {each}": [[*sweep, basic, f"run_name=all{number}"]],
+                "one process, one after the other, one core each": [[*sweep, basic, f"run_name=one{number}"]],
             }
             for way, commands in ways.items():
                 threads = {"OMP_NUM_THREADS": "1"} if "one core" in way else {}
