@@ -2,17 +2,22 @@
 
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+import torch
 from omegaconf import DictConfig
 
 from jacoscope.analysis.answer import answer
+from jacoscope.analysis.checkpoint import CheckpointFile
+from jacoscope.analysis.full import FullAnalysis
 from jacoscope.analysis.parts import Parts
 from jacoscope.analysis.request import Request
 from jacoscope.analysis.split_folder import SplitFolder
+from jacoscope.analysis.subject import Subject
 from jacoscope.errors import UserError
 
 Analysed = Callable[..., SplitFolder]
@@ -74,3 +79,16 @@ def test_a_damaged_summary_is_refused_in_words(cfg: DictConfig, run: Path, tmp_p
         (tmp_path / "summary.json").write_text(content)
         with pytest.raises(UserError, match=r"holds a damaged answer.*Delete that folder and call again"):
             answer(request, cfg, [])
+
+
+def test_a_checkpoint_that_a_running_training_replaces_meanwhile_is_not_analysed_under_the_name_of_the_old_one(
+    small: Subject, tmp_path: Path
+) -> None:
+    mine = tmp_path / "best.ckpt"
+    shutil.copy(small.origin.checkpoint.path, mine)
+    source = replace(small.origin, checkpoint=CheckpointFile(mine, None))
+    folder = SplitFolder(Request(), source, tmp_path / "a")
+    subject = Subject.of(source)
+    torch.save({**torch.load(mine, weights_only=True), "epoch": 2}, mine)
+    with pytest.raises(UserError, match=r"best\.ckpt has just been replaced: its run is still training"):
+        FullAnalysis(folder, subject)

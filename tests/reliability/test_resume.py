@@ -8,6 +8,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from jacoscope.checkpoints import read_checkpoint
+from jacoscope.errors import UserError
+from jacoscope.runs.overview.page import sweep_page
+from jacoscope.runs.overview.table import Table
 
 from .commands import Running, run, start
 from .records import differences, of_run, points
@@ -40,20 +46,42 @@ def undisturbed(folder: Path) -> Running:
 
 
 @pytest.mark.parametrize("seed", [1, 2])
-def test_killed_at_any_moment_and_started_again_ends_bitwise_the_same(
+def test_killed_at_any_moment_and_looked_at_all_the_while_it_ends_bitwise_the_same(
     folder: Path, undisturbed: Running, seed: int
 ) -> None:
-    moments, name, kills = random.Random(seed), f"killed_{seed}", 0
+    moments, name, kills, looks = random.Random(seed), f"killed_{seed}", 0, 0
     while True:
         lifetime = moments.uniform(0.2, 0.6) * undisturbed.processor_seconds if kills < 4 else 0
         running = start(folder, "train.py", f"run_name={name}", *RECIPE, dies_after=lifetime)
+        looks += look_at(directory(folder, name), running)
         if running.wait() != -signal.SIGPROF:
             break
         kills += 1
     assert running.process.exitcode == 0, running.told
     assert kills
+    assert looks
     assert differences(of_run(directory(folder, "undisturbed")), of_run(directory(folder, name))) == []
     assert not list(directory(folder, name).rglob("*.part"))
+
+
+def look_at(run: Path, running: Running) -> int:
+    """Read all that a run's directory holds while it is written: every file is whole, or not there."""
+    looks = 0
+    while running.process.is_alive():
+        if (run / "result.json").exists():
+            table = Table.of(run)
+            assert table.runs[0].result is not None
+            assert sweep_page(table, run)
+        if (run / "tensorboard").exists():
+            EventAccumulator(str(run / "tensorboard")).Reload()
+        for path in run.glob("checkpoints/*.ckpt"):
+            try:
+                assert read_checkpoint(path)["state_dict"]
+                looks += 1
+            except UserError as error:  # between two renames
+                assert "No such file" in str(error), error  # noqa: PT017
+        time.sleep(0.1)
+    return looks
 
 
 def test_the_undisturbed_run_has_each_point_once(folder: Path, undisturbed: Running) -> None:

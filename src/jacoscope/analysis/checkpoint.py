@@ -33,6 +33,17 @@ class CheckpointFile:
                 digest.update(piece)
         return digest.hexdigest()
 
+    def require(self, digest: str) -> None:
+        """See that the content is still what it was.
+
+        Raises:
+            UserError: if it has changed.
+        """
+        if self.digest() != digest:
+            raise UserError(
+                f"{self.path} has just been replaced: its run is still training. Call again, or wait until it is done"
+            )
+
 
 def find_checkpoint(given: str | None, log_dir: str | Path) -> CheckpointFile:
     """Find the checkpoint that is meant: a file, a run's best one, or the best one of the latest finished run.

@@ -31,9 +31,13 @@ class FullAnalysis:
     Args:
         folder: for the results, with the question that it answers.
         subject: the network and its data.
+
+    Raises:
+        UserError: if the checkpoint has been replaced since the question was put.
     """
 
     def __init__(self, folder: SplitFolder, subject: Subject) -> None:
+        subject.origin.checkpoint.require(folder.manifest.question["checkpoint_sha256"])  # it may be of a running run
         self.folder = folder
         self.request = folder.request
         self.subject = subject

@@ -35,8 +35,11 @@ def compare(
     """Put two networks side by side, on the samples of the first one's data.
 
     Raises:
-        UserError: if the folder cannot be written or the disk is full; what is done is kept.
+        UserError: if a checkpoint has just been replaced, the folder cannot be written or the disk is full; what is
+            done is kept.
     """
+    for subject, digest in zip(subjects, folder.manifest.question["compare"], strict=True):
+        subject.origin.checkpoint.require(digest)
     dataset: Any = subjects[0].split(request.split)
     samples = min(len(dataset), request.limit or len(dataset))
     a, b = (subject.origin for subject in subjects)
