@@ -9,9 +9,11 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
+from omegaconf import DictConfig
 from torchmetrics.functional.classification import binary_auroc
 
 from jacoscope.analysis import derivatives, split_table
+from jacoscope.analysis.answer import answer
 from jacoscope.analysis.request import Request
 from jacoscope.analysis.split_folder import SplitFolder
 from jacoscope.analysis.stream import Where, _worker
@@ -154,9 +156,13 @@ def test_a_mistake_found_in_another_process_is_told_in_its_own_words(small: Subj
     assert "Cannot write" in told[0]
 
 
-def test_more_gpus_than_there_are_are_refused_before_anything_is_started(analysed: Analysed, tmp_path: Path) -> None:
+def test_more_gpus_than_there_are_are_refused_before_anything_is_made(
+    run: Path, cfg: DictConfig, tmp_path: Path
+) -> None:
+    cfg.trainer = {"accelerator": "gpu", "devices": torch.cuda.device_count() + 1, "strategy": "ddp"}
     with pytest.raises(UserError, match=r"has \d+ GPUs"):
-        analysed(tmp_path, where=Where("gpu", torch.cuda.device_count() + 1))
+        answer(Request(str(run), output_dir=str(tmp_path / "here")), cfg, [])
+    assert not (tmp_path / "here").exists()
 
 
 def test_finished_it_answers_without_computing(

@@ -147,16 +147,18 @@ def where(cfg: DictConfig) -> "Where":
     """Read where to compute from the trainer's config: ``trainer=ddp`` shares the samples between processes.
 
     Raises:
-        UserError: if the number of processes is not one.
+        UserError: if the number of processes is not one, or the devices are not there.
     """
     from jacoscope.analysis.stream import Where
 
     devices = cfg.trainer.devices
     if not str(cfg.trainer.get("strategy", "auto")).startswith("ddp"):
-        return Where(cfg.trainer.accelerator, 1)
+        devices = 1
     if not isinstance(devices, int) or devices < 1:
         raise UserError(f"trainer.devices={devices}: type the number of processes, trainer.devices=2")
-    return Where(cfg.trainer.accelerator, devices)
+    place = Where(cfg.trainer.accelerator, devices)
+    place.check()
+    return place
 
 
 def _mark(source: Origin) -> str:
