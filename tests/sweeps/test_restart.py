@@ -95,6 +95,14 @@ def test_a_changed_configuration_is_refused_with_what_differs(tiny: Tiny) -> Non
     assert len(tiny.ledger("mine")) == 8
 
 
+def test_a_sweep_may_be_moved_and_renamed(tiny: Tiny) -> None:
+    words = ("lr=1e-3,1e-2", "hydra/launcher=basic")
+    tiny.sweep(*words, "run_name=mine")
+    tiny.path("mine").rename(tiny.folder / "logs" / "train" / "sweeps" / "yours")
+    tiny.sweep(*words, "run_name=yours")
+    assert len(tiny.ledger("yours")) == 8
+
+
 def test_a_sweep_is_carried_out_by_one_process_at_a_time(tiny: Tiny) -> None:
     words = ("lr=1e-3,1e-2", "seconds=1", "hydra/launcher=basic", "run_name=mine")
     first = tiny.start(*words)

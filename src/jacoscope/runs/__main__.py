@@ -23,9 +23,10 @@ def main(words: list[str] | None = None) -> int:
         from jacoscope.runs.overview.table import Table
 
         table = Table.of(options.folder, options.sort)
-        answer(table, None if options.no_html else options.html or options.folder / "sweep.html")
         for file in options.export or []:
             table.export(file)
+        answer(table, None if options.no_html else options.html or options.folder / "sweep.html")
+        for file in options.export or []:
             print(f"written: {file}")
     except UserError as mistake:
         print(f"\n{mistake}", file=sys.stderr)

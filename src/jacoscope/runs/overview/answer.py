@@ -11,7 +11,7 @@ from jacoscope.runs.overview.terminal import show
 
 
 def answer(table: Table, page: Path | None) -> None:
-    """Print the table and write the page.
+    """Write the page and print the table.
 
     Args:
         table: the runs.
@@ -19,15 +19,18 @@ def answer(table: Table, page: Path | None) -> None:
     """
     from jacoscope.runs.overview.page import sweep_page
 
-    console = Console(highlight=False)
-    show(table, console)
     rows = [("look", f"tensorboard --logdir {table.folder}")]
+    refused = None
     if page is not None and any(run.metrics for run in table.runs):
-        try:
+        try:  # before anything is printed: who reads the beginning only, by head, has the page all the same
             write_whole(page, sweep_page(table, page.parent).encode())
-        except UserError as mistake:  # what was measured stays, whether it can be drawn or not
-            console.print(str(mistake))
+        except UserError as mistake:  # what was measured is shown, whether it can be drawn or not
+            refused = str(mistake)
         else:
             rows.insert(0, ("read", str(page)))
+    console = Console(highlight=False)
+    show(table, console)
+    if refused:
+        console.print(refused, markup=False)
     for label, value in rows:
         console.print(f"[bold]{label}[/bold]  {value}", soft_wrap=True)

@@ -35,6 +35,11 @@ class Job:
     number: int
     overrides: Sequence[str]
 
+    @classmethod
+    def of(cls, number: int, words: Sequence[str]) -> "Job":
+        """Make the job of a command line; what the sweep is called is no part of it, so that it can be renamed."""
+        return cls(number, tuple(word for word in words if not word.startswith("run_name=")))
+
 
 @dataclass
 class SweepDirectory:

@@ -37,7 +37,7 @@ class GridSweeper(Sweeper):
         overrides = OverridesParser.create(config_loader=self.hydra_context.config_loader).parse_overrides(words)
         swept = [override.key_or_group for override in overrides if override.is_sweep_override()]
         (combinations,) = BasicSweeper.split_arguments(overrides, None)
-        jobs = [Job(number, tuple(combination)) for number, combination in enumerate(combinations)]
+        jobs = [Job.of(number, combination) for number, combination in enumerate(combinations)]
         with session(self.config, arguments, swept) as sweep:
             runner = Jobs(self.hydra_context, self.task_function, self.config, sweep)
             if sweep.jobs and sweep.jobs != jobs:

@@ -133,7 +133,7 @@ class Search(OptunaSweeperImpl):
         trial = study.ask()
         trial.set_user_attr(SWEEP, sweep.path.name)
         (overrides,) = self._configure_trials([trial], *self.space)
-        sweep.jobs.append(Job(trial.number, tuple(overrides)))
+        sweep.jobs.append(Job.of(trial.number, overrides))
         sweep.write()
         return trial
 
