@@ -61,6 +61,7 @@ TRAIN = [
     ("callbacks.last_checkpoint.every_n_minutes=-1", "every_n_minutes=-1"),
     ("callbacks.jacobian.max_samples=0", "max_samples=0"),
     ("run_name=../../../outside", "run_name=../../../outside leads out of the folder of runs"),
+    ("run_name=$HOME", "run_name=$HOME cannot be the name of a folder: it holds a $"),
     ("paths.log_dir=empty.ckpt", "empty.ckpt|Choose a folder that you may write to"),
     ("run_name=no_record", "result.json is not the record of a run"),
     ("run_name=half_record", "result.json is not the record of a run"),

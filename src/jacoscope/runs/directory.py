@@ -35,6 +35,8 @@ def folder_of(run_name: Any) -> str:
     path = Path(run_name)
     if not path.parts or path.is_absolute() or ".." in path.parts:
         raise UserError(f"run_name={run_name} leads out of the folder of runs: it is a folder in there, as in a or a/b")
+    if "$" in run_name:  # TensorBoard's logger would put a variable of the environment in its place, and log there
+        raise UserError(f"run_name={run_name} cannot be the name of a folder: it holds a $. Leave that out")
     if not run_name.isprintable() or any(len(os.fsencode(part)) > LONGEST_NAME for part in path.parts):
         raise UserError(
             f"run_name={run_name!r} cannot be the name of a folder: "

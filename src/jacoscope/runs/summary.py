@@ -1,10 +1,13 @@
 """What the terminal shows when a run is over: what came out, and what to type next."""
 
+import re
 import sys
 from pathlib import Path
+from shlex import quote
 
 from pytorch_lightning.utilities import rank_zero_only
 from rich.console import Console
+from rich.markup import escape
 
 from jacoscope.runs.directory import RunDirectory
 from jacoscope.runs.result import Result
@@ -23,14 +26,14 @@ def show_summary(run: RunDirectory, result: Result) -> None:
         *_metrics(result.metrics),
         ("time", f"{minutes} min {seconds} s"),
         ("run", str(folder)),
-        ("watch it", f"{prefix}tensorboard --logdir {folder / 'tensorboard'}"),
-        ("analyse it", f"{prefix}python analyze.py checkpoint={folder}"),
+        ("watch it", f"{prefix}tensorboard --logdir {quote(str(folder / 'tensorboard'))}"),
+        ("analyse it", f"{prefix}python analyze.py {_as_typed('checkpoint', str(folder))}"),
     ]
     width = max(len(label) for label, _ in rows)
     console = Console(highlight=False)
     console.print()
     for label, value in rows:  # never wrapped: a command must survive being copied
-        console.print(f"[bold]{label:<{width}}[/bold]  {value}", soft_wrap=True)
+        console.print(f"[bold]{label:<{width}}[/bold]  {escape(value)}", soft_wrap=True)
 
 
 def _metrics(metrics: dict[str, float]) -> list[tuple[str, str]]:
@@ -40,6 +43,13 @@ def _metrics(metrics: dict[str, float]) -> list[tuple[str, str]]:
             _, output, norm, _ = name.split("/")
             rows.append((f"{norm.capitalize()} norm of ∂{output}/∂pixels", f"{value:.4g}, mean of validation samples"))
     return rows
+
+
+def _as_typed(key: str, value: str) -> str:
+    """Give a word of a command line, quoted for Hydra and for the shell where they would take it for something else."""
+    if not re.fullmatch(r"[\w./+-]+", value):
+        value = "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"
+    return quote(f"{key}={value}")
 
 
 def _relative(path: Path) -> Path:
