@@ -174,6 +174,6 @@ def describe(table: Table, run: Run) -> str:
 
 def axis(metric: str, log: bool = False) -> Chart:
     """Give the axis of a metric."""
-    percent = {"tickformat": ".1%"} if metric.endswith("accuracy") or metric == "gap" else {}
+    percent = {"tickformat": ".2~%"} if metric.endswith("accuracy") or metric == "gap" else {}
     scale = LOGARITHMIC if log and not percent else {}
     return {"title": {"text": title(metric)}, **percent, **scale}
