@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from jacoscope.errors import UserError
-from jacoscope.files import write_whole
+from jacoscope.files import NotAFileError, require_file, write_whole
 
 
 class DamagedCheckpointError(UserError):
@@ -43,13 +43,14 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         UserError: if it is not there, or holds more than data; the message names what it would run.
     """
     try:
+        require_file(path)
         with warnings.catch_warnings(), path.open("rb") as file:
             warnings.simplefilter("ignore")  # torch's advice on pickle protocols: the errors below say more
             _check_sums(file)
             content = torch.load(file, map_location="cpu", weights_only=True)
     except UnpicklingError as error:
         raise UserError(_refusal(path, str(error))) from error
-    except (FileNotFoundError, IsADirectoryError, PermissionError) as error:
+    except (FileNotFoundError, NotAFileError, PermissionError) as error:
         raise UserError(f"{path} cannot be read as a checkpoint: {error.strerror}") from error
     except Exception as error:  # of a file that lies, torch raises nearly anything
         reason = "it is empty" if not path.stat().st_size else "it is cut short or damaged"

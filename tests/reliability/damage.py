@@ -22,14 +22,20 @@ class Evil:
         return os.system, ("touch evil_was_run",)
 
 
-def png_that_lies(width: int, height: int) -> bytes:
-    """A PNG of a few bytes that says it has so many pixels."""
+def png_of(width: int, height: int, pixels: bytes, *more: tuple[bytes, bytes]) -> bytes:
+    """Give a PNG of 8-bit greys, packed, with more chunks, each a name and a content."""
 
     def chunk(kind: bytes, content: bytes) -> bytes:
         return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
 
     header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"\0")) + chunk(b"IEND", b"")
+    chunks = [(b"IHDR", header), *more, (b"IDAT", pixels), (b"IEND", b"")]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(chunk(*one) for one in chunks)
+
+
+def png_that_lies(width: int, height: int) -> bytes:
+    """A PNG of a few bytes that says it has so many pixels."""
+    return png_of(width, height, zlib.compress(b"\0"))
 
 
 def prepare(folder: Path) -> None:

@@ -8,7 +8,7 @@ import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 
-from jacoscope.data.pictures import opened
+from jacoscope.data.pictures import opened, plain
 from jacoscope.errors import UserError
 
 DARK_ON_LIGHT = 0.6  # brightness of the rim above which a picture is taken for ink on paper
@@ -27,16 +27,16 @@ def find_pictures(pattern: str) -> list[Path]:
         raise UserError(f"image={pattern} is a folder: name the pictures in it, image='{path}/*.png'")
     found = sorted(Path(name) for name in glob(str(path), recursive=True) if Path(name).is_file())  # noqa: PTH207
     if not found:
-        raise UserError(f"image={pattern}: there is no such file")
+        wrong = "that is not a file, but a pipe or a device" if path.exists() else "there is no such file"
+        raise UserError(f"image={pattern}: {wrong}")
     return found
 
 
 def read_picture(path: Path, shape: tuple[int, int, int], invert: bool) -> Tensor:
     """Read a picture as pixels in [0, 1], ``[C, H, W]``.
 
-    Every mode that Pillow knows is understood: 16 bits a channel, palettes, CMYK, a stored rotation; what is
-    transparent shows white paper. The picture is padded with the brightness of its rim to the network's
-    proportions, so that nothing is cut off, then resampled.
+    Whatever it is stored as (:func:`jacoscope.data.pictures.plain`), it is padded with the brightness of its rim to
+    the network's proportions, so that nothing is cut off, then resampled.
 
     Args:
         path: the file.
@@ -50,8 +50,8 @@ def read_picture(path: Path, shape: tuple[int, int, int], invert: bool) -> Tenso
     if channels not in (1, 3):
         raise UserError(f"image={path}: a picture has 1 channel or 3, this network takes {channels}")
     with opened(path) as picture:
-        plain = _eight_bits(ImageOps.exif_transpose(picture)).convert("L" if channels == 1 else "RGB")
-    fitted = ImageOps.pad(plain, (width, height), Image.Resampling.LANCZOS, color=_rim_colour(plain))
+        drawing = plain(picture, channels)
+    fitted = ImageOps.pad(drawing, (width, height), Image.Resampling.LANCZOS, color=_rim_colour(drawing))
     pixels = torch.from_numpy(np.array(fitted, dtype=np.float32) / 255)
     pixels = pixels.unsqueeze(0) if channels == 1 else pixels.permute(2, 0, 1).contiguous()
     return 1 - pixels if invert else pixels
@@ -69,21 +69,6 @@ def in_blocks(pixels: Tensor) -> str:
     rows = (grey[0::2] + torch.nn.functional.pad(grey[1::2], (0, 0, 0, grey.shape[0] % 2))) / 2
     steps = (rows.clamp(0, 1) * (len(levels) - 1)).round().int().tolist()
     return "\n".join("".join(levels[step] for step in row) for row in steps)
-
-
-def _eight_bits(picture: Image.Image) -> Image.Image:
-    """Bring wide modes to 8 bits a channel, where Pillow's own conversion would clip, and lay alpha on white."""
-    if picture.mode.startswith("I") or picture.mode == "F":
-        values = np.asarray(picture, dtype=np.float32)
-        if not np.isfinite(values).all():
-            raise ValueError("NaN or infinite pixels")
-        top = 1.0 if picture.mode == "F" and values.max() <= 1 else 255.0 if values.max() <= 255 else 65535.0
-        return Image.fromarray((values / top * 255).clip(0, 255).round().astype(np.uint8))
-    if picture.has_transparency_data:
-        drawing = picture.convert("RGBA")
-        paper = Image.new("RGBA", drawing.size, "white")
-        return Image.alpha_composite(paper, drawing)
-    return picture
 
 
 def _rim_colour(picture: Image.Image) -> int | tuple[int, ...]:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from jacoscope.errors import UserError
+from jacoscope.files import remedy
 
 
 def write_together(folder: Path, contents: Mapping[str, bytes]) -> list[Path]:
@@ -36,8 +37,7 @@ def write_together(folder: Path, contents: Mapping[str, bytes]) -> list[Path]:
             (staging / name).replace(folder / name)
     except OSError as error:
         raise UserError(
-            f"Cannot write {folder}: {error.strerror or error}. Free some space, or type output_dir=FOLDER, one that "
-            "you may write to"
+            f"Cannot write {folder}: {error.strerror or error}. {remedy(error)}, output_dir=FOLDER"
         ) from error
     finally:
         if staging is not None:

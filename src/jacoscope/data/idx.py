@@ -5,6 +5,7 @@ from math import prod
 from pathlib import Path
 
 from jacoscope.errors import UserError
+from jacoscope.files import require_file
 
 UNSIGNED_BYTES = 0x08  # the type of all pixels and labels
 
@@ -21,10 +22,14 @@ def require_idx(path: Path) -> None:
     Raises:
         UserError: if it is cut short, says that it is larger than it is, or is not IDX at all.
     """
-    with path.open("rb") as file:
-        start = file.read(4)
-        dimensions = start[3] if start[:3] == bytes([0, 0, UNSIGNED_BYTES]) and len(start) == 4 else 0
-        header = file.read(4 * dimensions)
+    try:
+        require_file(path)
+        with path.open("rb") as file:
+            start = file.read(4)
+            dimensions = start[3] if start[:3] == bytes([0, 0, UNSIGNED_BYTES]) and len(start) == 4 else 0
+            header = file.read(4 * dimensions)
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror}. {REMEDY}") from error
     if not 1 <= dimensions <= 3 or len(header) < 4 * dimensions:
         raise UserError(f"{path} cannot be read: it is not an IDX file of bytes. {REMEDY}")
     sizes = struct.unpack(f">{dimensions}I", header)

@@ -9,14 +9,15 @@ from torchvision.datasets import ImageFolder as TorchvisionImageFolder
 from torchvision.transforms import v2
 
 from jacoscope.data.images import ImageSets, LabelledImages
-from jacoscope.data.pictures import opened
+from jacoscope.data.pictures import opened, plain
 from jacoscope.errors import UserError
 
 
 class ImageFolder:
     """``root/train/CLASS/*.png``, ``root/test/CLASS/*.png`` and, if it is there, ``root/val/CLASS/*.png``.
 
-    Every picture is resized, so that its shorter side fits, and cropped at the centre to the wanted shape.
+    Every picture, whatever it is stored as (:func:`jacoscope.data.pictures.plain`), is resized, so that its shorter
+    side fits, and cropped at the centre to the wanted shape.
 
     Args:
         root: the folder that holds ``train`` and ``test``.
@@ -65,7 +66,7 @@ class ImageFolder:
 
         def load(path: str) -> Tensor:
             with opened(Path(path)) as picture:
-                return fit(picture.convert("L" if self.channels == 1 else "RGB"))  # type: ignore[no-any-return]
+                return fit(plain(picture, self.channels))  # type: ignore[no-any-return]
 
         try:
             folder = TorchvisionImageFolder(self.root / part, loader=load)

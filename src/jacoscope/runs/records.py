@@ -6,6 +6,7 @@ from dataclasses import MISSING
 from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
 
+from jacoscope.files import require_file
 from jacoscope.runs.targets import fits
 
 Record = TypeVar("Record")
@@ -20,6 +21,7 @@ def read_json(path: Path) -> dict[str, Any]:
     Raises:
         Exception: one of ``UNREADABLE``.
     """
+    require_file(path)
     content = json.loads(path.read_text(encoding="utf-8"))
     if not isinstance(content, dict):
         raise TypeError(f"it holds a {type(content).__name__}")

@@ -8,6 +8,7 @@ from typing import Any
 import yaml
 
 from jacoscope.errors import UserError
+from jacoscope.files import require_file
 from jacoscope.runs.result import Result, flatten
 from jacoscope.runs.sweeps.directory import MANIFEST, SweepDirectory, result_of, state_of_run
 
@@ -113,6 +114,7 @@ def _number(text: str) -> Setting:
 
 def _yaml(path: Path) -> Any:
     try:
+        require_file(path)
         return yaml.load(path.read_text(), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
     except (OSError, ValueError, RecursionError, yaml.YAMLError):
         return None
