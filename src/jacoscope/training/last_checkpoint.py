@@ -9,7 +9,7 @@ from types import FrameType
 from typing import Any
 
 from pytorch_lightning import LightningModule, Trainer
-from pytorch_lightning.callbacks import Checkpoint
+from pytorch_lightning.callbacks import Checkpoint, ModelCheckpoint
 
 from jacoscope.errors import UserError
 from jacoscope.training.divergence import require_finite_weights
@@ -127,6 +127,7 @@ class LastCheckpoint(Checkpoint):
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:  # noqa: ARG002
         if trainer.state.fn == "fit" and "go_on" in checkpoint:
+            _find_the_best_where_they_are(trainer, checkpoint["callbacks"])
             cut_back(trainer, checkpoint["go_on"]["logged"])
             trainer.should_stop = checkpoint["go_on"]["finished"]  # also where it was stopped early
 
@@ -159,6 +160,27 @@ class LastCheckpoint(Checkpoint):
 def _agreed(trainer: Trainer, wish: bool) -> bool:
     """Tell all processes whether any of them wishes it."""
     return trainer.strategy.reduce_boolean_decision(wish, all=False) if trainer.world_size > 1 else wish
+
+
+def _find_the_best_where_they_are(trainer: Trainer, states: dict[str, Any]) -> None:
+    """Let callbacks that keep the best checkpoints find them where a run has been moved to.
+
+    Lightning's own forgets which was the best, and how good, when its folder has another name, and would put a worse
+    one in its place.
+    """
+    for callback in trainer.callbacks:
+        state = states.get(callback.state_key)
+        if not isinstance(callback, ModelCheckpoint) or not state or not state["dirpath"] or not callback.dirpath:
+            continue
+        then, now = Path(state["dirpath"]), Path(callback.dirpath)
+
+        def here(path: str, then: Path = then, now: Path = now) -> str:
+            return str(now / Path(path).relative_to(then)) if path and Path(path).is_relative_to(then) else path
+
+        if then != now and Path(here(state["best_model_path"])).is_file():
+            paths = ("best_model_path", "kth_best_model_path", "last_model_path")
+            best = {here(path): score for path, score in state["best_k_models"].items()}
+            state.update({name: here(state[name]) for name in paths}, best_k_models=best, dirpath=callback.dirpath)
 
 
 def _between_batches(loops: dict[str, Any]) -> None:
