@@ -1,3 +1,5 @@
+import ast
+import re
 import shutil
 import subprocess
 import sys
@@ -27,6 +29,25 @@ def test_every_public_name_is_there() -> None:
     for name in jacoscope.__all__:
         assert getattr(jacoscope, name) is not None
     assert jacoscope.jacobian is jacoscope.jacobians.jacobian
+
+
+def test_tensorboard_is_started_on_loopback_only() -> None:
+    recipe = (ROOT / "Makefile").read_text().split("\nboard:")[1].split("\n\n")[0]
+    assert "--host localhost" in recipe
+    assert "--bind_all" not in recipe
+
+
+def test_checkpoints_py_alone_unpickles_and_weights_alone() -> None:
+    calls = {
+        f"{path.name}: {ast.unparse(node)}"
+        for path in (ROOT / "src").rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Call) and re.search(r"(torch|np|pickle|joblib)\.loads?$", ast.unparse(node.func))
+    }
+    assert calls == {
+        "checkpoints.py: torch.load(file, map_location='cpu', weights_only=True)",
+        "earlier.py: np.load(path, allow_pickle=False)",
+    }
 
 
 def test_the_wheel_carries_all_files_mnist_and_its_notice_among_them(tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 """All that reads bytes which others made, to be fed with whatever comes: here by hypothesis, and by atheris by hand.
 
 pip install atheris
-python -m tests.reliability.fuzz picture -max_total_time=120
+python -m tests.reliability picture -max_total_time=120
 """
 
 import io

@@ -1,12 +1,14 @@
 import json
 import math
 import os
+import signal
 from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pytorch_lightning.utilities.exceptions import SIGTERMException
 
 from jacoscope.errors import UserError
 from jacoscope.files import write_whole
@@ -93,6 +95,18 @@ def test_records_what_became_of_a_run(tmp_path: Path, raised: BaseException | No
     assert recorded.error == ("OSError: disk" if status == "failed" else None)
 
 
+@pytest.mark.parametrize("raised", [SystemExit(128 + signal.SIGTERM), SIGTERMException()])
+def test_a_run_that_is_terminated_leaves_with_that_status_and_says_how_to_go_on(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], raised: BaseException
+) -> None:
+    run = RunDirectory(tmp_path)
+    with pytest.raises(SystemExit) as left, run.recording(CONFIG, None):
+        raise raised
+    assert left.value.code == 143
+    assert "run_name=a goes on" in capsys.readouterr().err
+    assert Result.read(run.result_file).status == "interrupted"
+
+
 def test_going_on_keeps_the_start_and_adds_up_the_time(tmp_path: Path) -> None:
     run = RunDirectory(tmp_path)
     with run.recording(CONFIG, result(status="interrupted", wall_seconds=100.0)):
@@ -138,3 +152,16 @@ def test_a_file_is_written_whole_or_the_old_one_stays(tmp_path: Path, monkeypatc
     assert [p.name for p in path.parent.iterdir()] == ["file"]
     write_whole(path, b"new")
     assert path.read_bytes() == b"new"
+
+
+@pytest.mark.parametrize(
+    ("place", "told"),
+    [
+        ("/proc/x", r"No such file or directory\. Choose a folder that you may write to"),
+        ("/dev/null/x", r"Not a directory\. Choose a folder that you may write to"),
+        ("/dev/full", r"Choose a folder that you may write to"),
+    ],
+)
+def test_where_no_folder_can_be_made_another_is_asked_for_not_space(place: str, told: str) -> None:
+    with pytest.raises(UserError, match=told):
+        write_whole(Path(place) / "file", b"content")

@@ -72,14 +72,14 @@ def saved(folder: Path) -> list[int]:
     return [read_checkpoint(folder / f"{name}.ckpt")["global_step"] for name in ("previous", "last")]
 
 
-class Stop(Exception):
-    """Ends a training as a crash does."""
+class CrashError(Exception):
+    """Ends a training in its midst."""
 
 
 def stop_at(step: int) -> Hook:
-    def stop(trainer: Trainer, module: ClassifierModule, now: int) -> None:  # noqa: ARG001
+    def stop(trainer: Trainer, module: ClassifierModule, now: int) -> None:
         if now == step:
-            raise Stop
+            raise CrashError
 
     return Hook(stop)
 
@@ -96,7 +96,7 @@ def stop_at(step: int) -> Hook:
 def test_is_written_before_every_epoch_and_within_it_as_asked(
     every: dict[str, Any], steps: list[int], tmp_path: Path
 ) -> None:
-    with pytest.raises(Stop):
+    with pytest.raises(CrashError):
         train(tmp_path, stop_at(7), **every)
     assert saved(tmp_path) == steps
     train(tmp_path, go_on=True, **every)
@@ -109,7 +109,7 @@ def test_a_run_that_was_moved_knows_its_best_checkpoint(tmp_path: Path) -> None:
     def best(folder: Path) -> ModelCheckpoint:
         return ModelCheckpoint(folder, "best", monitor="score", mode="max", enable_version_counter=False)
 
-    with pytest.raises(Stop):
+    with pytest.raises(CrashError):
         train(then, Score(), best(then), stop_at(7))
     first = (then / "best.ckpt").read_bytes()
     then.rename(now)
@@ -123,7 +123,7 @@ def test_a_run_that_was_moved_knows_its_best_checkpoint(tmp_path: Path) -> None:
 
 def test_ctrl_c_saves_and_a_second_one_leaves_at_once(tmp_path: Path) -> None:
     def press(times: int) -> Hook:
-        def pressed(trainer: Trainer, module: ClassifierModule, now: int) -> None:  # noqa: ARG001
+        def pressed(trainer: Trainer, module: ClassifierModule, now: int) -> None:
             for _ in range(times if now == 6 else 0):
                 os.kill(os.getpid(), signal.SIGINT)
 
@@ -139,7 +139,7 @@ def test_ctrl_c_saves_and_a_second_one_leaves_at_once(tmp_path: Path) -> None:
 
 
 def test_weights_that_are_not_finite_are_not_saved(tmp_path: Path) -> None:
-    def spoil(trainer: Trainer, module: ClassifierModule, now: int) -> None:  # noqa: ARG001
+    def spoil(trainer: Trainer, module: ClassifierModule, now: int) -> None:
         if now == 6:
             next(module.parameters()).data[0, 0] = torch.nan
 

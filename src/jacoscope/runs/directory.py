@@ -16,6 +16,7 @@ from jacoscope.runs.processes import in_words
 from jacoscope.runs.result import Result
 
 LONGEST_NAME = 255  # bytes, of a folder on nearly every file system
+TERMINATED = 128 + signal.SIGTERM  # the exit status by which a shell tells it
 
 
 def folder_of(run_name: Any) -> str:
@@ -140,9 +141,9 @@ class RunDirectory:
                 "Stopped. What was written stays; the same command with "
                 f"run_name={config['run_name']} goes on from the last checkpoint"
             )
-            if isinstance(stop, SystemExit) and stop.code == 128 + signal.SIGTERM:
+            if _was_terminated(stop):
                 print(f"\n{told}", file=sys.stderr)
-                raise
+                raise SystemExit(TERMINATED) from stop
             raise KeyboardInterrupt(told) from stop
         except BaseException as error:
             result.status, result.error = "failed", in_words(error) or f"{type(error).__name__}: {error}"
@@ -160,6 +161,13 @@ class RunDirectory:
         from pytorch_lightning.utilities import rank_zero_only  # seconds to import, and readers need it not
 
         rank_zero_only(result.write)(self.result_file)
+
+
+def _was_terminated(stop: BaseException) -> bool:
+    """Tell whether SIGTERM stopped a run: while it trained, or, by an exception of Lightning's, while it was tested."""
+    from pytorch_lightning.utilities.exceptions import SIGTERMException
+
+    return isinstance(stop, SIGTERMException) or (isinstance(stop, SystemExit) and stop.code == TERMINATED)
 
 
 def latest_run(log_dir: str | Path) -> RunDirectory:

@@ -168,7 +168,7 @@ def _find_the_best_where_they_are(trainer: Trainer, states: dict[str, Any]) -> N
     Lightning's own forgets which was the best, and how good, when its folder has another name, and would put a worse
     one in its place.
     """
-    for callback in trainer.callbacks:
+    for callback in trainer.callbacks:  # type: ignore[attr-defined]
         state = states.get(callback.state_key)
         if not isinstance(callback, ModelCheckpoint) or not state or not state["dirpath"] or not callback.dirpath:
             continue
