@@ -17,6 +17,7 @@ from jacoscope.data import ImageFolder
 from jacoscope.data.idx import require_idx
 from jacoscope.data.pictures import FORMATS
 from jacoscope.errors import UserError
+from jacoscope.runs.overview.curves import read_curves
 from jacoscope.runs.result import Result
 
 from .odd_pictures import MEGABYTE, PROGRAMS, REFUSED, SAME, grey, stored
@@ -121,6 +122,12 @@ def test_nor_what_says_that_it_is_something_else(what: str, pipe: Path) -> None:
     for path in (pipe, Path("/dev/zero")):
         with pytest.raises(UserError, match="it is not a file"):
             READ_BESIDES[what](path)
+
+
+def test_nor_curves(tmp_path: Path) -> None:
+    (tmp_path / "tensorboard").mkdir()
+    os.mkfifo(tmp_path / "tensorboard" / "events.out.tfevents.0")
+    assert read_curves(tmp_path, ["val/loss"]) == {}
 
 
 def test_what_is_no_file_is_told_from_what_is_not_there(pipe: Path) -> None:

@@ -13,7 +13,8 @@ def read_curves(run: Path, tags: list[str]) -> dict[str, Curve]:
         run: its directory.
         tags: which.
     """
-    if not (files := sorted((run / "tensorboard").glob("events.out.tfevents.*"))):
+    files = sorted(file for file in (run / "tensorboard").glob("events.out.tfevents.*") if file.is_file())
+    if not files:
         return {}
     from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
     from tensorboard.util.tensor_util import make_ndarray
