@@ -1,19 +1,22 @@
 """Train a classifier, watch its Jacobian and record the run: python train.py --help"""
 
-from typing import Any
-
-from omegaconf import DictConfig
+from typing import TYPE_CHECKING, Any
 
 from jacoscope.runs.command import command
-from jacoscope.runs.directory import RunDirectory
-from jacoscope.runs.lock import alone_in
-from jacoscope.runs.result import Result
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+    from jacoscope.runs.directory import RunDirectory
+    from jacoscope.runs.result import Result
 
 
 @command("train")
-def main(cfg: DictConfig) -> float | list[float]:
+def main(cfg: "DictConfig") -> float | list[float]:
     """Compose a config → train, or answer from an earlier start → give the metrics that a sweep optimises."""
     from jacoscope.runs.config import checked_config
+    from jacoscope.runs.directory import RunDirectory
+    from jacoscope.runs.lock import alone_in
     from jacoscope.runs.summary import show_summary
 
     config = checked_config(cfg)
@@ -26,7 +29,7 @@ def main(cfg: DictConfig) -> float | list[float]:
     return result.objective
 
 
-def train(config: dict[str, Any], run: RunDirectory, earlier: Result | None) -> Result:
+def train(config: dict[str, Any], run: "RunDirectory", earlier: "Result | None") -> "Result":
     """Build → fit → test → record the result."""
     import torch
     from pytorch_lightning import seed_everything

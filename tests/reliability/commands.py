@@ -25,7 +25,7 @@ PRELOADED = [
     "jacoscope.callbacks",
     "jacoscope.data",
     "jacoscope.models",
-    "jacoscope.runs.command",
+    "jacoscope.runs.entry",
     "jacoscope.runs.evaluation",
     "jacoscope.training",
     "jacoscope.analysis.answer",
