@@ -19,7 +19,7 @@ LOGARITHMIC = {"type": "log", "exponentformat": "none", "nticks": 8}
 
 
 def scatter(table: Table, x: str, y: str, front: Sequence[Run] = (), log: bool = True) -> Chart:
-    """Every run by two of its metrics; the Pareto front as a line."""
+    """Every run by two of its metrics; the Pareto front ringed, on a line."""
     there = [run for run in table.runs if {x, y} <= run.metrics.keys()]
     points = {
         "type": "scatter",
@@ -34,12 +34,13 @@ def scatter(table: Table, x: str, y: str, front: Sequence[Run] = (), log: bool =
     }
     line = {
         "type": "scatter",
-        "mode": "lines",
+        "mode": "lines+markers",
         "name": "Pareto front",
         "x": [run.metrics[x] for run in front],
         "y": [run.metrics[y] for run in front],
         "theme": "wrong",
         "line": {"shape": "hv", "width": 1.5},
+        "marker": {"size": 15, "symbol": "circle-open"},
         "hoverinfo": "skip",
     }
     return {"data": [line, points] if front else [points], "layout": {"xaxis": axis(x, log=log), "yaxis": axis(y)}}

@@ -138,10 +138,14 @@ def _failures(table: Table) -> str:
 
 
 def _tradeoff(front: int) -> str:
+    best = (
+        "The one in a ring beats all others in both."
+        if front == 1
+        else f"No run beats any of the {front} in rings in one without losing in the other."
+    )
     return (
         f"<p>Each point is a run: up is more accurate, left is less sensitive, by the mean Frobenius norm of "
-        f"∂logits/∂pixels on validation images. No run beats the {front} on the line in one without losing in the "
-        f"other.</p>"
+        f"∂logits/∂pixels on validation images. {best}</p>"
     )
 
 

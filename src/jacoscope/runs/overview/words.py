@@ -28,13 +28,18 @@ def written(name: str, value: float | None) -> str:
 
 
 def with_spread(name: str, mean: float, spread: float) -> str:
-    """Write the mean of a metric and its standard deviation.
+    """Write the mean of a metric and its standard deviation, both to the two leading digits of the latter.
 
     >>> with_spread("test/accuracy", 0.9938, 0.00031), with_spread("val/loss", 0.03456, 0.00123)
-    ('99.38 % ± 0.03 %', '0.03456 ± 0.0012')
+    ('99.38 % ± 0.03 %', '0.0346 ± 0.0012')
+    >>> with_spread(NORM, 73.23, 16.4), with_spread(NORM, 73.23, 0.0)
+    ('73 ± 16', '73.23 ± 0')
     """
     text = written(name, spread)
-    return f"{written(name, mean)} ± {text if text.endswith('%') else f'{spread:.2g}'}"
+    if text.endswith("%") or not (spread > 0 and math.isfinite(mean) and math.isfinite(spread)):
+        return f"{written(name, mean)} ± {text}"
+    digits = max(0, 1 - math.floor(math.log10(spread)))
+    return f"{mean:.{digits}f} ± {spread:.{digits}f}"
 
 
 def value_text(value: object) -> str:
