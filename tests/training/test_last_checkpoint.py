@@ -2,7 +2,7 @@
 
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -121,7 +121,15 @@ def test_a_run_that_was_moved_knows_its_best_checkpoint(tmp_path: Path) -> None:
     assert not then.exists()
 
 
-def test_ctrl_c_saves_and_a_second_one_leaves_at_once(tmp_path: Path) -> None:
+@pytest.fixture
+def heard() -> Iterator[Any]:
+    """Ctrl-C is heard, which a shell's background jobs ignore; gives the handler."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield signal.getsignal(signal.SIGINT)
+    signal.signal(signal.SIGINT, before)
+
+
+def test_ctrl_c_saves_and_a_second_one_leaves_at_once(tmp_path: Path, heard: Any) -> None:
     def press(times: int) -> Hook:
         def pressed(trainer: Trainer, module: ClassifierModule, now: int) -> None:
             for _ in range(times if now == 6 else 0):
@@ -129,13 +137,12 @@ def test_ctrl_c_saves_and_a_second_one_leaves_at_once(tmp_path: Path) -> None:
 
         return Hook(pressed)
 
-    before = signal.getsignal(signal.SIGINT)
     for times, step in ((1, 6), (2, 4)):
         folder = tmp_path / str(times)
         with pytest.raises((SystemExit, KeyboardInterrupt)):
             train(folder, press(times))
         assert saved(folder)[1] == step
-        assert signal.getsignal(signal.SIGINT) is before
+        assert signal.getsignal(signal.SIGINT) is heard
 
 
 def test_weights_that_are_not_finite_are_not_saved(tmp_path: Path) -> None:
