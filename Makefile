@@ -21,7 +21,7 @@ board: $(VENV)/.installed  ## Open TensorBoard on all logs, at http://localhost:
 	$(BIN)/tensorboard --logdir logs --host localhost $(ARGS)
 
 test: $(VENV)/.installed-test  ## Run all tests
-	$(BIN)/python -m pytest --numprocesses=auto --maxprocesses=4 --dist=loadfile $(ARGS)
+	$(BIN)/python -m pytest --numprocesses=auto --maxprocesses=4 --dist=loadfile --no-loadscope-reorder $(ARGS)
 
 check: $(VENV)/.installed-check  ## Lint, check types and the direction of imports
 	$(BIN)/ruff check .
