@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from html import escape
+from itertools import pairwise
 from statistics import fmean
 from typing import Any
 
@@ -105,8 +106,14 @@ def _axis_of_values(table: Table, key: str, values: Sequence[Any]) -> Chart:
     if not are_numbers(values):
         return {"type": "category", "categoryorder": "array", "categoryarray": list(values), **ticks}
     if _spans_magnitudes(values):
-        return {**LOGARITHMIC, **(ticks if len(values) <= FEW else {})}
+        return {**LOGARITHMIC, **(ticks if len(values) <= FEW and _are_apart(values) else {})}
     return {}
+
+
+def _are_apart(values: Sequence[float]) -> bool:
+    """Whether names of all values fit side by side on a logarithmic axis, as those that a search draws need not."""
+    logs = sorted(map(math.log, values))
+    return all(after - before > (logs[-1] - logs[0]) / (FEW + 2) for before, after in pairwise(logs))
 
 
 def _spans_magnitudes(values: Sequence[float]) -> bool:
