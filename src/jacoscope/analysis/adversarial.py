@@ -14,24 +14,24 @@ from torch import Tensor, nn
 from jacoscope.analysis.decision import crossing_along
 from jacoscope.analysis.derivatives import jacobians_one_by_one
 from jacoscope.analysis.ranks import ranks
+from jacoscope.analysis.schema import PIXELS, Column, arrow_schema
 from jacoscope.analysis.stream import read_samples
 from jacoscope.analysis.subject import Subject
 from jacoscope.errors import UserError
 from jacoscope.jacobians import BoundaryDistance, boundary_distance
 
 ATTACK = "Decoupling Direction and Norm (Rony et al., 2019), 100 steps, by foolbox"
-FIELDS = (
-    ("index", pa.int64(), "", "index of the sample in its split"),
-    ("predicted_distance", pa.float32(), "pixel units, L2", "first-order distance to the decision boundary"),
-    ("predicted_class", pa.int32(), "class", "class behind that boundary"),
-    ("along_distance", pa.float32(), "pixel units, L2", "change along the predicted direction that turns the decision"),
-    ("along_class", pa.int32(), "class", "what the network then says"),
-    ("attack_distance", pa.float32(), "pixel units, L2", f"smallest change that an attack found: {ATTACK}"),
-    ("attack_class", pa.int32(), "class", "what the network then says"),
-)
-
-SCHEMA = pa.schema(
-    [pa.field(name, kind, metadata={"unit": unit, "meaning": what}) for name, kind, unit, what in FIELDS]
+SCHEMA = arrow_schema(
+    [
+        Column("index", pa.int64(), "", "index of the sample in its split"),
+        Column("predicted_distance", pa.float32(), PIXELS, "first-order distance to the decision boundary"),
+        Column("predicted_class", pa.int32(), "class", "class behind that boundary"),
+        Column("along_distance", pa.float32(), PIXELS, "change along the predicted direction that turns the decision"),
+        Column("along_class", pa.int32(), "class", "what the network then says"),
+        Column("attack_distance", pa.float32(), PIXELS, f"smallest change that an attack found: {ATTACK}"),
+        Column("attack_class", pa.int32(), "class", "what the network then says"),
+    ],
+    {},
 )
 
 

@@ -14,7 +14,7 @@ from torch import Tensor
 from jacoscope.analysis.derivatives import jacobian_of
 from jacoscope.analysis.finite import finite_rows, left_out
 from jacoscope.analysis.reduction import MapSums, Reduction
-from jacoscope.analysis.schema import ALWAYS_THERE, columns
+from jacoscope.analysis.schema import ALWAYS_THERE, Column, arrow_schema, columns
 from jacoscope.analysis.stream import Work, as_table, checked_labels, read_samples
 from jacoscope.analysis.subject import Subject
 
@@ -44,19 +44,13 @@ class ComparisonTable(Work):
     def schema(self) -> pa.Schema:
         """The columns, with units and meanings."""
         known = {column.name: column for column in columns(2, 2, self.output)}
-        wanted = [(known[name], "") for name in ALWAYS_THERE]
-        wanted += [(known[name], mark) for mark in "ab" for name in OF_EACH]
-        fields = [
-            pa.field(
-                f"{column.name}_{mark}" if mark else column.name,
-                column.kind,
-                nullable=bool(mark),
-                metadata={"unit": column.unit, "meaning": column.meaning + (f", network {mark}" if mark else "")},
-            )
-            for column, mark in wanted
+        of_each = [
+            known[name]._replace(name=f"{name}_{mark}", meaning=f"{known[name].meaning}, network {mark}")
+            for mark in "ab"
+            for name in OF_EACH
         ]
-        angle = {"unit": "", "meaning": "cosine of the angle between both J"}
-        return pa.schema([*fields, pa.field("cosine", pa.float32(), metadata=angle)])
+        angle = Column("cosine", pa.float32(), "", "cosine of the angle between both J")
+        return arrow_schema([*(known[name] for name in ALWAYS_THERE), *of_each, angle], {})
 
     @cached_property
     def reduction(self) -> Reduction:

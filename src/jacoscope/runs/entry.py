@@ -22,6 +22,7 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from jacoscope.errors import UserError
+from jacoscope.files import remedy
 from jacoscope.runs.command import Task, leave
 from jacoscope.runs.directory import folder_of
 from jacoscope.runs.known_keys import check_keys
@@ -86,6 +87,8 @@ def _leave_with_message(error: Exception, configs: Path, config_name: str) -> No
     """Leave where ``error`` is a user's mistake; return where it is not, or the user wants to see the traceback."""
     if os.environ.get("JACOSCOPE_TRACEBACK"):
         return
+    if _came_of_ctrl_c(error):
+        leave("Stopped.", status=130)
     message = _message(error, configs, config_name)
     if message is not None:
         leave(message)
@@ -105,13 +108,20 @@ def _message(error: Exception, configs: Path, config_name: str) -> str | None:
         return f"A config file cannot be read: {error}"
     if isinstance(error, OSError) and error.errno in OF_THE_PLACE:
         named = f"{error.filename}: " if error.filename else ""
-        return f"{named}{error.strerror}. Choose a folder that you may write to, with room in it"
+        return f"{named}{error.strerror}. {remedy(error)}"
     if "pytorch_lightning" in sys.modules:
         from lightning_fabric.utilities.exceptions import MisconfigurationException
 
         if isinstance(error, MisconfigurationException):
             return str(error)
     return None
+
+
+def _came_of_ctrl_c(error: BaseException | None) -> bool:
+    """Tell whether Ctrl-C caused an error: libraries that it catches half-way stumble over what they left undone."""
+    while error is not None and not isinstance(error, KeyboardInterrupt):
+        error = error.__context__
+    return error is not None
 
 
 def _from_resolver(error: BaseException) -> BaseException:

@@ -139,7 +139,7 @@ def _failures(table: Table) -> str:
 
 def _tradeoff(front: int) -> str:
     best = (
-        "The one in a ring beats all others in both."
+        "The one in a ring is the best in both."
         if front == 1
         else f"No run beats any of the {front} in rings in one without losing in the other."
     )

@@ -26,11 +26,11 @@ def importances(folder: Path) -> dict[str, dict[str, float]]:
     else, and a database that it names may be anywhere.
     """
     try:
-        where = SweepDirectory.read(folder).study
+        where = SweepDirectory.read(folder).study or {}
     except UserError:
         return {}
-    file = _own_file(folder, where or {})
-    if where is None or file is None:
+    file = _own_file(folder, where)
+    if file is None:
         return {}
     try:
         import optuna
