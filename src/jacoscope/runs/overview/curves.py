@@ -1,5 +1,6 @@
 """What runs logged while they trained, from their TensorBoard files."""
 
+from contextlib import suppress
 from pathlib import Path
 
 Curve = tuple[list[int], list[float]]
@@ -9,6 +10,8 @@ POINTS = 200  # of a curve; more than a screen shows
 def read_curves(run: Path, tags: list[str]) -> dict[str, Curve]:
     """Read some scalars of a run, by tag: steps and values; where a step was done twice, the later value counts.
 
+    The run may be training: a file that it takes away meanwhile, since it holds what is logged again, is left out.
+
     Args:
         run: its directory.
         tags: which.
@@ -17,14 +20,16 @@ def read_curves(run: Path, tags: list[str]) -> dict[str, Curve]:
     if not files:
         return {}
     from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
+    from tensorboard.compat import tf
     from tensorboard.util.tensor_util import make_ndarray
 
     points: dict[str, dict[int, float]] = {}
     for file in files:
-        for event in EventFileLoader(str(file)).Load():
-            for value in event.summary.value:
-                if value.tag in tags:
-                    points.setdefault(value.tag, {})[event.step] = float(make_ndarray(value.tensor))
+        with suppress(tf.errors.NotFoundError, FileNotFoundError):  # the first where it is opened, the other later
+            for event in EventFileLoader(str(file)).Load():
+                for value in event.summary.value:
+                    if value.tag in tags:
+                        points.setdefault(value.tag, {})[event.step] = float(make_ndarray(value.tensor))
     found = {}
     for tag, values in points.items():
         steps = sorted(values)
