@@ -1,5 +1,6 @@
 """Mistakes on the command line: one message each, that names what is allowed, and nothing is started."""
 
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -64,3 +65,43 @@ def test_help_and_cfg_import_nothing_heavy(tmp_path: Path) -> None:
         code += "print({'torch', 'pytorch_lightning', 'matplotlib'} & set(sys.modules), file=sys.stderr)"
         done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=60)
         assert done.stderr.strip().endswith("set()"), done.stderr
+
+
+INTERRUPTED = """
+import os, signal, time
+from jacoscope.runs.command import command
+
+@command("config")
+def main(cfg):
+    error = ValueError("left half-way")
+    try:
+        if cfg.stop:
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(60)
+    except KeyboardInterrupt:
+        pass
+    raise error
+
+main()
+"""
+
+
+def test_ctrl_c_of_which_a_library_makes_an_error_of_its_own_is_told_as_ctrl_c(tmp_path: Path) -> None:
+    (tmp_path / "configs").mkdir()
+    (tmp_path / "configs" / "config.yaml").write_text("stop: true")
+    (tmp_path / "script.py").write_text(INTERRUPTED)
+
+    def run(*words: str) -> "subprocess.CompletedProcess[str]":
+        return subprocess.run(
+            [sys.executable, "script.py", *words],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background jobs ignore it
+        )
+
+    stopped, failed = run(), run("stop=false")
+    assert (stopped.returncode, stopped.stderr.strip()) == (130, "Stopped.")
+    assert failed.returncode == 1
+    assert "ValueError: left half-way" in failed.stderr

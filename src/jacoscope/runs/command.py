@@ -3,10 +3,12 @@
 Next to nothing is imported here: Ctrl-C while the rest is loading ends in a message too.
 """
 
+import signal
 import sys
 from collections.abc import Callable
 from functools import wraps
-from typing import Any
+from types import FrameType
+from typing import Any, NoReturn
 
 Task = Callable[[Any], Any]
 """A function of a config."""
@@ -26,19 +28,38 @@ def command(config_name: str) -> Callable[[Task], Callable[[], None]]:
     def decorate(task: Task) -> Callable[[], None]:
         @wraps(task)
         def run() -> None:
+            if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # in the background it is ignored
+                signal.signal(signal.SIGINT, _interrupt)
             try:
                 from jacoscope.runs.entry import enter
 
                 enter(task, config_name)
             except KeyboardInterrupt as stop:
                 leave(str(stop) or "Stopped.", status=130)
+            except Exception:
+                if not interrupted():
+                    raise
+                leave("Stopped.", status=130)
 
         return run
 
     return decorate
 
 
-def leave(message: str, status: int = 1) -> None:
+_interrupts: list[int] = []
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    _interrupts.append(number)
+    signal.default_int_handler(number, frame)
+
+
+def interrupted() -> bool:
+    """Tell whether Ctrl-C came: what it catches half-way may make an error of its own of it."""
+    return bool(_interrupts)
+
+
+def leave(message: str, status: int = 1) -> NoReturn:
     """End the process with a message on stderr."""
     print(f"\n{message}", file=sys.stderr)
     sys.exit(status)

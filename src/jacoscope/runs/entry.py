@@ -23,7 +23,7 @@ from yaml import YAMLError
 
 from jacoscope.errors import UserError
 from jacoscope.files import remedy
-from jacoscope.runs.command import Task, leave
+from jacoscope.runs.command import Task, interrupted, leave
 from jacoscope.runs.directory import folder_of
 from jacoscope.runs.known_keys import check_keys
 from jacoscope.runs.processes import OF_A_TRAINING, SWEEP_PROCESS, end_with_parent, in_words, tell_when_others_end
@@ -87,8 +87,8 @@ def _leave_with_message(error: Exception, configs: Path, config_name: str) -> No
     """Leave where ``error`` is a user's mistake; return where it is not, or the user wants to see the traceback."""
     if os.environ.get("JACOSCOPE_TRACEBACK"):
         return
-    if _came_of_ctrl_c(error):
-        leave("Stopped.", status=130)
+    if interrupted() and not isinstance(error, UserError):
+        raise KeyboardInterrupt from error
     message = _message(error, configs, config_name)
     if message is not None:
         leave(message)
@@ -115,13 +115,6 @@ def _message(error: Exception, configs: Path, config_name: str) -> str | None:
         if isinstance(error, MisconfigurationException):
             return str(error)
     return None
-
-
-def _came_of_ctrl_c(error: BaseException | None) -> bool:
-    """Tell whether Ctrl-C caused an error: libraries that it catches half-way stumble over what they left undone."""
-    while error is not None and not isinstance(error, KeyboardInterrupt):
-        error = error.__context__
-    return error is not None
 
 
 def _from_resolver(error: BaseException) -> BaseException:
