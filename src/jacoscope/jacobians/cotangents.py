@@ -58,6 +58,8 @@ class Cotangent:
         factor = factor[(None,) * (len(self.shape) - factor.ndim)]
         if self.factor is not None:
             factor = self.factor * factor
+        if self.matrix is not None and factor.numel() == 1 and self.base.numel() < self.matrix.numel():
+            return Cotangent(self.base * factor.view(()), True, matrix=self.matrix, view=self.view)
         if self.matrix is not None and factor.shape[0] == 1 and len(self.matrix) <= self.base[..., 0].numel():
             # The same for every sample, and the matrix has fewer rows than the product.
             matrix = self.matrix * factor.expand(1, *self.view[1:]).reshape(1, -1)
