@@ -18,16 +18,24 @@ def sweep_with(folder: Path, study: Any) -> Path:
     return folder
 
 
-def write_study(file: Path, name: str) -> None:
+def write_study(file: Path, name: str, trials: int = 12) -> None:
     study = optuna.create_study(study_name=name, storage=f"sqlite:///{file}", direction="maximize")
-    study.optimize(lambda trial: trial.suggest_float("lr", 0, 1) + 0 * trial.suggest_float("width", 0, 1), 12)
+    study.optimize(lambda trial: trial.suggest_float("lr", 0, 1) + 0 * trial.suggest_float("width", 0, 1), trials)
 
 
 def test_the_study_of_a_sweep_is_found_where_its_folder_has_been_moved_to(tmp_path: Path) -> None:
     sweep = sweep_with(tmp_path / "a b", {"storage": "sqlite:////then/study.db", "name": "s", "objectives": ["val"]})
     write_study(sweep / "study.db", "s")
     (found,) = importances(sweep).values()
-    assert found["lr"] > found["width"]
+    assert found.shares["lr"] > found.shares["width"]
+    assert sum(found.shares.values()) == pytest.approx(1)
+    assert (found.best, found.trials) == (5, 12)
+
+
+def test_few_trials_are_not_said_to_tell_what_matters(tmp_path: Path) -> None:
+    sweep = sweep_with(tmp_path, {"storage": "sqlite:///study.db", "name": "s", "objectives": ["val"]})
+    write_study(sweep / "study.db", "s", trials=9)
+    assert importances(sweep) == {}
 
 
 @pytest.mark.parametrize(

@@ -136,7 +136,7 @@ def _dimension(table: Table, key: str, label: str, values: Sequence[Any]) -> Cha
 
 
 def importance(values: Mapping[str, float], metric: str) -> Chart:
-    """How much of a metric's variance each setting explains."""
+    """How much each setting has to do with a metric being good."""
     names = sorted(values, key=lambda name: values[name])
     bars = {"type": "bar", "orientation": "h", "x": [values[n] for n in names], "y": names, "theme": "right"}
     layout = {"xaxis": {"title": {"text": f"importance<br>for {title(metric)}"}}, "yaxis": {"type": "category"}}

@@ -54,9 +54,13 @@ def sweep_page(table: Table, home: Path) -> str:
         width = DIMENSION * (len(table.keys) + len(table.metrics) + 1)
         scrolled = f'<div class="scroll"><div style="min-width: {width}rem">{chart("parallel")}</div></div>'
         parts.append(section("All settings at once", text + scrolled))
-    for number, (metric, values) in enumerate(importances(table.folder).items()):
-        drawn[f"importance-{number}"] = charts.importance(values, metric)
-        text = "<p>Share of the metric’s variation that each setting explains, estimated by Optuna from the trials.</p>"
+    for number, (metric, importance) in enumerate(importances(table.folder).items()):
+        drawn[f"importance-{number}"] = charts.importance(importance.shares, metric)
+        text = (
+            f"<p>How much each setting has to do with a trial being among the best {importance.best} of "
+            f"{importance.trials} by {escape(title(metric))}, as Optuna estimates it (PED-ANOVA); more trials make it "
+            "surer.</p>"
+        )
         parts.append(section("What matters", text + chart(f"importance-{number}")))
     if body := _curves(table, drawn):
         parts.append(section("While they trained", body))

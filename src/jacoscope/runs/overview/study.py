@@ -1,7 +1,9 @@
 """What Optuna makes of the trials of a search."""
 
+import math
 import warnings
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,14 +14,35 @@ if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
 
+GOOD = 5
+"""Trials that must count as good, for what they have in common to be more than chance: Optuna's advice."""
+
+
+@dataclass(frozen=True)
+class Importance:
+    """How much each setting has to do with a trial being among the best.
+
+    Attributes:
+        shares: by setting; together they are 1.
+        best: how many trials count as the best: a tenth, and no fewer than :data:`GOOD`.
+        trials: of how many that ran to their end.
+    """
+
+    shares: dict[str, float]
+    best: int
+    trials: int
+
+
 def _low_is_good(number: int, direction: str) -> "Callable[[FrozenTrial], float]":
     """Give an objective so that the trials which PED-ANOVA looks at, those of low values, are the good ones."""
     sign = -1.0 if direction == "MAXIMIZE" else 1.0
     return lambda trial: sign * trial.values[number]
 
 
-def importances(folder: Path) -> dict[str, dict[str, float]]:
+def importances(folder: Path) -> dict[str, Importance]:
     """Give for each objective of a search how much each setting matters; nothing where there is no search.
+
+    Nothing either as long as the best would be more than half of all.
 
     By PED-ANOVA (Watanabe et al. 2023, arXiv:2304.10255), which Optuna offers without further packages. Only a study
     in the sweep's own folder is opened, wherever that folder has been moved to: ``sweep.json`` may come from somebody
@@ -35,6 +58,7 @@ def importances(folder: Path) -> dict[str, dict[str, float]]:
     try:
         import optuna
         from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
+        from optuna.trial import TrialState
         from sqlalchemy import URL
     except ImportError:
         return {}
@@ -46,14 +70,19 @@ def importances(folder: Path) -> dict[str, dict[str, float]]:
         objectives = list(zip(map(str, where["objectives"]), study.directions, strict=True))
     except Exception:  # whatever Optuna and SQLAlchemy raise at a file that is no study
         return {}
+    trials = len(study.get_trials(deepcopy=False, states=[TrialState.COMPLETE]))
+    if trials < 2 * GOOD:
+        return {}
+    share = max(0.1, GOOD / trials)
     for number, (metric, direction) in enumerate(objectives):
+        evaluator = PedAnovaImportanceEvaluator(target_quantile=share)
         try:
-            found[metric] = get_param_importances(
-                study, evaluator=PedAnovaImportanceEvaluator(), target=_low_is_good(number, direction.name)
-            )
-        except (ValueError, RuntimeError):  # too few trials to tell
+            shares = get_param_importances(study, evaluator=evaluator, target=_low_is_good(number, direction.name))
+        except (ValueError, RuntimeError):  # all trials the same, for one
             continue
-    return {metric: {k: float(v) for k, v in values.items()} for metric, values in found.items() if values}
+        if shares:
+            found[metric] = Importance({k: float(v) for k, v in shares.items()}, math.ceil(share * trials), trials)
+    return found
 
 
 def _own_file(folder: Path, where: dict[str, Any]) -> Path | None:
