@@ -324,6 +324,9 @@ def test_mistakes_are_told_before_anything_is_trained(tmp_path: Path) -> None:
     [
         ({"max_samples": 0}, "max_samples=0"),
         ({"every_n_steps": 0}, "every_n_steps=0"),
+        ({"train_samples": -5}, "train_samples=-5"),
+        ({"images_every_n_epochs": -3}, "images_every_n_epochs=-3"),
+        ({"dataloader_idx": -1}, "dataloader_idx=-1"),
         ({"max_classes": 0}, "max_classes=0"),
         ({"outputs": ["logit"]}, "outputs"),
         ({"probe_indices": range(25)}, "25 probe_indices"),

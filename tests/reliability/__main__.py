@@ -18,7 +18,9 @@ with atheris.instrument_imports(include=["jacoscope", "PIL"]):
 
 def main() -> None:
     """Feed one reader until an error or the time is up."""
-    name, *options = sys.argv[1:]
+    name, *options = sys.argv[1:] or [""]
+    if name not in READERS:
+        raise SystemExit(f"python -m tests.reliability READER, one of {', '.join(READERS)}")
     reader, counts = READERS[name], [0, 0]
     with TemporaryDirectory() as scratch:
         folder, corpus = surrounded(reader, Path(scratch) / "folder"), Path(scratch) / "corpus"

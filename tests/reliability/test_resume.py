@@ -28,7 +28,7 @@ RECIPE = (
     "+trainer.val_check_interval=0.5",
     "augmentation=elastic",
     "callbacks=[default,ema,distortion_annealing]",
-    "callbacks.last_checkpoint.every_n_steps=2",
+    "callbacks.last_checkpoint.every_n_batches=2",
     "callbacks.jacobian.max_samples=10",
     "callbacks.jacobian.images_every_n_epochs=0",
 )
@@ -99,7 +99,7 @@ def test_asked_to_stop_it_saves_first_and_says_how_to_go_on(
     folder: Path, undisturbed: Running, number: signal.Signals
 ) -> None:
     name = f"stopped_{number.name}"
-    slow = [word for word in RECIPE if "every_n_steps=2" not in word]  # else it would be saved by itself
+    slow = [word for word in RECIPE if "every_n_batches=2" not in word]  # else it would be saved by itself
     running = start(folder, "train.py", f"run_name={name}", *slow)
     last = directory(folder, name) / "checkpoints" / "last.ckpt"
     while not last.exists():

@@ -32,6 +32,14 @@ def test_the_study_of_a_sweep_is_found_where_its_folder_has_been_moved_to(tmp_pa
     assert (found.best, found.trials) == (5, 12)
 
 
+def test_trials_that_equal_the_last_of_the_best_count_among_them(tmp_path: Path) -> None:
+    sweep = sweep_with(tmp_path, {"storage": "sqlite:///study.db", "name": "s", "objectives": ["val"]})
+    study = optuna.create_study(study_name="s", storage=f"sqlite:///{sweep / 'study.db'}", direction="maximize")
+    study.optimize(lambda trial: float(trial.suggest_float("lr", 0, 1) >= 0 and trial.number < 8), 12)
+    (found,) = importances(sweep).values()
+    assert (found.best, found.trials) == (8, 12)
+
+
 def test_few_trials_are_not_said_to_tell_what_matters(tmp_path: Path) -> None:
     sweep = sweep_with(tmp_path, {"storage": "sqlite:///study.db", "name": "s", "objectives": ["val"]})
     write_study(sweep / "study.db", "s", trials=9)

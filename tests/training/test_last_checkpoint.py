@@ -88,7 +88,7 @@ def stop_at(step: int) -> Hook:
     ("every", "steps"),
     [
         ({"every_n_minutes": None}, [0, 4]),
-        ({"every_n_steps": 2, "every_n_minutes": None}, [4, 6]),
+        ({"every_n_batches": 2, "every_n_minutes": None}, [4, 6]),
         ({"every_n_minutes": 1e-9}, [5, 6]),
         ({"every_n_minutes": 5}, [0, 4]),
     ],
@@ -151,7 +151,7 @@ def test_weights_that_are_not_finite_are_not_saved(tmp_path: Path) -> None:
             next(module.parameters()).data[0, 0] = torch.nan
 
     with pytest.raises(UserError, match=r"the weights have diverged: network\.\S+ is NaN.*\n.*Last good checkpoint"):
-        train(tmp_path, Hook(spoil), every_n_steps=2)
+        train(tmp_path, Hook(spoil), every_n_batches=2)
     assert saved(tmp_path)[1] == 4
     assert all(weight.isfinite().all() for weight in read_checkpoint(tmp_path / "last.ckpt")["state_dict"].values())
 

@@ -1,1 +1,1 @@
-"""RECORD: everything about a trained network's Jacobians, for whole data sets: tables, arrays, figures, a report."""
+"""Everything about a trained network's Jacobians, for whole data sets: tables, arrays, figures, a report."""

@@ -44,10 +44,12 @@ class Request:
         """Read the question from a composed config.
 
         Raises:
-            UserError: if a value is of the wrong type, out of range, or two of them exclude each other.
+            UserError: if there is no such key, a value is of the wrong type or out of range, or two exclude each other.
         """
         plain: Any = OmegaConf.to_container(OmegaConf.masked_copy(cfg, [str(k) for k in cfg if k not in OF_THE_RUN]))
         hints = get_type_hints(cls)
+        for name in plain.keys() - hints.keys():
+            raise UserError(f"There is no key {name}.{nearest(name, hints)}\nKeys: {', '.join(hints)}")
         for name, value in plain.items():
             if isinstance(value, str) and list[str] in (hints[name], *get_args(hints[name])):
                 plain[name] = [value]  # trust=my_package is as clear as trust=[my_package]

@@ -50,7 +50,9 @@ def columns(classes: int, rank: int, output: str) -> list[Column]:
         Column("boundary_distance", real, PIXELS, "first-order distance to the decision boundary of the prediction"),
         Column("nearest_class", number, "class", "class behind that boundary"),
         Column("logits", pa.list_(real, classes), "logits", "the network's output for each class"),
-        Column("output_norms", pa.list_(real, classes), PER_PIXEL, f"L2 norm of each output's row of {J}"),
+        Column(
+            "output_norms", pa.list_(real, classes), PER_PIXEL, f"L2 norm of each output's derivative, a part of {J}"
+        ),
         Column("singular_values", pa.list_(real, rank), PER_PIXEL, f"singular values of {J}, descending"),
     ]
 

@@ -1,4 +1,4 @@
-"""OBSERVE: Lightning callbacks that measure a network while it trains, and log what they see."""
+"""Lightning callbacks that measure a network while it trains, and log what they see."""
 
 from .distortion_annealing import DistortionAnnealing as DistortionAnnealing
 from .hparams import HParamsCallback as HParamsCallback

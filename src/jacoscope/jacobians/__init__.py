@@ -1,4 +1,4 @@
-"""MEASURE: exact input-output Jacobians of PyTorch models, their norms, and what they mean.
+"""Exact input-output Jacobians of PyTorch models, their norms, and what they mean.
 
 Needs torch and nothing else.
 """

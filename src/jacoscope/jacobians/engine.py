@@ -307,7 +307,7 @@ def check_independence(together: Tensor, alone: Tensor) -> None:
     difference, *scales = extremes.tolist()
     scale = max(scales)
     tolerance = min(10 * torch.finfo(alone.dtype).eps ** 0.5, 0.05)
-    # What is not finite is no sign of it, and compares as False.
+    # Numbers that are not finite tell nothing about dependence: with them, the comparison is False.
     if difference > tolerance * max(scale, 1e-6):
         raise JacobianError(
             f"The outputs of the last sample change by {difference:.3g} (of {scale:.3g}) with the samples beside it. "

@@ -1,1 +1,1 @@
-"""Run directories, their records, and the frame around the entry scripts."""
+"""Run directories and their records, sweeps, tables of runs, and the frame around the entry scripts."""

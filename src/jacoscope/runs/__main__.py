@@ -11,9 +11,13 @@ def main(words: list[str] | None = None) -> int:
     """Show the table, write what is asked for, and tell a mistake in one message."""
     parser = argparse.ArgumentParser("python -m jacoscope.runs", description="All runs below a folder, compared.")
     parser.add_argument("folder", type=Path, help="a sweep's directory, or any folder that runs are in: logs")
-    parser.add_argument("--sort", metavar="COLUMN", help="sort by a column; =-COLUMN from large to small")
+    parser.add_argument("--sort", metavar="COLUMN", help="sort by a column; --sort=-COLUMN from large to small")
     parser.add_argument(
-        "--export", metavar="FILE", type=Path, action="append", help="write all columns: .csv, .parquet"
+        "--export",
+        metavar="FILE",
+        type=Path,
+        action="append",
+        help="write all columns, as .csv or .parquet; may be given several times",
     )
     parser.add_argument("--html", metavar="FILE", type=Path, help="where the page goes; by default FOLDER/sweep.html")
     parser.add_argument("--no-html", action="store_true", help="the table alone")

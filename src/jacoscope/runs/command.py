@@ -55,7 +55,7 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
 
 
 def interrupted() -> bool:
-    """Tell whether Ctrl-C came: what it catches half-way may make an error of its own of it."""
+    """Tell whether Ctrl-C came: a library that it stops half-way may fail with an error of its own."""
     return bool(_interrupts)
 
 

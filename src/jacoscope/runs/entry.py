@@ -84,7 +84,11 @@ def _check_single() -> None:
 
 
 def _leave_with_message(error: Exception, configs: Path, config_name: str) -> None:
-    """Leave where ``error`` is a user's mistake; return where it is not, or the user wants to see the traceback."""
+    """Leave where ``error`` is a user's mistake; return where it is not, or the user wants to see the traceback.
+
+    Raises:
+        KeyboardInterrupt: where Ctrl-C came before, and the error is what it left behind.
+    """
     if os.environ.get("JACOSCOPE_TRACEBACK"):
         return
     if interrupted() and not isinstance(error, UserError):

@@ -27,7 +27,7 @@ def explain(error: Exception, overrides: Iterable[str], config_dir: Path, config
     if isinstance(error, MissingConfigException) and error.options:
         group, _, choice = str(error.missing_cfg_file).rpartition("/")
         if group == "hydra/sweeper/sampler" and len(error.options) == 1:  # jacoscope's own: the plugin's are not there
-            return "A search needs Optuna and Hydra's plugin for it: pip install 'jacoscope[sweep]'"
+            return "A search needs Optuna and Hydra's plugin for it: pip install -e '.[sweep]'"
         return (
             f"There is no {group}={choice}.{nearest(choice, error.options, f'{group}=')}\n"
             f"Choices of {group}: {', '.join(sorted(error.options))}"
@@ -39,9 +39,12 @@ def explain(error: Exception, overrides: Iterable[str], config_dir: Path, config
     if match := re.search(r"Could not (?:override|delete)[^']*'([^'=]+)", message) or re.search(
         r"Key '([^']+)' is not in struct", message
     ):
-        base = _base_config(overrides, config_dir, config_name)
+        key = match.group(1)
+        if key.startswith("hydra/sweeper/"):
+            return f"{key} belongs to a search: type -m hparams_search=optuna before it"
+        base, groups = _base_config(overrides, config_dir, config_name)
         if base is not None:
-            return _unknown_key(match.group(1), base, config_dir)
+            return _unknown_key(key, base, groups)
     if "Cannot merge incompatible container types" in message:
         file = re.search(r"'(.+)'", message)
         return f"{file.group(1) if file else 'A config file'} holds a list; a config file holds keys: KEY: VALUE"
@@ -49,9 +52,8 @@ def explain(error: Exception, overrides: Iterable[str], config_dir: Path, config
     return f"The configuration cannot be composed: {message}{cause}"
 
 
-def _unknown_key(key: str, base: DictConfig, config_dir: Path) -> str:
+def _unknown_key(key: str, base: DictConfig, groups: list[str]) -> str:
     parent, _, name = key.rpartition(".")
-    groups = sorted(path.name for path in config_dir.iterdir() if path.is_dir() and path.name != "hydra")
     siblings = OmegaConf.select(base, parent) if parent else base
     if isinstance(siblings, DictConfig) and name in _taken_by(siblings.get("_target_")):
         return (
@@ -69,20 +71,18 @@ def _unknown_key(key: str, base: DictConfig, config_dir: Path) -> str:
     return message + "\nThe whole config: --cfg job"
 
 
-def _base_config(overrides: Iterable[str], config_dir: Path, config_name: str) -> DictConfig | None:
-    """Compose the config with the chosen groups alone, without the values that may be at fault."""
-    words = [word for word in overrides if "=" in word and not word.startswith("-")]
-    groups = []
-    for word in words:
-        parsed = OverridesParser.create().parse_override(word)
-        if (config_dir / parsed.key_or_group).is_dir():
-            groups.append(word)
+def _base_config(overrides: Iterable[str], config_dir: Path, config_name: str) -> tuple[DictConfig | None, list[str]]:
+    """Compose the config with the chosen groups alone, without the values that may be at fault; and name its groups."""
     GlobalHydra.instance().clear()
     with initialize_config_dir(str(config_dir.resolve())):
         try:
-            return compose(config_name, overrides=groups)
+            choices = compose(config_name, return_hydra_config=True).hydra.runtime.choices
+            groups = sorted(group for group in choices if not group.startswith("hydra"))
+            words = [word for word in overrides if "=" in word and not word.startswith("-")]
+            parsed = zip(words, OverridesParser.create().parse_overrides(words), strict=True)
+            return compose(config_name, [word for word, said in parsed if said.key_or_group in groups]), groups
         except Exception:  # the groups themselves may be at fault: then the message does without a suggestion
-            return None
+            return None, []
 
 
 def _taken_by(target: str | None) -> Iterable[str]:

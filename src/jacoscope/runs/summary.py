@@ -10,6 +10,8 @@ from rich.console import Console
 from rich.markup import escape
 
 from jacoscope.runs.directory import RunDirectory
+from jacoscope.runs.overview.words import duration
+from jacoscope.runs.quoting import quoted
 from jacoscope.runs.result import Result
 
 ACCURACIES = {"test/accuracy": "test accuracy", "val/accuracy": "validation accuracy"}
@@ -21,10 +23,9 @@ def show_summary(run: RunDirectory, result: Result) -> None:
     folder = _relative(run.path)
     python = Path(sys.executable)
     prefix = f"{_relative(python.parent)}/" if python.is_relative_to(Path.cwd()) else ""
-    minutes, seconds = divmod(round(result.wall_seconds), 60)
     rows = [
         *_metrics(result.metrics),
-        ("time", f"{minutes} min {seconds} s"),
+        ("time", duration(result.wall_seconds)),
         ("run", str(folder)),
         ("watch it", f"{prefix}tensorboard --logdir {quote(str(folder / 'tensorboard'))}"),
         ("analyse it", f"{prefix}python analyze.py {_as_typed('checkpoint', str(folder))}"),
@@ -48,7 +49,7 @@ def _metrics(metrics: dict[str, float]) -> list[tuple[str, str]]:
 def _as_typed(key: str, value: str) -> str:
     """Give a word of a command line, quoted for Hydra and for the shell where they would take it for something else."""
     if not re.fullmatch(r"[\w./+-]+", value):
-        value = "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"
+        value = quoted(value)
     return quote(f"{key}={value}")
 
 

@@ -32,7 +32,7 @@ class LastCheckpoint(Checkpoint):
 
     Args:
         dirpath: the folder.
-        every_n_steps: batches between two checkpoints within an epoch; ``None`` for no such limit.
+        every_n_batches: batches between two checkpoints within an epoch; ``None`` for no such limit.
         every_n_minutes: minutes between two checkpoints within an epoch; ``None`` for no such limit.
 
     Raises:
@@ -40,14 +40,14 @@ class LastCheckpoint(Checkpoint):
     """
 
     def __init__(
-        self, dirpath: str | Path, every_n_steps: int | None = None, every_n_minutes: float | None = 5.0
+        self, dirpath: str | Path, every_n_batches: int | None = None, every_n_minutes: float | None = 5.0
     ) -> None:
-        for name, value in (("every_n_steps", every_n_steps), ("every_n_minutes", every_n_minutes)):
+        for name, value in (("every_n_batches", every_n_batches), ("every_n_minutes", every_n_minutes)):
             if value is not None and value <= 0:
                 raise UserError(f"LastCheckpoint: {name}={value} is not allowed; it is positive, or null")
         self.path = Path(dirpath) / "last.ckpt"
         self.previous = Path(dirpath) / "previous.ckpt"
-        self.every_n_steps = every_n_steps
+        self.every_n_batches = every_n_batches
         self.every_n_minutes = every_n_minutes
         self._due = False
         self._saving = False
@@ -71,7 +71,7 @@ class LastCheckpoint(Checkpoint):
 
     def on_train_batch_end(self, trainer: Trainer, *_: Any) -> None:
         self._just_validated = False
-        if self.every_n_steps and trainer.fit_loop.total_batch_idx % self.every_n_steps == self.every_n_steps - 1:
+        if self.every_n_batches and trainer.fit_loop.total_batch_idx % self.every_n_batches == self.every_n_batches - 1:
             self._due = True
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:  # noqa: ARG002

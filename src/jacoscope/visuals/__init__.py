@@ -1,4 +1,4 @@
-"""RENDER: heatmaps and plots of Jacobians; tensors in, pictures out.
+"""Heatmaps and plots of Jacobians; tensors in, pictures out.
 
 All is loaded when first used: a page (:mod:`jacoscope.visuals.page`) needs neither torch nor matplotlib.
 """

@@ -47,7 +47,7 @@ def sweep_page(table: Table, home: Path) -> str:
         drawn["gap"] = charts.scatter(table, NORM, "gap")
         parts.append(section("Does the norm follow the generalisation gap?", _gap(table) + chart("gap")))
     if table.keys and table.metrics:
-        metric = next((name for name in charts_objectives(table) if name in table.metrics), table.metrics[0])
+        metric = next((name for name in _judged_by(table) if name in table.metrics), table.metrics[0])
         parts.append(section("What each setting does", _effects(table, metric, drawn)))
         drawn["parallel"] = charts.parallel_coordinates(table)
         text = "<p>Each line is a run. Drag along an axis to keep the lines that pass there.</p>"
@@ -73,7 +73,7 @@ def sweep_page(table: Table, home: Path) -> str:
     )
 
 
-def charts_objectives(table: Table) -> list[str]:
+def _judged_by(table: Table) -> list[str]:
     """Give what the runs were to optimise, and test accuracy before all."""
     return ["test/accuracy", *objectives_of(table.runs)]
 
@@ -83,7 +83,7 @@ def _headline(table: Table) -> str:
     text = f"{len(done)} of {len(table.runs)} runs are done"
     seconds = sum(run.result.wall_seconds for run in table.runs if run.result)
     text += f"; together they took {duration(seconds) or '0 s'}."
-    metric = next((name for name in charts_objectives(table) if name in table.metrics), None)
+    metric = next((name for name in _judged_by(table) if name in table.metrics), None)
     if metric and (measured := [run for run in done if metric in run.metrics]):
         best = max(measured, key=lambda run: run.metrics[metric])
         settings = table.settings[table.runs.index(best)]

@@ -63,7 +63,9 @@ def runs_below(folder: Path) -> list[Run]:
         return [_run(folder, sweep.run_path(job), _typed(job.overrides)) for job in jobs]
     paths = sorted(file.parent for file in folder.glob("**/result.json"))
     if not paths:
-        raise UserError(f"There is no run in {folder}. It is a sweep's directory, or any folder that runs are in: logs")
+        raise UserError(
+            f"There is no run in {folder}. Give a sweep's directory, or any folder that holds runs, as logs"
+        )
     return [_run(folder, path, _typed(_words(path))) for path in paths]
 
 

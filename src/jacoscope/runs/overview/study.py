@@ -24,7 +24,7 @@ class Importance:
 
     Attributes:
         shares: by setting; together they are 1.
-        best: how many trials count as the best: a tenth, and no fewer than :data:`GOOD`.
+        best: how many trials count as the best: a tenth, no fewer than :data:`GOOD`, and those that equal the last.
         trials: of how many that ran to their end.
     """
 
@@ -70,18 +70,21 @@ def importances(folder: Path) -> dict[str, Importance]:
         objectives = list(zip(map(str, where["objectives"]), study.directions, strict=True))
     except Exception:  # whatever Optuna and SQLAlchemy raise at a file that is no study
         return {}
-    trials = len(study.get_trials(deepcopy=False, states=[TrialState.COMPLETE]))
-    if trials < 2 * GOOD:
+    trials = study.get_trials(deepcopy=False, states=[TrialState.COMPLETE])
+    if len(trials) < 2 * GOOD:
         return {}
-    share = max(0.1, GOOD / trials)
+    share = max(0.1, GOOD / len(trials))
     for number, (metric, direction) in enumerate(objectives):
         evaluator = PedAnovaImportanceEvaluator(target_quantile=share)
+        value = _low_is_good(number, direction.name)
         try:
-            shares = get_param_importances(study, evaluator=evaluator, target=_low_is_good(number, direction.name))
+            shares = get_param_importances(study, evaluator=evaluator, target=value)
         except (ValueError, RuntimeError):  # all trials the same, for one
             continue
         if shares:
-            found[metric] = Importance({k: float(v) for k, v in shares.items()}, math.ceil(share * trials), trials)
+            values = sorted(map(value, trials))
+            worst = values[math.ceil(share * len(values)) - 1]  # of the best; those that equal it count too
+            found[metric] = Importance(shares, sum(value <= worst for value in values), len(values))
     return found
 
 

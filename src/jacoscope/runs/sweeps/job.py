@@ -14,6 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from jacoscope.errors import UserError
 from jacoscope.runs.processes import SWEEP_PROCESS, end_with_parent
+from jacoscope.runs.quoting import quoted
 from jacoscope.runs.sweeps.directory import LOG, failed_early, state_of_run
 from jacoscope.runs.sweeps.gpus import spread_over_gpus
 
@@ -76,9 +77,8 @@ def _in_own_process(script: Path, folder: Path) -> None:
     """Carry out the job as a single run: several processes that train one network are started by the script's own
     command line, and would otherwise start the whole sweep again, or wait for each other for ever."""
     words = list(HydraConfig.get().overrides.task)
-    quoted = str(folder).replace("\\", "\\\\").replace("'", "\\'")
     environment = {k: v for k, v in os.environ.items() if k not in DISTRIBUTED} | {SWEEP_PROCESS: str(os.getpid())}
-    command = [sys.executable, str(script), *words, f"hydra.run.dir='{quoted}'"]
+    command = [sys.executable, str(script), *words, f"hydra.run.dir={quoted(str(folder))}"]
     process = subprocess.Popen(command, env=environment)
     try:
         status = process.wait()

@@ -15,6 +15,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from jacoscope.errors import UserError
 from jacoscope.runs.processes import SWEEP_PROCESS
+from jacoscope.runs.quoting import quoted
 from jacoscope.runs.sweeps.directory import DONE, LAUNCHER_LOG, LOG, Job, SweepDirectory, result_of
 from jacoscope.runs.sweeps.job import output_to
 
@@ -47,7 +48,7 @@ class Jobs:
         except (RuntimeError, ImportError) as error:
             raise UserError(
                 f"{self._launcher_choice} cannot be used: {error}. "
-                "Its plugin comes with pip install 'jacoscope[sweep]'; hydra/launcher=basic needs none"
+                "Its plugin comes with pip install -e '.[sweep]'; hydra/launcher=basic needs none"
             ) from error
 
     def check(self, jobs: Sequence[Job]) -> None:
@@ -137,10 +138,9 @@ def dismiss_workers() -> None:
 def _pin(config: DictConfig, sweep: SweepDirectory) -> None:
     """Tell the launcher and the config of every job where the sweep lies."""
     path = str(sweep.path.absolute())
-    quoted = path.replace("\\", "\\\\").replace("'", "\\'")
     with read_write(config.hydra), open_dict(config.hydra):
         config.hydra.sweep.dir = path
-        config.hydra.overrides.hydra.append(f"hydra.sweep.dir='{quoted}'")
+        config.hydra.overrides.hydra.append(f"hydra.sweep.dir={quoted(path)}")
 
 
 def _raise_stop(returns: Sequence[JobReturn]) -> None:

@@ -34,7 +34,7 @@ class SearchSweeper(Sweeper):
         try:
             from jacoscope.runs.sweeps.study import Search
         except ImportError as error:
-            raise UserError(f"A search needs Optuna ({error}): pip install 'jacoscope[sweep]'") from error
+            raise UserError(f"A search needs Optuna ({error}): pip install -e '.[sweep]'") from error
 
         settings = {k: _plain(v) for k, v in self.settings.items()}
         search = Search(**settings)
