@@ -56,6 +56,15 @@ def test_gone_on_with_the_damaged_is_made_anew(
     assert_same(analysed(tmp_path / "a", report=True), tabled)
 
 
+@pytest.mark.parametrize("name", ["samples.parquet", "maps.npz", "summary.json"])
+def test_what_was_taken_away_is_made_anew(analysed: Analysed, tabled: SplitFolder, tmp_path: Path, name: str) -> None:
+    shutil.copytree(tabled.path, tmp_path / "a")
+    (tmp_path / "a" / name).unlink()
+    folder = analysed(tmp_path / "a")
+    assert_same(folder, tabled)
+    assert folder.summary()["measures"] == tabled.summary()["measures"]
+
+
 def test_damaged_parts_are_made_anew(
     analysed: Analysed, tabled: SplitFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -34,6 +34,9 @@ from .small import X, expected, network
         (lambda x: (x - x.mean(0)).flatten(1), X, "samples depend on each other"),
         (lambda x: (x - x.mean(0)).flatten(1), X.bfloat16(), "samples depend on each other"),
         (lambda x: x.flatten(1).cumsum(0), X, "samples depend on each other"),
+        (lambda x: (x - x.mean(0)).flatten(1).where(X[:1].flatten(1) > 0.5, -torch.inf), X, "depend on each other"),
+        (network(), X.to_sparse(), r"to_dense\(\)"),
+        (network().state_dict(), X, "OrderedDict"),
         (nn.Sequential(nn.Flatten(), nn.LazyLinear(3)), X, r"lazy layers.*model\(x\)"),
         (lambda x: nn.functional.dropout(x.flatten(1)), X, "random"),
     ],
@@ -41,6 +44,20 @@ from .small import X, expected, network
 def test_errors_say_what_would_work(model, x, said):
     with pytest.raises(JacobianError, match=f"(?s){said}"):
         jacobian(model, x)
+
+
+@pytest.mark.parametrize("create_graph", [False, True])
+@pytest.mark.parametrize("batch", [2, 3, 4])
+@pytest.mark.parametrize("chunk_size", [1, 2, 3, None])
+def test_samples_that_depend_on_each_other_are_refused_in_chunks_of_any_size(batch, chunk_size, create_graph):
+    with pytest.raises(JacobianError, match="samples depend on each other"):
+        jacobian(lambda x: (x - x.mean(0)).flatten(1), X[:batch], chunk_size=chunk_size, create_graph=create_graph)
+
+
+@pytest.mark.parametrize("strategy", ["vmap-jacrev", "vmap-jacfwd"])
+def test_a_strategy_that_cannot_carry_out_a_step_says_so(strategy):
+    with pytest.raises(JacobianError, match=f"(?s){strategy} cannot.*Use 'auto'"):
+        jacobian(lambda x: x.flatten(1) if x.sum() > 0 else -x.flatten(1), X, strategy=strategy)
 
 
 def last_of_a_sequence(x):
@@ -94,6 +111,7 @@ def test_reentrant_checkpointing_says_what_to_use():
         ({"strategy": "pullback", "create_graph": True}, "create_graph"),
         ({"chunk_size": 0}, "chunk_size"),
         ({"memory_budget": 0}, "memory_budget"),
+        ({"memory_budget": "1G"}, "memory_budget='1G'"),
     ],
 )
 def test_wrong_options_are_named(options, said):

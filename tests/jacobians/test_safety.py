@@ -1,6 +1,8 @@
 """A Jacobian may be asked for anywhere, and leaves nothing behind."""
 
 import os
+import threading
+import weakref
 from contextlib import contextmanager, suppress
 from functools import partial
 
@@ -9,6 +11,7 @@ import torch
 from torch import nn
 
 from jacoscope.jacobians import JacobianError, jacobian, jvp, leading_singular_triplets, vjp
+from jacoscope.jacobians.rules import Kept
 from jacoscope.models import LeNet5
 
 from .small import X, expected, network
@@ -289,3 +292,67 @@ def test_an_output_is_picked_from_what_the_model_returns():
     model = network().eval()
     J = jacobian(lambda x: {"out": (model(x), x)}, X, output=lambda r: r["out"][0])
     torch.testing.assert_close(J, expected())
+
+
+@pytest.mark.parametrize("outputs", [3, 50], ids=["fewer outputs than inputs", "more"])
+def test_a_model_that_begins_in_place_leaves_what_it_was_given(outputs):
+    torch.manual_seed(0)
+    linear = nn.Linear(4, outputs).double()
+    x, v = torch.rand(3, 4, dtype=torch.float64), torch.rand(2, 3, 4, dtype=torch.float64)
+
+    def model(x):
+        return linear(x.mul_(2)).tanh()
+
+    expected = torch.stack([torch.autograd.functional.jacobian(lambda x: model(x.clone()), one) for one in x])
+    with everything_as_before(linear, x, v):
+        torch.testing.assert_close(jacobian(model, x), expected)
+        torch.testing.assert_close(jacobian(model, x, chunk_size=1), expected)
+        torch.testing.assert_close(jvp(model, x, v), torch.einsum("boi,nbi->nbo", expected, v))
+        found = leading_singular_triplets(model, x, 2).values
+        torch.testing.assert_close(found, torch.linalg.svdvals(expected)[:, :2], rtol=1e-3, atol=0)
+
+
+def test_steps_that_are_compiled_in_place():
+    model = network().eval()
+    model[0].compile(backend="aot_eager")
+    act = torch.compile(lambda z: z.tanh() * z.sigmoid(), backend="aot_eager")
+    torch.testing.assert_close(jacobian(model, X), expected())
+    plain = jacobian(lambda x: (lambda z: z.tanh() * z.sigmoid())(x.flatten(1)), X)
+    torch.testing.assert_close(jacobian(lambda x: act(x.flatten(1)), X), plain)
+
+
+def test_threads_that_share_a_model_take_turns():
+    model, results = network().train(), []
+    reference = expected()
+
+    def ask():
+        for _ in range(10):
+            results.append(jacobian(model, X))
+
+    with everything_as_before(model, X):
+        threads = [threading.Thread(target=ask) for _ in range(3)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert len(results) == 30
+    for J in results:
+        torch.testing.assert_close(J, reference)
+
+
+def test_weights_that_each_forward_pass_makes_anew_do_not_pile_up():
+    kept, made = Kept(), []
+    for _ in range(10):
+        weight = torch.rand(2)
+        made.append(weakref.ref(weight))
+        kept.get(weight, "doubled", lambda weight=weight: weight * 2)
+        kept.forget_unused()
+    del weight
+    assert sum(ref() is not None for ref in made) <= 2
+
+
+def test_a_weight_that_is_rewritten_in_place_is_another():
+    kept, weight = Kept(), torch.ones(2)
+    assert kept.get(weight, "doubled", lambda: weight * 2).tolist() == [2, 2]
+    weight.fill_(3)
+    assert kept.get(weight, "doubled", lambda: weight * 2).tolist() == [6, 6]

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from jacoscope.analysis.decision import crossing_along
 from jacoscope.analysis.derivatives import jacobians_one_by_one
-from jacoscope.analysis.ranks import ranks
 from jacoscope.analysis.schema import PIXELS, Column, arrow_schema
+from jacoscope.analysis.statistics import ranks
 from jacoscope.analysis.stream import read_samples
 from jacoscope.analysis.subject import Subject
 from jacoscope.errors import UserError

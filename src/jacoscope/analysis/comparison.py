@@ -15,6 +15,7 @@ from jacoscope.analysis.derivatives import jacobian_of
 from jacoscope.analysis.finite import finite_rows, left_out
 from jacoscope.analysis.reduction import MapSums, Reduction
 from jacoscope.analysis.schema import ALWAYS_THERE, Column, arrow_schema, columns
+from jacoscope.analysis.statistics import quantiles
 from jacoscope.analysis.stream import Work, as_table, checked_labels, read_samples
 from jacoscope.analysis.subject import Subject
 
@@ -111,8 +112,8 @@ def summarise_comparison(table_file: Path) -> dict[str, Any]:
         "b_more_sensitive": float(more.mean()),
         "median_ratio_of_frobenius": _median(ratio),
         "median_cosine": _median(c["cosine"]),
-        "cosine_percentile_5": float(np.quantile(c["cosine"], 0.05, method="nearest")),
-        "cosine_percentile_95": float(np.quantile(c["cosine"], 0.95, method="nearest")),
+        "cosine_percentile_5": quantiles(c["cosine"], [0.05])[0],
+        "cosine_percentile_95": quantiles(c["cosine"], [0.95])[0],
     }
 
 
@@ -123,6 +124,6 @@ def _of_one(c: dict[str, Any], mark: str) -> dict[str, float | None]:
 
 
 def _median(values: Any) -> float | None:
-    """The median, one of the values, so that infinite distances do not spoil it; none where itself is infinite."""
-    median = float(np.quantile(values, 0.5, method="nearest"))
+    """The median; none where it is infinite."""
+    (median,) = quantiles(values, [0.5])
     return median if np.isfinite(median) else None

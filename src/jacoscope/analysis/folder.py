@@ -17,7 +17,7 @@ from jacoscope.files import write_whole
 from jacoscope.runs.records import UNREADABLE, read_json, record
 from jacoscope.runs.result import installed_versions
 
-FORMAT = 3  # of the results; raised when their numbers or columns change
+FORMAT = 4  # of the results; raised when their numbers or columns change
 
 
 @dataclass

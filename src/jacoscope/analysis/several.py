@@ -20,6 +20,7 @@ from jacoscope.analysis.schema import SINGULAR
 from jacoscope.analysis.several_folders import FOLLOWED, HISTORY_SCHEMA
 from jacoscope.analysis.side_by_side import as_png, history_figure, maps_figure, scatter_figure
 from jacoscope.analysis.split_folder import MAPS, TABLE, SplitFolder
+from jacoscope.analysis.statistics import quantiles
 from jacoscope.analysis.stream import Where, chunk_size_for, stream
 from jacoscope.analysis.subject import Subject
 from jacoscope.analysis.terminal import progress_bar
@@ -136,7 +137,7 @@ def _row(subject: Subject, table: SplitFolder) -> dict[str, Any]:
         "accuracy": float(columns["correct"].to_numpy().mean()),
     }
     for name in FOLLOWED:
-        low, median, high = np.quantile(columns[name].to_numpy(), [0.05, 0.5, 0.95], method="nearest").tolist()
+        low, median, high = quantiles(columns[name].to_numpy(), [0.05, 0.5, 0.95])
         row |= {f"{name}_percentile_5": low, f"{name}_median": median, f"{name}_percentile_95": high}
     return row
 

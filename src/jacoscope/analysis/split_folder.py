@@ -33,6 +33,7 @@ class SplitFolder(AnswerFolder):
         names = (TABLE, SUMMARY, MAPS, ADVERSARIAL, JACOBIANS, REPORT)
         super().__init__(path, question, names, is_the_users=request.output_dir is not None)
         self.request = request
+        self._of_table = (TABLE, SUMMARY, *([MAPS] if source.keeps_maps else []))
 
     def to_do(self) -> list[str]:
         """Give the stages that are asked for and not done: ``table``, ``adversarial``, ``report``."""
@@ -63,5 +64,5 @@ class SplitFolder(AnswerFolder):
 
     def _has_table(self) -> bool:
         if not self.request.save_jacobians:  # then Jacobians that were saved earlier do no harm
-            return "table" in self.manifest.done and self.file(TABLE).exists() and self.file(SUMMARY).exists()
-        return self.has("table", self.table_asked(), TABLE, SUMMARY, JACOBIANS)
+            return self.has("table", self.manifest.done.get("table"), *self._of_table)
+        return self.has("table", self.table_asked(), *self._of_table, JACOBIANS)

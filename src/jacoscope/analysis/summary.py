@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from jacoscope.analysis.finite import finite_rows, left_out
-from jacoscope.analysis.ranks import Values, auroc, correlation, ranks
+from jacoscope.analysis.statistics import Values, auroc, correlation, quantiles, ranks
 
 NORMS = ("frobenius", "spectral", "nuclear", "l1_operator", "linf_operator")
 MEASURES = (*NORMS, "stable_rank", "effective_rank", "boundary_distance", "confidence", "margin")
@@ -80,7 +80,7 @@ def distribution(values: Values) -> dict[str, float | None]:
     described: dict[str, float | None] = {"infinite": len(values) - len(finite)}
     described["mean"] = _number(finite.mean(dtype=np.float64)) if len(finite) else None
     names = ("min", "percentile_5", "median", "percentile_95", "max")
-    at: Any = np.quantile(values, [0, 0.05, 0.5, 0.95, 1], method="nearest") if len(values) else [np.nan] * 5
+    at = quantiles(values, [0, 0.05, 0.5, 0.95, 1])
     return described | {name: _number(value) for name, value in zip(names, at, strict=True)}
 
 

@@ -2,6 +2,7 @@
 
 import logging
 import math
+from collections.abc import Iterator
 from typing import Any, Literal, overload
 
 import torch
@@ -63,7 +64,8 @@ def jacobian(
     r"""Input-output Jacobian of every sample of a batch, :math:`J_{bk} = \partial f_k(x_b) / \partial x_b`.
 
     The model is evaluated in evaluation mode and left exactly as it was: modes, parameters, gradients, buffers and
-    random state, also when an error is raised. At kinks the derivative is the one PyTorch chooses.
+    random state, also when an error is raised; but for what its own forward pass writes into
+    parameters. At kinks the derivative is the one PyTorch chooses. Calls from several threads take turns.
 
     Args:
         model: a module or function from a batch `[batch, *input_shape]` to outputs `[batch, outputs]`.
@@ -149,19 +151,19 @@ def _by_chunks(
     J = torch.empty(batch, outputs, *x.shape[1:], dtype=x.dtype, device=x.device)
     values = alone.new_empty(batch, outputs)
     kept = Kept()
-    for start in range(0, batch, pieces.samples):
-        part = slice(start, start + pieces.samples)
+    for part in _parts(batch, pieces.samples) if outputs else ():
         chunk = Chunk(x[part].detach(), J[part], pieces.rows, kept, passed)
         try:
             values[part] = STRATEGIES[name](function, chunk)
         except (RuntimeError, NotImplementedError) as error:
+            if strategy.startswith("vmap") and not isinstance(error, torch.OutOfMemoryError):
+                raise JacobianError(f"{strategy} cannot carry out a step of the model: {error}\nUse 'auto'.") from error
             if name != "vmap-jacfwd" or strategy != "auto":
                 raise
             _log.debug("strategy pullback (auto: a step of the model has no forward derivative: %s)", error)
             name = "pullback"
             values[part] = STRATEGIES[name](function, chunk)
-    if batch > 1:
-        check_independence(values[-1:], alone)
+    _check_last(function, x, values, alone, pieces.samples)
     return J, values
 
 
@@ -170,14 +172,28 @@ def _differentiable(
 ) -> tuple[Tensor, Tensor]:
     _, alone, _ = _one(function, x)
     pieces = _pieces(alone, x, chunk_size, budget)
-    if not x.shape[0]:
-        return x.new_zeros(0, alone.shape[1], *x.shape[1:]), alone[:0]
+    if not x.shape[0] or not alone.shape[1]:
+        return x.new_zeros(len(x), alone.shape[1], *x.shape[1:]), alone.new_zeros(len(x), alone.shape[1])
     compute = reference if strategy == "vmap-jacrev" else differentiable
-    parts = [compute(function, part) for part in torch.split(x, pieces.samples)]
+    parts = [compute(function, x[part]) for part in _parts(len(x), pieces.samples)]
     J, values = torch.cat([J for J, _ in parts]), torch.cat([values for _, values in parts])
-    if x.shape[0] > 1:
-        check_independence(values[-1:].detach(), alone.detach())
+    _check_last(function, x, values.detach(), alone.detach(), pieces.samples)
     return J, values
+
+
+def _parts(batch: int, size: int) -> Iterator[slice]:
+    """Parts of a batch, all of one size but the first: the last sample comes in company, to be compared with alone."""
+    for start in range(-(-batch % size), batch, size):
+        yield slice(max(0, start), start + size)
+
+
+def _check_last(function: Function, x: Tensor, values: Tensor, alone: Tensor, size: int) -> None:
+    """Refuse samples that depend on each other, by the last among others and alone."""
+    if len(x) > 1:
+        if size == 1:  # all samples were alone
+            with torch.no_grad():
+                values = function(x[-2:].clone())
+        check_independence(values[-1:], alone)
 
 
 def _one(function: Function, x: Tensor) -> tuple[Tensor, Tensor, bool]:
@@ -219,7 +235,7 @@ def _chosen(strategy: str, x: Tensor, outputs: int, *, hooked: bool) -> tuple[st
         return strategy, "given"
     if hooked:
         return "backward", "auto: hooks change the derivatives, and ordinary backward passes run them"
-    if x.shape[0] and x[:1].numel() < outputs:
+    if x.shape[0] and 0 < x[:1].numel() < outputs:
         return "vmap-jacfwd", "auto: fewer inputs than outputs"
     return "pullback", "auto"
 
@@ -233,9 +249,13 @@ def check_inputs(
     create_graph: bool = False,
 ) -> None:
     """Refuse what has no Jacobian of this form, in words that say what would work."""
+    if not callable(model):
+        raise JacobianError(f"The model is a {type(model).__name__}; expected a module, or a function of a batch.")
     if not isinstance(x, Tensor) or x.ndim == 0:
         given = f"a {type(x).__name__}" if not isinstance(x, Tensor) else "a tensor without dimensions"
         raise JacobianError(f"x is {given}; expected a tensor [batch, *input_shape].")
+    if x.layout is not torch.strided:
+        raise JacobianError(f"x is stored as {x.layout}; expected a dense tensor: x.to_dense().")
     if not x.is_floating_point():
         raise JacobianError(
             f"x is {x.dtype}, and derivatives need floating point numbers. For pixels: x.float() / 255."
@@ -255,7 +275,7 @@ def check_sizes(chunk_size: ChunkSize, budget: int | None) -> None:
     """Refuse a chunk size or a memory budget that is none."""
     if chunk_size not in ("auto", None) and (not isinstance(chunk_size, int) or chunk_size < 1):
         raise JacobianError(f"chunk_size={chunk_size!r}; expected a positive number of samples, 'auto' or None.")
-    if budget is not None and budget < 1:
+    if budget is not None and (not isinstance(budget, int) or budget < 1):
         raise JacobianError(f"memory_budget={budget!r}; expected a positive number of bytes.")
 
 
@@ -303,11 +323,14 @@ def check_independence(together: Tensor, alone: Tensor) -> None:
     """Refuse samples that depend on each other: one must come out the same alone and among others, up to rounding."""
     if not alone.numel():
         return
-    extremes = torch.stack([together - alone, together, alone]).abs().amax((1, 2))
-    difference, *scales = extremes.tolist()
+    difference, *scales = torch.stack([together - alone, together, alone]).abs().amax((1, 2)).tolist()
+    if not all(map(math.isfinite, scales)):  # these tell nothing about dependence; the others do
+        finite = together.isfinite() & alone.isfinite()
+        if finite.any():
+            check_independence(together[finite].unsqueeze(0), alone[finite].unsqueeze(0))
+        return
     scale = max(scales)
     tolerance = min(10 * torch.finfo(alone.dtype).eps ** 0.5, 0.05)
-    # Numbers that are not finite tell nothing about dependence: with them, the comparison is False.
     if difference > tolerance * max(scale, 1e-6):
         raise JacobianError(
             f"The outputs of the last sample change by {difference:.3g} (of {scale:.3g}) with the samples beside it. "

@@ -25,7 +25,7 @@ class CheckReport(NamedTuple):
     compared: int
     """Directions compared, over all samples."""
     skipped: int
-    """Directions that cross a kink within the step, where finite differences say nothing."""
+    """Directions that cross a kink within the step or have no finite difference, and so say nothing."""
 
 
 def check(
@@ -57,14 +57,15 @@ def check(
         `CheckReport(max_error, compared, skipped)`.
 
     Raises:
-        JacobianError: `jacobian` has the wrong shape.
+        JacobianError: `jacobian` has the wrong shape, there is no direction, or the model cannot be copied.
 
     >>> model = torch.nn.Sequential(torch.nn.Linear(4, 3), torch.nn.Tanh())
     >>> check(model, torch.rand(2, 4)).max_error < 1e-7
     True
     """
-    bare = unwrapped(model)
-    precise = deepcopy(bare).double() if isinstance(bare, nn.Module) else bare
+    if directions < 1:
+        raise JacobianError(f"directions={directions!r}; expected a positive number.")
+    precise = _in_float64(unwrapped(model))
     x = x.detach().double()
     generator = generator or torch.Generator(x.device).manual_seed(0)
     J = _jacobian(precise, x, output) if jacobian is None else jacobian.detach().double()
@@ -84,6 +85,7 @@ def check(
             exact = (J.flatten(2) @ v.flatten(1).unsqueeze(2)).squeeze(2)
             size = torch.maximum(numeric.abs().amax(1), exact.abs().amax(1))
             kink = (ahead - behind).abs().amax(1) > _KINK * step * size + 1e-13 * middle.abs().amax(1)
+            kink |= ~numeric.isfinite().all(1)
             skipped += int(kink.sum())
             errors.append((numeric - exact).abs().amax(1)[~kink])
             scales.append(size[~kink])
@@ -92,3 +94,12 @@ def check(
         return CheckReport(float("nan"), 0, skipped)
     largest = scale.max().item()
     return CheckReport(error.max().item() / largest if largest else error.max().item(), len(error), skipped)
+
+
+def _in_float64(model: Model) -> Model:
+    if not isinstance(model, nn.Module):
+        return model
+    try:
+        return deepcopy(model).double()
+    except RuntimeError as error:  # it holds tensors of a forward pass
+        raise JacobianError(f"The model cannot be copied for a check in float64: {error}") from error

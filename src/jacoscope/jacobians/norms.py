@@ -93,11 +93,12 @@ def singular_values(J: Tensor) -> Tensor:
     A = _rows(J)
     if 0 in A.shape:
         return A.new_zeros(A.shape[0], min(A.shape[1:]))
-    if A.dtype == torch.float64 or A.requires_grad:
-        exact: Tensor = torch.linalg.svdvals(A)
-        return exact
-    gram = _gram(A)
     # LAPACK gives up on the whole batch when one matrix is not finite; only that sample's answer is unknown.
+    if A.dtype == torch.float64 or A.requires_grad:
+        broken = ~A.isfinite().all(2).all(1)
+        exact: Tensor = torch.linalg.svdvals(A.masked_fill(broken.view(-1, 1, 1), 0.0))
+        return exact.masked_fill(broken.unsqueeze(1), torch.nan)
+    gram = _gram(A)
     broken = ~gram.isfinite().all(2).all(1)
     eigenvalues = torch.linalg.eigvalsh(gram.masked_fill_(broken.view(-1, 1, 1), 0.0))
     values: Tensor = eigenvalues.clamp_(min=0).sqrt_().flip(1).masked_fill_(broken.unsqueeze(1), torch.nan)

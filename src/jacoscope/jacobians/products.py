@@ -95,7 +95,7 @@ class Products:
                 "The model has backward hooks, or registers hooks on tensors while it runs, and forward "
                 "differentiation does not run them. Use vjp, or jacobian(…, strategy='backward')."
             )
-        tangent = torch.func.jvp(self._function, (self._x.detach(),), (v.to(self._x.dtype),))[1]
+        tangent = torch.func.jvp(lambda x: self._function(x.clone()), (self._x.detach(),), (v.to(self._x.dtype),))[1]
         product: Tensor = tangent.detach()
         return product
 
@@ -117,6 +117,8 @@ def products(model: Model, x: Tensor, output: Output) -> Iterator[Products]:
 
 
 def _for_each(product: Model, vectors: Tensor, like: Tensor, name: str) -> Tensor:
+    if not isinstance(vectors, Tensor):
+        raise JacobianError(f"The vectors are a {type(vectors).__name__}; expected a tensor of the shape of {name}.")
     if vectors.shape == like.shape:
         result: Tensor = product(vectors)
         return result

@@ -142,8 +142,10 @@ def _through_node(
         except (RuntimeError, ValueError, TypeError):
             kept.batched[node.name()] = False
     if batched is not None and node.name() not in kept.batched:
-        kept.batched[node.name()] = _is_linear(needed, given, batched)
-    if batched is None or not kept.batched[node.name()]:
+        verdict = _is_linear(needed, given, batched)
+        if verdict is not None:
+            kept.batched[node.name()] = verdict
+    if batched is None or not kept.batched.get(node.name(), True):
         rows = [needed(*(value[k] for value in given)) for k in range(given[0].shape[0])]
         batched = tuple(torch.stack(same) for same in zip(*rows, strict=True))
     results: list[Cotangent | None] = [None] * len(needs)
@@ -154,19 +156,28 @@ def _through_node(
     return results
 
 
-def _is_linear(pulled: Callable[..., tuple[Tensor, ...]], given: list[Tensor], results: tuple[Tensor, ...]) -> bool:
-    """Whether the results for K cotangents add up, with some weights, to the result for their sum."""
+def _is_linear(
+    pulled: Callable[..., tuple[Tensor, ...]], given: list[Tensor], results: tuple[Tensor, ...]
+) -> bool | None:
+    """Whether the results for K cotangents add up, with some weights, to the result for their sum.
+
+    None if that cannot be told, for all are zero or not finite.
+    """
 
     def summed(values: Tensor) -> Tensor:
         weights = torch.linspace(1, 2, len(values), device=values.device).to(values.dtype)
         total: Tensor = torch.tensordot(weights, values, 1)
         return total
 
+    told = None
     for together, apart in zip(pulled(*map(summed, given)), map(summed, results), strict=True):
-        tolerance = torch.finfo(apart.dtype).eps ** 0.5
-        if apart.numel() and (together - apart).abs().max() > tolerance * apart.abs().max():
-            return False
-    return True
+        comparable = together.isfinite() & apart.isfinite()
+        difference, scale = (together - apart).abs()[comparable], torch.maximum(together.abs(), apart.abs())[comparable]
+        if scale.any():
+            told = True
+            if difference.max() > torch.finfo(apart.dtype).eps ** 0.5 * scale.max():
+                return False
+    return told
 
 
 def _summed_to(values: Tensor, shape: tuple[int, ...]) -> Tensor:

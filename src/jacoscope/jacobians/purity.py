@@ -1,5 +1,7 @@
 """Run a model as a pure function of its input, and leave everything as it was found, also when it raises."""
 
+import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
@@ -11,6 +13,9 @@ from torch import Tensor, nn
 from .errors import JacobianError
 
 Model = Callable[[Tensor], Any]
+
+_ONE_AT_A_TIME = threading.RLock()
+"""Modes of modules and switches of PyTorch are everybody's: threads take turns."""
 
 
 def unwrapped(model: Model) -> Model:
@@ -46,7 +51,7 @@ def pure(model: Model, device: torch.device, *, freeze: bool) -> Iterator[Model]
     """
     modules = list(dict.fromkeys(module for root in _roots(model) for module in root.modules()))
     _refuse_batch_statistics(modules)
-    with ExitStack() as stack:
+    with _ONE_AT_A_TIME, ExitStack() as stack:
         stack.enter_context(torch.inference_mode(False))
         stack.enter_context(torch.enable_grad())
         cuda = [device] if device.type == "cuda" else []
@@ -54,7 +59,7 @@ def pure(model: Model, device: torch.device, *, freeze: bool) -> Iterator[Model]
         stack.enter_context(_evaluation_mode(modules))
         stack.enter_context(_buffers_kept(modules))
         stack.enter_context(_plain_attention())
-        if any("_orig_mod" in module._modules for module in modules):  # compiled somewhere inside
+        if "torch._dynamo" in sys.modules:  # something may be compiled, inside the model or around a step of it
             stack.enter_context(torch.compiler.set_stance("force_eager"))
         tensors = (t for module in modules for t in (*module._parameters.values(), *module._buffers.values()))
         if isinstance(model, nn.Module) and any(t is not None and t.is_inference() for t in tensors):

@@ -24,16 +24,22 @@ class Kept:
     """What is kept for the chunks of one call: rearranged weights, and what is known of the nodes."""
 
     made: dict[tuple[Any, ...], tuple[Tensor, Any]] = field(default_factory=dict)
+    before: dict[tuple[Any, ...], tuple[Tensor, Any]] = field(default_factory=dict)
+    """What was made for the chunk before this one."""
     batched: dict[str, bool] = field(default_factory=dict)
     """Whether a node of this name may be batched by vmap, where that has been found out."""
 
     def get(self, weight: Tensor, purpose: Any, make: Callable[[], Any]) -> Any:
         """What `make` returns, made once for this weight and purpose."""
-        key = (weight.data_ptr(), weight.shape, weight.stride(), weight.dtype, purpose)
+        key = (weight.data_ptr(), weight._version, weight.shape, weight.stride(), weight.dtype, purpose)
         if key not in self.made:
             # The weight is kept too: as long as it lives, no other tensor has its address.
-            self.made[key] = (weight, make())
+            self.made[key] = self.before.get(key) or (weight, make())
         return self.made[key][1]
+
+    def forget_unused(self) -> None:
+        """Begin a chunk: weights that each forward pass makes anew, as parametrisations do, would pile up."""
+        self.before, self.made = self.made, {}
 
 
 @dataclass(frozen=True)

@@ -44,6 +44,7 @@ Strategy = Callable[[Function, Chunk], Tensor]
 def pullback(function: Function, chunk: Chunk) -> Tensor:
     """One forward pass of the chunk, and its autograd graph pulled back by `pull_back`, all outputs at once."""
     leaf, outputs = chunk.passed or forward(function, chunk.x)
+    chunk.kept.forget_unused()
     with torch.no_grad(), torch.autocast(leaf.device.type, enabled=False):
         for start in range(0, outputs.shape[1], chunk.rows):
             part = slice(start, start + chunk.rows)
@@ -71,7 +72,7 @@ def vmap_jacfwd(function: Function, chunk: Chunk) -> Tensor:
     """
 
     def push(sample: Tensor, tangent: Tensor) -> tuple[Tensor, Tensor]:
-        pushed: Any = torch.func.jvp(lambda x: function(x.unsqueeze(0)).squeeze(0), (sample,), (tangent,))
+        pushed: Any = torch.func.jvp(lambda x: function(x.clone().unsqueeze(0)).squeeze(0), (sample,), (tangent,))
         return pushed[0], pushed[1]
 
     along_each = torch.func.vmap(push, (None, 0), randomness="different")

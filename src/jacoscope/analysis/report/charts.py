@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from jacoscope.analysis.ranks import Values
 from jacoscope.analysis.split_terminal import LABELS
+from jacoscope.analysis.statistics import Values, quantiles
 
 RIGHT, WRONG = "right", "wrong"  # named colours of the page's theme
 UNITS = {"boundary_distance": " (L2, pixel units)", "effective_rank": "", "confidence": ""}
@@ -51,7 +51,7 @@ def by_class(table: pa.Table, class_names: list[str]) -> dict[str, Chart]:
     charts = {}
     for name in ("frobenius", "spectral", "boundary_distance", "effective_rank", "confidence"):
         values = _column(table, name)
-        q = np.array([np.quantile(values[labels == k], [0.05, 0.25, 0.5, 0.75, 0.95], method="nearest") for k in there])
+        q = np.array([quantiles(values[labels == k], [0.05, 0.25, 0.5, 0.75, 0.95]) for k in there])
         fences: Chart = dict(zip(("lowerfence", "q1", "median", "q3", "upperfence"), map(_rounded, q.T), strict=True))
         box: dict[str, Any] = {
             "type": "box",

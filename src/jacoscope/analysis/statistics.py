@@ -1,11 +1,29 @@
-"""Statistics of order: ranks, AUROC, correlation."""
+"""Statistics of columns: quantiles, ranks, AUROC, correlation."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 Values = NDArray[Any]
+
+
+def quantiles(values: Values, at: Sequence[float]) -> list[float]:
+    """Give quantiles, between two values in proportion; infinite ones are the largest, and so is all beside them.
+
+    >>> quantiles(np.array([1, 2, 4, np.inf]), [0, 0.5, 0.9]), quantiles(np.array([]), [0.5])
+    ([1.0, 3.0, inf], [nan])
+    """
+    if not len(values):
+        return [float("nan")] * len(at)
+    ordered = np.sort(values.astype(np.float64))
+    places = np.round(np.asarray(at) * (len(ordered) - 1), 9)  # 0.95 * 40 is a whole number
+    below, above = ordered[np.floor(places).astype(int)], ordered[np.ceil(places).astype(int)]
+    finite = np.isfinite(above)
+    found: Values = above.copy()
+    found[finite] = below[finite] + (places % 1)[finite] * (above[finite] - below[finite])
+    return found.tolist()  # type: ignore[no-any-return]
 
 
 def auroc(score: Values, positive: Values) -> float:
