@@ -1,7 +1,9 @@
 """The table and the page of many runs, against what the runs recorded."""
 
 import csv
+import json
 import math
+from dataclasses import replace
 from html import escape
 from itertools import product
 from pathlib import Path
@@ -152,6 +154,22 @@ def test_mistakes_are_told_with_what_is_allowed(
     assert "There is no run in" in capsys.readouterr().err
     with pytest.raises(UserError, match=r"\.csv and \.parquet"):
         Table.of(folder).export(tmp_path / "runs.xlsx")
+
+
+def test_runs_that_were_pruned_stand_in_the_table_and_not_in_the_effects(folder: Path) -> None:
+    table = Table.of(folder)
+
+    def page(pruned: int) -> str:
+        runs = [replace(run, status="pruned") if i < pruned else run for i, run in enumerate(table.runs)]
+        return sweep_page(Table(folder, runs, table.settings), folder)
+
+    told = page(2)
+    assert "2 of them were pruned" in told
+    data = told.partition('<script type="application/json"')[2].partition(">")[2].partition("</script>")[0]
+    charts = json.loads(data)["charts"]
+    assert [len(charts[name]["data"][-1]["x"]) for name in ("tradeoff", "gap", "effect-0")] == [4, 4, 4]
+    assert len(charts["parallel"]["data"][0]["line"]["color"]) == 6
+    assert "6 of them were pruned" in page(6)
 
 
 def test_the_page_stands_alone_and_names_every_run(folder: Path) -> None:

@@ -15,6 +15,7 @@ Chart = dict[str, Any]
 COLORS = ("right", "wrong", "accent", "soft", "ink")  # of the page's theme, for lines to be told apart
 WIDE = 10  # values that span this factor are drawn on a logarithmic axis
 FEW = 6  # numbers that each get a tick of their own
+DECADES = 4  # up to which a logarithmic axis has ticks at 2 and 5 too
 TICK = 20  # letters of a value at an axis
 LOGARITHMIC = {"type": "log", "exponentformat": "none", "nticks": 8}
 
@@ -106,14 +107,16 @@ def _axis_of_values(table: Table, key: str, values: Sequence[Any]) -> Chart:
     if not are_numbers(values):
         return {"type": "category", "categoryorder": "array", "categoryarray": list(values), **ticks}
     if _spans_magnitudes(values):
-        return {**LOGARITHMIC, **(ticks if len(values) <= FEW and _are_apart(values) else {})}
-    return {}
+        few = len(values) <= FEW and _are_apart([math.log(value) for value in values])
+        decades = math.log10(max(values) / min(values))
+        return {**LOGARITHMIC, **(ticks if few else {"dtick": "D2" if decades < DECADES else 1})}
+    return ticks if len(values) <= FEW and _are_apart(values) else {}
 
 
 def _are_apart(values: Sequence[float]) -> bool:
-    """Whether names of all values fit side by side on a logarithmic axis, as those that a search draws need not."""
-    logs = sorted(map(math.log, values))
-    return all(after - before > (logs[-1] - logs[0]) / (FEW + 2) for before, after in pairwise(logs))
+    """Whether names of all values fit side by side, as those that a search draws need not."""
+    places = sorted(values)
+    return all(after - before > (places[-1] - places[0]) / (FEW + 2) for before, after in pairwise(places))
 
 
 def _spans_magnitudes(values: Sequence[float]) -> bool:

@@ -39,16 +39,18 @@ def sweep_page(table: Table, home: Path) -> str:
     """
     drawn: dict[str, Any] = {}
     parts = [section("What came out", _headline(table) + _seeds(table) + _rows(table, home) + _failures(table))]
-    if table.tradeoff:
-        front = pareto_front(table.runs, *table.tradeoff)
-        drawn["tradeoff"] = charts.scatter(table, *table.tradeoff, front)
+    whole = table.without_pruned()
+    if whole.tradeoff:
+        front = pareto_front(whole.runs, *whole.tradeoff)
+        drawn["tradeoff"] = charts.scatter(whole, *whole.tradeoff, front)
         parts.append(section("Accuracy against sensitivity", _tradeoff(len(front)) + chart("tradeoff")))
-    if NORM in table.metrics and "gap" in table.metrics:
-        drawn["gap"] = charts.scatter(table, NORM, "gap")
-        parts.append(section("Does the norm follow the generalisation gap?", _gap(table) + chart("gap")))
+    if NORM in whole.metrics and "gap" in whole.metrics:
+        drawn["gap"] = charts.scatter(whole, NORM, "gap")
+        parts.append(section("Does the norm follow the generalisation gap?", _gap(whole) + chart("gap")))
+    if whole.runs and table.keys and whole.metrics:
+        metric = next((name for name in _judged_by(whole) if name in whole.metrics), whole.metrics[0])
+        parts.append(section("What each setting does", _effects(whole, metric, drawn)))
     if table.keys and table.metrics:
-        metric = next((name for name in _judged_by(table) if name in table.metrics), table.metrics[0])
-        parts.append(section("What each setting does", _effects(table, metric, drawn)))
         drawn["parallel"] = charts.parallel_coordinates(table)
         text = "<p>Each line is a run. Drag along an axis to keep the lines that pass there.</p>"
         width = DIMENSION * (len(table.keys) + len(table.metrics) + 1)
@@ -83,6 +85,8 @@ def _headline(table: Table) -> str:
     text = f"{len(done)} of {len(table.runs)} runs are done"
     seconds = sum(run.result.wall_seconds for run in table.runs if run.result)
     text += f"; together they took {duration(seconds) or '0 s'}."
+    if pruned := sum(run.status == "pruned" for run in done):
+        text += f" {pruned} of them were pruned; trade-off, gap and effects below are of the others."
     metric = next((name for name in _judged_by(table) if name in table.metrics), None)
     if metric and (measured := [run for run in done if metric in run.metrics]):
         best = max(measured, key=lambda run: run.metrics[metric])

@@ -43,6 +43,11 @@ class Table:
         table = cls(folder, runs, differing_settings(runs))
         return table.sorted_by(sort) if sort else table
 
+    def without_pruned(self) -> "Table":
+        """Give the table without runs that were ended early: they say little about what their settings lead to."""
+        kept = [i for i, run in enumerate(self.runs) if run.status != "pruned"]
+        return Table(self.folder, [self.runs[i] for i in kept], [self.settings[i] for i in kept])
+
     @property
     def keys(self) -> list[str]:
         """The settings in which the runs differ."""
