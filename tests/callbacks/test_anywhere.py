@@ -13,7 +13,7 @@ from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.callbacks import WeightAveraging
 from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, IterableDataset, Subset
+from torch.utils.data import DataLoader, IterableDataset, Subset, TensorDataset
 
 from jacoscope.callbacks import JacobianCallback
 from jacoscope.callbacks.samples import ValidationSamples
@@ -52,6 +52,26 @@ def test_works_with_whatever_the_trainer_does(tmp_path: Path, options: dict[str,
     seen = X[:40] if "limit_val_batches" in options else X
     seen = seen.double() if options.get("precision") == "64-true" else seen
     assert last(tmp_path) == mean_norm(module, seen)
+
+
+def test_a_second_fit_is_of_its_own_data_whatever_their_shape(tmp_path: Path) -> None:
+    """As in a cross-validation: the numbers and pictures of one fold have nothing of the one before."""
+
+    class Wider(Someone):
+        def __init__(self) -> None:
+            super().__init__()
+            self.net = nn.Sequential(nn.Flatten(), nn.Linear(300, 5))
+
+    x = torch.rand(40, 3, 10, 10)
+    data = DataLoader(TensorDataset(x, torch.arange(40) % 5), 20)
+    callback = JacobianCallback(every_n_steps=4)
+    train(tmp_path / "one", [callback])
+    module, _ = train(tmp_path / "two", [callback], module=Wider(), loaders=(data, data), epochs=3)
+    assert last(tmp_path / "two") == mean_norm(module, x)
+    fresh = JacobianCallback(every_n_steps=4)
+    train(tmp_path / "fresh", [fresh], module=Wider(), loaders=(data, data), epochs=3)
+    steps = [[point.step for point in events(tmp_path / name).Scalars(MEAN)] for name in ("two", "fresh")]
+    assert steps[0] == steps[1]
 
 
 def test_averaged_weights_are_the_ones_that_are_measured(tmp_path: Path) -> None:

@@ -137,6 +137,19 @@ def test_a_folder_of_images_of_any_size_becomes_a_data_set(tmp_path: Path) -> No
     assert torch.equal(sets.train.images[:, 0, 0, 0].long() - 100, sets.train.labels)
 
 
+def test_pictures_cover_the_shape_and_what_programs_leave_behind_is_no_class(tmp_path: Path) -> None:
+    for part in ("train", "test"):
+        picture(tmp_path / part / "cat" / "a.png", (40, 30), 255)
+        picture(tmp_path / part / "cat" / "b.gif", (5, 50), 255)
+        picture(tmp_path / part / "cat" / ".ipynb_checkpoints" / "a.png", (4, 4), 0)
+        picture(tmp_path / part / ".ipynb_checkpoints" / "a.png", (4, 4), 0)
+        (tmp_path / part / "cat" / "notes.txt").write_text("no picture")
+    sets = ImageFolder(tmp_path, (1, 20, 40)).load()
+    assert sets.class_names == ("cat",)
+    assert sets.train.images.shape == (2, 1, 20, 40)
+    assert (sets.train.images == 255).all()
+
+
 def test_a_folder_of_images_says_what_is_wrong_with_it(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"no folder .*train"):
         ImageFolder(tmp_path, (1, 8, 8)).prepare()

@@ -79,13 +79,14 @@ def prepare(folder: Path) -> None:
     (folder / "other_classes" / "test" / "dog").rename(folder / "other_classes" / "test" / "cow")
 
     runs = folder / "logs" / "train" / "runs"
-    for name in ("torn", "evil", "no_record", "half_record", "wrong_record"):
+    for name in ("torn", "evil", "cut", "no_record", "half_record", "wrong_record"):
         shutil.copytree(runs / "done", runs / name)
     for name in ("torn", "evil"):  # killed before their first record
         (runs / name / "result.json").unlink()
     for name in ("last", "previous"):
         _change(runs / "torn" / "checkpoints" / f"{name}.ckpt", lambda content: content[: len(content) // 2])
         torch.save({"state_dict": Evil()}, runs / "evil" / "checkpoints" / f"{name}.ckpt")
+    _change(runs / "cut" / "checkpoints" / "last.ckpt", lambda content: content[: len(content) // 2])
     (runs / "no_record" / "result.json").write_text("")
     _change(runs / "half_record" / "result.json", lambda content: content[: len(content) // 2])
     (runs / "wrong_record" / "result.json").write_text(json.dumps({"status": "finished", "metrics": []}))

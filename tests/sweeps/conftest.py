@@ -18,6 +18,7 @@ run_name: ${now:%Y-%m-%d_%H-%M-%S}
 seed: 0
 lr: 0.01
 model: good
+note: may be left out
 seconds: 0
 objective: val/accuracy
 """

@@ -156,6 +156,36 @@ def test_mistakes_are_told_with_what_is_allowed(
         Table.of(folder).export(tmp_path / "runs.xlsx")
 
 
+def test_runs_of_different_experiments_are_not_taken_for_seeds_of_one(tmp_path: Path) -> None:
+    sweep = SweepDirectory(tmp_path, ["experiment=one,other", "seed=0,1"])
+    for number, (experiment, seed) in enumerate(product(("one", "other"), (0, 1))):
+        sweep.jobs.append(Job(number, (f"experiment={experiment}", f"seed={seed}")))
+        result = Result("finished", {"seed": seed, "objective": "val/accuracy"}, seed, "2026-01-01T00:00:00+00:00")
+        result.metrics = {"val/accuracy": 0.9 if experiment == "one" else 0.5}
+        result.write(tmp_path / str(number) / "result.json")
+    sweep.write()
+    groups = Table.of(tmp_path).over_seeds()
+    assert [(group["experiment"], means["val/accuracy"][0]) for group, means in groups] == [
+        ("one", 0.9),
+        ("other", 0.5),
+    ]
+
+
+def test_a_folder_may_be_called_anything(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "od [red] [x").symlink_to(folder)
+    page = tmp_path / "p [red].html"
+    assert main([str(tmp_path / "od [red] [x"), f"--html={page}"]) == 0
+    told = capsys.readouterr().out
+    assert str(page) in told
+    assert f"tensorboard --logdir '{tmp_path}/od [red] [x'" in told
+
+
+def test_a_sweep_without_runs_says_so(tmp_path: Path) -> None:
+    SweepDirectory(tmp_path, ["seed=0,1"]).write()
+    with pytest.raises(UserError, match="has begun yet"):
+        Table.of(tmp_path)
+
+
 def test_runs_that_were_pruned_stand_in_the_table_and_not_in_the_effects(folder: Path) -> None:
     table = Table.of(folder)
 

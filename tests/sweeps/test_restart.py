@@ -95,6 +95,21 @@ def test_a_changed_configuration_is_refused_with_what_differs(tiny: Tiny) -> Non
     assert len(tiny.ledger("mine")) == 8
 
 
+def test_a_sweep_may_be_called_anything_and_leave_keys_out(tiny: Tiny) -> None:
+    name = "wei rd [x], ä=q#"
+    tiny.sweep("hydra/launcher=basic", f"++run_name='{name}'", "seed=0,1", "~note")
+    assert tiny.path("wei*").name == name
+    results = tiny.results("wei*")
+    assert [result["status"] for result in results.values()] == ["finished", "finished"]
+    assert all("note" not in result["config"] for result in results.values())
+
+
+def test_a_run_that_fails_before_its_record_is_told_with_the_reason(tiny: Tiny) -> None:
+    told = tiny.sweep("hydra/launcher=basic", "seed=0,x", "seconds=nan", status=1)
+    assert "run 0 failed" in told
+    assert "run 1 failed" in told
+
+
 def test_a_sweep_may_be_moved_and_renamed(tiny: Tiny) -> None:
     words = ("lr=1e-3,1e-2", "hydra/launcher=basic")
     tiny.sweep(*words, "run_name=mine")

@@ -30,6 +30,13 @@ def test_one_cycle_warms_up_to_the_optimizers_rate_and_ends_near_zero(steps: int
     assert seen[-1] == pytest.approx(0.5 / 25 / 1e4)
 
 
+@pytest.mark.parametrize("steps", range(1, 13))
+def test_one_cycle_trains_however_few_steps_there_are(steps: int) -> None:
+    seen = rates(one_cycle, steps)
+    assert max(seen) >= 0.3 * 0.5
+    assert all(rate > 0 for rate in seen)
+
+
 @pytest.mark.parametrize("steps", [1, 2, 10, 100])
 @pytest.mark.parametrize("warmup", [0.0, 0.1, 0.5])
 def test_cosine_is_half_a_cosine_after_a_straight_warm_up(steps: int, warmup: float) -> None:

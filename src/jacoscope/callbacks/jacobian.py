@@ -108,6 +108,7 @@ class JacobianCallback(Callback):
         self.max_classes = max_classes
         self.dataloader_idx = dataloader_idx
         self.batches = BatchReader(inputs_fn, labels_fn, forward_fn, output)
+        self.probe_indices = probe_indices
         self.probes = Probes(probe_indices, max_classes)
         self.album = Album(max_classes)
         self._training = TrainingSamples(train_samples)
@@ -123,8 +124,11 @@ class JacobianCallback(Callback):
     # but before its end, where weight averaging puts the raw weights back.
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:  # noqa: ARG002
-        if stage == "fit":  # perhaps not the first of this callback
-            self._validation, self._measured, self._drawn = None, NEVER, NEVER
+        if stage == "fit":  # perhaps not the first of this callback, and of other data
+            self.probes, self.album = Probes(self.probe_indices, self.max_classes), Album(self.max_classes)
+            self._training.clear()
+            self.batches.is_checked = False
+            self._validation, self._measured, self._drawn, self._last_step = None, NEVER, NEVER, 0
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
         self._cost.restart()

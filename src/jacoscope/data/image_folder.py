@@ -4,20 +4,21 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
+from PIL import Image
 from torch import Tensor
 from torchvision.datasets import ImageFolder as TorchvisionImageFolder
 from torchvision.transforms import v2
 
 from jacoscope.data.images import ImageSets, LabelledImages
-from jacoscope.data.pictures import opened, plain
+from jacoscope.data.pictures import FORMATS, opened, plain
 from jacoscope.errors import UserError
 
 
 class ImageFolder:
     """``root/train/CLASS/*.png``, ``root/test/CLASS/*.png`` and, if it is there, ``root/val/CLASS/*.png``.
 
-    Every picture, whatever it is stored as (:func:`jacoscope.data.pictures.plain`), is resized, so that its shorter
-    side fits, and cropped at the centre to the wanted shape.
+    Every picture, whatever it is stored as (:func:`jacoscope.data.pictures.plain`), is resized so that it covers the
+    wanted shape, and cropped to it at the centre.
 
     Args:
         root: the folder that holds ``train`` and ``test``.
@@ -62,15 +63,35 @@ class ImageFolder:
         return ImageSets(train=train, test=test, val=val, class_names=class_names)
 
     def _read(self, part: str) -> tuple[LabelledImages, tuple[str, ...]]:
-        fit = v2.Compose([v2.Resize(min(self.size), antialias=True), v2.CenterCrop(self.size), v2.PILToTensor()])
-
-        def load(path: str) -> Tensor:
-            with opened(Path(path)) as picture:
-                return fit(plain(picture, self.channels))  # type: ignore[no-any-return]
-
         try:
-            folder = TorchvisionImageFolder(self.root / part, loader=load)
+            folder = _Folder(self.root / part, loader=self._load, is_valid_file=_is_picture)
         except FileNotFoundError as error:
             raise UserError(f"{self.root / part}: {error}") from error
         images, labels = zip(*folder, strict=True)
         return LabelledImages(torch.stack(images), torch.tensor(labels)), tuple(folder.classes)
+
+    def _load(self, path: str) -> Tensor:
+        with opened(Path(path)) as picture:
+            drawing = plain(picture, self.channels)
+        height, width = self.size
+        scale = max(height / drawing.height, width / drawing.width)
+        covering = [max(height, round(drawing.height * scale)), max(width, round(drawing.width * scale))]
+        cropped: Tensor = v2.functional.center_crop(
+            v2.functional.pil_to_tensor(v2.functional.resize(drawing, covering, antialias=True)), self.size
+        )
+        return cropped
+
+
+class _Folder(TorchvisionImageFolder):  # type: ignore[misc]  # torchvision has no types
+    """Without hidden folders, as programs leave them behind."""
+
+    def find_classes(self, directory: str | Path) -> tuple[list[str], dict[str, int]]:
+        names = [name for name in super().find_classes(directory)[0] if not name.startswith(".")]
+        return names, {name: number for number, name in enumerate(names)}
+
+
+def _is_picture(path: str) -> bool:
+    """Whether a file has an ending of a format that is understood, and no folder on the way to it is hidden."""
+    Image.init()
+    hidden = any(part.startswith(".") for part in Path(path).parts[-2:])
+    return not hidden and Image.EXTENSION.get(Path(path).suffix.lower()) in FORMATS

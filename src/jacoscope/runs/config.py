@@ -1,5 +1,6 @@
 """From the composed config to plain, checked values, and from those to objects."""
 
+import math
 from typing import Any
 
 import torch
@@ -10,6 +11,7 @@ from omegaconf.errors import OmegaConfBaseException
 from torch import Tensor, nn
 
 from jacoscope.errors import UserError, nearest
+from jacoscope.runs.result import flatten
 from jacoscope.runs.targets import check_targets
 
 PARTS = ("data", "model", "loss", "optimizer", "scheduler", "trainer")  # of a training, each built from its config
@@ -30,6 +32,9 @@ def checked_config(cfg: DictConfig) -> dict[str, Any]:
         config: Any = OmegaConf.to_container(cfg, resolve=True)
     except OmegaConfBaseException as error:
         raise UserError(f"The configuration cannot be resolved: {error}") from error
+    for key, value in flatten(config).items():
+        if isinstance(value, float) and not math.isfinite(value):
+            raise UserError(f"{key}={value} is no number to go by: type a finite one")
     seed = config.get("seed", 0)
     if not isinstance(seed, int) or isinstance(seed, bool):
         raise UserError(f"seed={seed!r} is of the wrong type: it is an int")

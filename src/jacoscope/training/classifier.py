@@ -76,7 +76,8 @@ class ClassifierModule(LightningModule):
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:  # noqa: ARG002
         require_finite_step(self, self._step_loss)
-        if self.global_step % self.trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]
+        every = self.trainer.log_every_n_steps  # type: ignore[attr-defined]
+        if every and self.global_step % every == 0:
             (schedule,) = self.trainer.lr_scheduler_configs
             rate = float(schedule.scheduler.get_last_lr()[0])
             for logger in self.loggers:  # not by self.log: at every step, that costs as much as a layer
@@ -99,7 +100,7 @@ class ClassifierModule(LightningModule):
         try:
             optimizer = self.optimizer(self.network.parameters())
             scheduler = self.scheduler(optimizer, int(self.trainer.estimated_stepping_batches))
-        except (ValueError, TypeError) as error:
+        except (ValueError, TypeError, LookupError, ArithmeticError) as error:
             raise UserError(f"The optimizer or its scheduler cannot be made: {error}") from error
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 

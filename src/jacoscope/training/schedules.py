@@ -30,6 +30,10 @@ def one_cycle(
         div_factor: peak / initial learning rate.
         final_div_factor: initial / final learning rate.
     """
+    if total_steps == 1:
+        return constant(optimizer, total_steps)
+    if pct_start * total_steps <= 1:  # not a whole step to warm up in, and PyTorch would divide by zero
+        pct_start = 0.0
     return OneCycleLR(
         optimizer,
         max_lr=[group["lr"] for group in optimizer.param_groups],

@@ -1,8 +1,10 @@
 """What a sweep ends in: the table in the terminal, and the page."""
 
 from pathlib import Path
+from shlex import quote
 
 from rich.console import Console
+from rich.markup import escape
 
 from jacoscope.errors import UserError
 from jacoscope.files import write_whole
@@ -19,7 +21,7 @@ def answer(table: Table, page: Path | None) -> None:
     """
     from jacoscope.runs.overview.page import sweep_page
 
-    rows = [("look", f"tensorboard --logdir {table.folder}")]
+    rows = [("look", f"tensorboard --logdir {quote(str(table.folder))}")]
     refused = None
     if page is not None and any(run.metrics for run in table.runs):
         try:  # before anything is printed: who reads the beginning only, by head, has the page all the same
@@ -33,4 +35,4 @@ def answer(table: Table, page: Path | None) -> None:
     if refused:
         console.print(refused, markup=False)
     for label, value in rows:
-        console.print(f"[bold]{label}[/bold]  {value}", soft_wrap=True)
+        console.print(f"[bold]{label}[/bold]  {escape(value)}", soft_wrap=True)

@@ -13,7 +13,7 @@ from jacoscope.runs.result import Result, flatten
 from jacoscope.runs.sweeps.directory import MANIFEST, SweepDirectory, result_of, state_of_run
 
 Setting = str | float | bool
-NO_SETTINGS = ("run_name", "hparams_search", "experiment", "debug", "paths", "trainer.enable_progress_bar")
+NO_SETTINGS = ("run_name", "hparams_search", "paths")
 
 
 @dataclass(frozen=True)
@@ -60,6 +60,8 @@ def runs_below(folder: Path) -> list[Run]:
     if (folder / MANIFEST).exists():
         sweep = SweepDirectory.read(folder)
         jobs = sorted(sweep.jobs, key=lambda job: job.number)
+        if not jobs:
+            raise UserError(f"No run of the sweep in {folder} has begun yet")
         return [_run(folder, sweep.run_path(job), _typed(job.overrides)) for job in jobs]
     paths = sorted(file.parent for file in folder.glob("**/result.json"))
     if not paths:
@@ -78,7 +80,7 @@ def differing_settings(runs: Sequence[Run]) -> list[dict[str, Setting]]:
 
 
 def _run(folder: Path, path: Path, overrides: dict[str, str]) -> Run:
-    name = str(path.relative_to(folder)) if path != folder else path.name
+    name = str(path.relative_to(folder)) if path != folder else path.resolve().name
     return Run(name, path, state_of_run(path), overrides, result_of(path))
 
 
@@ -104,7 +106,7 @@ def _setting(run: Run, key: str) -> Setting:
     node = _yaml(run.path / ".hydra" / "hydra.yaml")
     for name in ("hydra", "runtime", "choices", key):
         node = node.get(name, "") if isinstance(node, dict) else ""
-    return str(node)
+    return "" if node is None else str(node)
 
 
 def _number(text: str) -> Setting:

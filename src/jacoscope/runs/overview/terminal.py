@@ -36,7 +36,7 @@ def _show_front(table: Table, console: Console) -> None:
     if len(objectives_of(table.runs)) > 1 and table.tradeoff:
         names = ", ".join(run.name for run in pareto_front(table.runs, *table.tradeoff))
         norm, accuracy = map(title, table.tradeoff)
-        console.print(f"No run beats these in both {accuracy} and {norm}: {names}")
+        console.print(f"No run beats these in both {accuracy} and {norm}: {names}", markup=False)
 
 
 def _grid(cells: Cells) -> Grid:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -38,7 +39,7 @@ class Job:
     @classmethod
     def of(cls, number: int, words: Sequence[str]) -> "Job":
         """Make the job of a command line; what the sweep is called is no part of it, so that it can be renamed."""
-        return cls(number, tuple(word for word in words if not word.startswith("run_name=")))
+        return cls(number, tuple(word for word in words if not names_the_sweep(word)))
 
 
 @dataclass
@@ -136,6 +137,11 @@ class SweepDirectory:
         )
 
 
+def names_the_sweep(word: str) -> bool:
+    """Tell whether a word of a command line says what the sweep is called."""
+    return word.lstrip("+").startswith("run_name=")
+
+
 def state_of_run(path: Path) -> str:
     """Say how a run stands: its recorded status, ``pruned``, or ``waiting`` if it has none.
 
@@ -183,7 +189,17 @@ def metrics_of(path: Path, names: Sequence[str]) -> list[float] | None:
 def failed_early(path: Path, config: Any, error: BaseException) -> Result:
     """Record a run that failed before its own record was begun."""
     now = datetime.now().astimezone().isoformat(timespec="seconds")
-    result = Result("failed", config, int(config.get("seed", 0)), started=now)
+    seed = config.get("seed")
+    result = Result("failed", _storable(config), seed if isinstance(seed, int) else 0, started=now)
     result.error = f"{type(error).__name__}: {error}"
     result.write(path / "result.json")
     return result
+
+
+def _storable(node: Any) -> Any:
+    """Write NaN and infinity, which may be why a run failed, as words: JSON has no numbers for them."""
+    if isinstance(node, dict):
+        return {key: _storable(value) for key, value in node.items()}
+    if isinstance(node, list):
+        return [_storable(value) for value in node]
+    return str(node) if isinstance(node, float) and not math.isfinite(node) else node

@@ -8,6 +8,7 @@ from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
+from jacoscope.errors import UserError
 from jacoscope.runs.sweeps.directory import Job
 from jacoscope.runs.sweeps.jobs import Jobs
 from jacoscope.runs.sweeps.progress import progress
@@ -36,8 +37,11 @@ class GridSweeper(Sweeper):
         words = [*(f"{k}={v}" for k, v in self.params.items() if k not in typed), *arguments]
         overrides = OverridesParser.create(config_loader=self.hydra_context.config_loader).parse_overrides(words)
         swept = [override.key_or_group for override in overrides if override.is_sweep_override()]
-        (combinations,) = BasicSweeper.split_arguments(overrides, None)
-        jobs = [Job.of(number, combination) for number, combination in enumerate(combinations)]
+        if "run_name" in swept:
+            raise UserError("run_name is the name of the whole sweep: give it one, run_name=NAME")
+        deleted = [str(each.input_line) for each in overrides if each.is_delete()]  # Hydra's splitter spoils these
+        (combinations,) = BasicSweeper.split_arguments([each for each in overrides if not each.is_delete()], None)
+        jobs = [Job.of(number, [*combination, *deleted]) for number, combination in enumerate(combinations)]
         with session(self.config, arguments, swept) as sweep:
             runner = Jobs(self.hydra_context, self.task_function, self.config, sweep)
             if sweep.jobs and sweep.jobs != jobs:

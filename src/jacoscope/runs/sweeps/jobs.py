@@ -107,7 +107,8 @@ class Jobs:
         return f"hydra/launcher={self.config.hydra.runtime.choices['hydra/launcher']}"
 
     def _overrides(self, job: Job) -> list[str]:
-        return [*job.overrides, f"run_name={self.sweep.path.name}-{job.number}", f"hydra.sweep.subdir={job.number}"]
+        name = quoted(f"{self.sweep.path.name}-{job.number}")
+        return [*job.overrides, f"run_name={name}", f"hydra.sweep.subdir={job.number}"]
 
     def _make_room(self, job: Job) -> None:
         """Forget that a job failed, so that it is waiting or interrupted, and the log of its earlier start."""

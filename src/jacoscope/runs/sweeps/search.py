@@ -37,6 +37,9 @@ class SearchSweeper(Sweeper):
             raise UserError(f"A search needs Optuna ({error}): pip install -e '.[sweep]'") from error
 
         settings = {k: _plain(v) for k, v in self.settings.items()}
+        folder = str(self.config.hydra.sweep.dir)
+        if folder in str(settings.get("storage")) and set(folder) & set("?#%"):
+            raise UserError(f"A study cannot lie in {folder}: name the sweep and its folders without ?, # and %")
         search = Search(**settings)
         search.setup(hydra_context=self.hydra_context, task_function=self.task_function, config=self.config)
         search.sweep(arguments)

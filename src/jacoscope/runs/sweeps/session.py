@@ -12,7 +12,7 @@ from jacoscope.runs.known_keys import check_keys
 from jacoscope.runs.lock import alone_in
 from jacoscope.runs.overview.answer import answer
 from jacoscope.runs.overview.table import Table
-from jacoscope.runs.sweeps.directory import DONE, LAUNCHER_LOG, LOG, SweepDirectory, name_of_sweep
+from jacoscope.runs.sweeps.directory import DONE, LAUNCHER_LOG, LOG, SweepDirectory, name_of_sweep, names_the_sweep
 from jacoscope.runs.sweeps.jobs import dismiss_workers
 from jacoscope.runs.sweeps.torchrun import be_the_only_process
 
@@ -34,8 +34,10 @@ def session(config: DictConfig, words: Sequence[str], swept: Sequence[str]) -> I
     """
     check_keys(config, config.hydra)
     be_the_only_process()
-    named = any(word.startswith("run_name=") for word in words)
-    command = [word for word in words if not word.startswith("run_name=")]
+    if any(word.lstrip("+").startswith("hydra.sweep.dir=") for word in config.hydra.overrides.hydra):
+        raise UserError("hydra.sweep.dir cannot be set: run_name=NAME names a sweep, paths.log_dir=FOLDER places it")
+    named = any(map(names_the_sweep, words))
+    command = [word for word in words if not names_the_sweep(word)]
     parent = Path(config.hydra.sweep.dir)
     path = parent if named else parent.parent / name_of_sweep(command, swept)
     with alone_in(path):
@@ -66,6 +68,9 @@ def conclude(sweep: SweepDirectory, repeated: Collection[int] = ()) -> None:
     Raises:
         UserError: if runs failed; then the exit status tells too.
     """
+    if not sweep.jobs:
+        print("There is nothing to do: the study has all the trials that were asked for")
+        return
     table = Table.of(sweep.path)
     answer(table, sweep.path / "sweep.html")
     failed = [run for run in table.runs if run.status not in DONE and int(run.name) not in repeated]
