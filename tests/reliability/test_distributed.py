@@ -125,11 +125,15 @@ def test_a_killed_process_of_a_run_ends_it_within_a_minute_and_leaves_the_other_
 def kill_the_second(process: "subprocess.Popen[str]", name: str, folder: Path) -> None:
     """Wait until a run is in the midst of its training, and end its second process."""
     deadline = time.monotonic() + 200
-    while not (folder / "checkpoints" / "last.ckpt").exists():
-        assert process.poll() is None, process.communicate()[0]
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
-    victim = next(pid for pid, rank in ranks(name).items() if rank == "1")
+    try:
+        while not (folder / "checkpoints" / "last.ckpt").exists():
+            assert process.poll() is None, process.communicate()[0]
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        victim = next(pid for pid, rank in ranks(name).items() if rank == "1")
+    except BaseException:
+        process.kill()  # it would train for hours
+        raise
     os.kill(victim, signal.SIGKILL)
 
 

@@ -1,10 +1,14 @@
 """Values as Hydra reads them from a command line."""
 
+import re
+
 
 def quoted(value: str) -> str:
-    r"""Put a value between quotes, within which Hydra takes every character for itself.
+    r"""Put a text between quotes, within which Hydra takes every character for itself, unless it is plain.
 
-    >>> print(quoted("it's"))
-    'it\'s'
+    >>> print(quoted("it's"), quoted("1e-3"), quoted("logs/model+seed-3f2a9c"))
+    'it\'s' '1e-3' logs/model+seed-3f2a9c
     """
+    if re.fullmatch(r"[a-z/_][\w./+-]*[-/_+][\w./+-]*", value, re.ASCII | re.IGNORECASE):
+        return value
     return "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"

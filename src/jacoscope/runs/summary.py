@@ -1,6 +1,5 @@
 """What the terminal shows when a run is over: what came out, and what to type next."""
 
-import re
 import sys
 from pathlib import Path
 from shlex import quote
@@ -48,9 +47,7 @@ def _metrics(metrics: dict[str, float]) -> list[tuple[str, str]]:
 
 def _as_typed(key: str, value: str) -> str:
     """Give a word of a command line, quoted for Hydra and for the shell where they would take it for something else."""
-    if not re.fullmatch(r"[\w./+-]+", value):
-        value = quoted(value)
-    return quote(f"{key}={value}")
+    return quote(f"{key}={quoted(value)}")
 
 
 def _relative(path: Path) -> Path:
