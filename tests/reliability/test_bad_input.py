@@ -25,6 +25,7 @@ TRAIN = [
     ("model.channels=[1", "cannot be read"),
     ("experiment=none_such", "experiment=none_such"),
     ("optimizer.lr=nan", "optimizer.lr=nan is no number to go by"),
+    ("optimizer.betas=[0.9,nan]", "optimizer.betas=[0.9, nan] is no number to go by"),
     ("optimizer.betas=[0.9]", "The optimizer or its scheduler cannot be made"),
     ("logger=null", "~GROUP leaves it out"),
     ("-m seed=0 run_name=a,b", "run_name is the name of the whole sweep"),

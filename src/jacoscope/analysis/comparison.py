@@ -100,6 +100,7 @@ def summarise_comparison(table_file: Path) -> dict[str, Any]:
     right_a, right_b = c["correct_a"].astype(bool), c["correct_b"].astype(bool)
     more = c["frobenius_b"] > c["frobenius_a"]
     ratio = c["frobenius_b"] / np.maximum(c["frobenius_a"], np.finfo(np.float32).tiny)
+    low, high = quantiles(c["cosine"], [0.05, 0.95])
     return {
         "samples": len(table),
         "left_out": left_out(table_file),
@@ -112,8 +113,8 @@ def summarise_comparison(table_file: Path) -> dict[str, Any]:
         "b_more_sensitive": float(more.mean()),
         "median_ratio_of_frobenius": _median(ratio),
         "median_cosine": _median(c["cosine"]),
-        "cosine_percentile_5": quantiles(c["cosine"], [0.05])[0],
-        "cosine_percentile_95": quantiles(c["cosine"], [0.95])[0],
+        "cosine_percentile_5": low,
+        "cosine_percentile_95": high,
     }
 
 

@@ -48,8 +48,8 @@ class Request:
         """
         plain: Any = OmegaConf.to_container(OmegaConf.masked_copy(cfg, [str(k) for k in cfg if k not in OF_THE_RUN]))
         hints = get_type_hints(cls)
-        for name in plain.keys() - hints.keys():
-            raise UserError(f"There is no key {name}.{nearest(name, hints)}\nKeys: {', '.join(hints)}")
+        if unknown := [name for name in plain if name not in hints]:
+            raise UserError(f"There is no key {unknown[0]}.{nearest(unknown[0], hints)}\nKeys: {', '.join(hints)}")
         for name, value in plain.items():
             if isinstance(value, str) and list[str] in (hints[name], *get_args(hints[name])):
                 plain[name] = [value]  # trust=my_package is as clear as trust=[my_package]

@@ -88,15 +88,17 @@ class JacobianCallback(Callback):
         forward_fn: Callable[[LightningModule, Tensor], Any] | None = None,
         output: Callable[[Any], Tensor] | None = None,
     ) -> None:
-        for least, numbers in (
-            (1, {"every_n_epochs": every_n_epochs, "every_n_steps": every_n_steps}),
-            (1, {"max_samples": max_samples, "max_classes": max_classes}),
-            (0, {"train_samples": train_samples, "images_every_n_epochs": images_every_n_epochs}),
-            (0, {"dataloader_idx": dataloader_idx}),
+        for name, value, least in (
+            ("every_n_epochs", every_n_epochs, 1),
+            ("every_n_steps", every_n_steps, 1),
+            ("max_samples", max_samples, 1),
+            ("max_classes", max_classes, 1),
+            ("train_samples", train_samples, 0),
+            ("images_every_n_epochs", images_every_n_epochs, 0),
+            ("dataloader_idx", dataloader_idx, 0),
         ):
-            for name, value in numbers.items():
-                if value is not None and value < least:
-                    raise UserError(f"JacobianCallback: {name}={value} is not allowed; it is {least} or more")
+            if value is not None and value < least:
+                raise UserError(f"JacobianCallback: {name}={value} is not allowed; it is {least} or more")
         if not outputs or set(outputs) - set(OUTPUTS):
             raise UserError(f"JacobianCallback: outputs={list(outputs)!r}; allowed are {list(OUTPUTS)}")
         self.every_n_epochs = every_n_epochs

@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from PIL import Image
+from PIL import Image, ImageOps
 from torch import Tensor
 from torchvision.datasets import ImageFolder as TorchvisionImageFolder
-from torchvision.transforms import v2
+from torchvision.transforms.v2.functional import pil_to_tensor
 
 from jacoscope.data.images import ImageSets, LabelledImages
 from jacoscope.data.pictures import FORMATS, opened, plain
@@ -74,12 +74,8 @@ class ImageFolder:
         with opened(Path(path)) as picture:
             drawing = plain(picture, self.channels)
         height, width = self.size
-        scale = max(height / drawing.height, width / drawing.width)
-        covering = [max(height, round(drawing.height * scale)), max(width, round(drawing.width * scale))]
-        cropped: Tensor = v2.functional.center_crop(
-            v2.functional.pil_to_tensor(v2.functional.resize(drawing, covering, antialias=True)), self.size
-        )
-        return cropped
+        fitted: Tensor = pil_to_tensor(ImageOps.fit(drawing, (width, height), Image.Resampling.BILINEAR))
+        return fitted
 
 
 class _Folder(TorchvisionImageFolder):  # type: ignore[misc]  # torchvision has no types

@@ -33,8 +33,9 @@ def checked_config(cfg: DictConfig) -> dict[str, Any]:
     except OmegaConfBaseException as error:
         raise UserError(f"The configuration cannot be resolved: {error}") from error
     for key, value in flatten(config).items():
-        if isinstance(value, float) and not math.isfinite(value):
-            raise UserError(f"{key}={value} is no number to go by: type a finite one")
+        for number in value if isinstance(value, list) else [value]:
+            if isinstance(number, float) and not math.isfinite(number):
+                raise UserError(f"{key}={value} is no number to go by: type a finite one")
     seed = config.get("seed", 0)
     if not isinstance(seed, int) or isinstance(seed, bool):
         raise UserError(f"seed={seed!r} is of the wrong type: it is an int")
