@@ -11,7 +11,9 @@ from pathlib import Path
 import pytest
 from lightning_fabric.strategies.launchers.subprocess_script import _ChildProcessObserver
 
-from jacoscope.runs.processes import tell_when_others_end
+from jacoscope.runs.directory import RunDirectory
+from jacoscope.runs.processes import last_words, tell
+from jacoscope.runs.result import Result
 
 from .commands import ROOT, run
 from .records import metrics
@@ -83,21 +85,25 @@ def test_where_the_first_is_killed_before_they_have_met_the_second_does_not_wait
     assert not ranks("early")
 
 
-def test_the_watch_that_ends_the_first_says_why(
-    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+def test_the_watch_that_ends_the_first_says_and_records_why(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(_ChildProcessObserver, "_terminate_all", lambda _: None)
     logging.getLogger("lightning_fabric").setLevel(logging.INFO)
-    tell_when_others_end()
-    with subprocess.Popen(["sleep", "60"]) as second:
+    recorded = RunDirectory(tmp_path).recording({"seed": 0}, None)
+    with subprocess.Popen(["sleep", "60"]) as second, last_words(tell), recorded:
         watch = _ChildProcessObserver(os.getpid(), [second])
         assert not watch._run()
         second.kill()
         second.wait()
         assert capfd.readouterr().err == ""
-        watch._run()
-    told = capfd.readouterr().err
-    assert "Another process of this run has ended, or cannot be reached: it left with status -9\n" in told
+        watch._run()  # it would end this process here
+        result = Result.read(RunDirectory(tmp_path).result_file)
+    expected = "Another process of this run has ended, or cannot be reached: it left with status -9\n"
+    assert expected in capfd.readouterr().err
+    assert result.status == "failed"
+    assert result.error is not None
+    assert result.error.startswith(expected)
 
 
 def test_a_killed_process_of_a_run_ends_it_within_a_minute_and_leaves_the_other_runs_of_its_sweep_alone(

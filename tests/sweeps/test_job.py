@@ -1,13 +1,17 @@
 """What one job leaves to the next in the same process."""
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig
 
+from jacoscope.runs.processes import FIRST_PROCESS
+from jacoscope.runs.result import Result
 from jacoscope.runs.sweeps.job import run_job
 
 from .conftest import ROOT
@@ -30,14 +34,45 @@ class Wandb:
         self.is_running = False
 
 
-def test_jobs_of_one_process_are_runs_of_their_own_to_wandb(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    wandb = Wandb()
-    monkeypatch.setitem(sys.modules, "wandb", wandb)  # type: ignore[arg-type]
+@pytest.fixture
+def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> DictConfig:
     monkeypatch.setattr(HydraConfig.instance(), "cfg", None)
+    monkeypatch.setenv(FIRST_PROCESS, "of the test's own, since a job tells it to those that it starts")
     with initialize_config_dir(str(ROOT / "configs")):
         words = ["trainer=cpu", f"hydra.runtime.output_dir={tmp_path}"]
         config = compose("train", words, return_hydra_config=True)
     HydraConfig.instance().set_config(config)
+    return config
+
+
+def test_the_record_says_why_a_job_failed_the_last_time(tmp_path: Path, config: DictConfig) -> None:
+    file = tmp_path / "result.json"
+
+    def fails(reason: str, said: Result | None = None) -> Result:
+        def task(_: DictConfig) -> None:
+            if said:
+                said.write(file)
+            raise RuntimeError(reason)
+
+        with pytest.raises(RuntimeError, match=reason):
+            run_job(task, config, ROOT / "train.py")
+        return Result.read(file)
+
+    first = fails("before it began")
+    assert (first.status, first.error) == ("failed", "RuntimeError: before it began")
+    assert fails("before it began again").error == "RuntimeError: before it began again"
+    said = replace(first, error="said by itself", wall_seconds=3.0)
+    assert fails("in its midst", said) == said
+    cut_off = replace(first, status="running", metrics={"val/loss": 0.5}, error=None)
+    told = fails("ended by force", cut_off)
+    assert told == replace(cut_off, status="failed", error="RuntimeError: ended by force")
+
+
+def test_jobs_of_one_process_are_runs_of_their_own_to_wandb(
+    config: DictConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wandb = Wandb()
+    monkeypatch.setitem(sys.modules, "wandb", wandb)  # type: ignore[arg-type]
 
     def fails(_: Any) -> None:
         wandb.init().append("failed")

@@ -12,7 +12,7 @@ from typing import Any
 
 from jacoscope.errors import UserError
 from jacoscope.files import remove_unfinished
-from jacoscope.runs.processes import in_words
+from jacoscope.runs.processes import in_words, last_words
 from jacoscope.runs.result import Result
 
 LONGEST_NAME = 255  # bytes, of a folder on nearly every file system
@@ -131,9 +131,19 @@ class RunDirectory:
         result = Result("running", config, config["seed"], started=earlier.started if earlier else now)
         before = earlier.wall_seconds if earlier else 0.0
         start = time.monotonic()
+
+        def write() -> None:
+            result.wall_seconds = round(before + time.monotonic() - start, 3)
+            self._write(result)
+
+        def failed(reason: str) -> None:
+            result.status, result.error = "failed", reason
+            write()
+
         self._begin(result)
         try:
-            yield result
+            with last_words(failed):
+                yield result
             result.status = "finished"
         except (KeyboardInterrupt, SystemExit) as stop:  # Lightning turns Ctrl-C into SystemExit, after tidying up
             result.status = "interrupted"
@@ -149,8 +159,7 @@ class RunDirectory:
             result.status, result.error = "failed", in_words(error) or f"{type(error).__name__}: {error}"
             raise
         finally:
-            result.wall_seconds = round(before + time.monotonic() - start, 3)
-            self._write(result)
+            write()
 
     def _begin(self, result: Result) -> None:
         for folder in (self.path, self.last_checkpoint.parent):

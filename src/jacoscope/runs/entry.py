@@ -26,7 +26,7 @@ from jacoscope.files import remedy
 from jacoscope.runs.command import Task, interrupted, leave
 from jacoscope.runs.directory import folder_of
 from jacoscope.runs.known_keys import check_keys
-from jacoscope.runs.processes import OF_A_TRAINING, SWEEP_PROCESS, end_with_parent, in_words, tell_when_others_end
+from jacoscope.runs.processes import OF_A_TRAINING, SWEEP_PROCESS, end_with_parent, in_words, last_words, tell
 from jacoscope.runs.sweeps.job import run_job
 from jacoscope.runs.sweeps.search import register
 
@@ -66,11 +66,11 @@ def enter(task: Task, config_name: str) -> None:
     warnings.filterwarnings("ignore", message=".*LeafSpec", module="pytorch_lightning")  # Lightning's to mend
     os.environ["HYDRA_FULL_ERROR"] = "1"  # let exceptions come here instead of Hydra's own report
     end_with_parent()
-    tell_when_others_end()
     register()
     OmegaConf.register_resolver("folder_of", folder_of, replace=True)
     try:
-        compose(single_or_swept)()
+        with last_words(tell):
+            compose(single_or_swept)()
     except Exception as error:
         _leave_with_message(error, configs, config_name)
         raise

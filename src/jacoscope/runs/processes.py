@@ -7,6 +7,8 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 SWEEP_PROCESS = "JACOSCOPE_SWEEP_PROCESS"  # the id of the process that a job of a sweep must not outlive
 FIRST_PROCESS = "JACOSCOPE_FIRST_PROCESS"  # and of the one that the others of its training must not outlive
@@ -37,11 +39,20 @@ def end_with_parent() -> None:
     threading.Thread(target=watch, name=SWEEP_PROCESS, daemon=True).start()
 
 
-def tell_when_others_end() -> None:
-    """Let Lightning's watch say why it ends this process, which it does at once and by force, before it does so."""
-    logger = logging.getLogger(WATCH)
-    if not any(isinstance(handler, _LastWords) for handler in logger.handlers):
-        logger.addHandler(_LastWords())
+@contextmanager
+def last_words(then: Callable[[str], None]) -> Iterator[None]:
+    """Call ``then`` with the reason when Lightning's watch ends this process, which it does at once and by force."""
+    handler = _LastWords(then)
+    logging.getLogger(WATCH).addHandler(handler)
+    try:
+        yield
+    finally:
+        logging.getLogger(WATCH).removeHandler(handler)
+
+
+def tell(reason: str) -> None:
+    """Write past all that Python buffers, which is lost where a process is ended by force."""
+    os.write(2, f"\n{reason}\n".encode())
 
 
 def in_words(error: BaseException) -> str | None:
@@ -56,10 +67,17 @@ def in_words(error: BaseException) -> str | None:
 
 
 class _LastWords(logging.Handler):
+    def __init__(self, then: Callable[[str], None]) -> None:
+        super().__init__()
+        self._then = then
+
     def emit(self, record: logging.LogRecord) -> None:
-        if "terminated with code" in record.getMessage():
-            ended = record.getMessage().partition("terminated with code")[2].partition(".")[0]
-            os.write(2, f"\n{_lost(f'it left with status{ended}')}\n".encode())
+        _, of_its_end, rest = record.getMessage().partition("terminated with code")
+        if of_its_end:
+            try:
+                self._then(_lost(f"it left with status{rest.partition('.')[0]}"))
+            except Exception:
+                self.handleError(record)  # the watch must go on to end this process
 
 
 def _lost(reason: str) -> str:

@@ -186,14 +186,14 @@ def metrics_of(path: Path, names: Sequence[str]) -> list[float] | None:
     return [result.metrics[name] for name in names]
 
 
-def failed_early(path: Path, config: Any, error: BaseException) -> Result:
-    """Record a run that failed before its own record was begun."""
+def record_failure(path: Path, config: Any, error: BaseException) -> None:
+    """Record a run that failed before its own record was begun, or was ended by force before that could say so."""
     now = datetime.now().astimezone().isoformat(timespec="seconds")
     seed = config.get("seed")
-    result = Result("failed", _storable(config), seed if isinstance(seed, int) else 0, started=now)
-    result.error = f"{type(error).__name__}: {error}"
+    new = Result("failed", _storable(config), seed if isinstance(seed, int) else 0, started=now)
+    result = result_of(path) or new
+    result.status, result.error = "failed", f"{type(error).__name__}: {error}"
     result.write(path / "result.json")
-    return result
 
 
 def _storable(node: Any) -> Any:

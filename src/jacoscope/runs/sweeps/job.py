@@ -15,7 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 from jacoscope.errors import UserError
 from jacoscope.runs.processes import SWEEP_PROCESS, end_with_parent
 from jacoscope.runs.quoting import quoted
-from jacoscope.runs.sweeps.directory import LOG, failed_early, state_of_run
+from jacoscope.runs.sweeps.directory import LOG, record_failure, result_of, state_of_run
 from jacoscope.runs.sweeps.gpus import spread_over_gpus
 
 DISTRIBUTED = ("LOCAL_RANK", "NODE_RANK", "RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT", "PL_GLOBAL_SEED")
@@ -30,6 +30,7 @@ def run_job(task: Callable[[DictConfig], Any], cfg: DictConfig, script: Path) ->
         script: the file that defines ``task``, to be started for jobs that need several processes.
     """
     folder = Path(HydraConfig.get().runtime.output_dir)
+    before = result_of(folder)
     end_with_parent()
     with output_to(folder / LOG):
         try:
@@ -39,8 +40,8 @@ def run_job(task: Callable[[DictConfig], Any], cfg: DictConfig, script: Path) ->
             return task(cfg)
         except Exception as error:
             traceback.print_exc()
-            if state_of_run(folder) != "failed":
-                failed_early(folder, _plain(cfg), error)
+            if state_of_run(folder) != "failed" or result_of(folder) == before:  # it has not said so itself
+                record_failure(folder, _plain(cfg), error)
             raise
         finally:
             if wandb := sys.modules.get("wandb"):  # its run is the process's, and would take the next job's numbers
