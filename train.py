@@ -34,7 +34,7 @@ def train(config: dict[str, Any], run: "RunDirectory", earlier: "Result | None")
     import torch
     from pytorch_lightning import seed_everything
 
-    from jacoscope.runs.config import build, build_network
+    from jacoscope.runs.config import build, build_loss, build_network
     from jacoscope.runs.evaluation import evaluate_best
     from jacoscope.training import ClassifierModule
 
@@ -42,7 +42,7 @@ def train(config: dict[str, Any], run: "RunDirectory", earlier: "Result | None")
     seed_everything(config["seed"], verbose=False)
     module = ClassifierModule(
         network=build_network(config),
-        loss=build(config["loss"]),
+        loss=build_loss(config),
         optimizer=build(config["optimizer"]),
         scheduler=build(config["scheduler"]),
         num_classes=config["images"]["classes"],

@@ -41,8 +41,7 @@ def checked_config(cfg: DictConfig) -> dict[str, Any]:
         raise UserError(f"seed={seed!r} is of the wrong type: it is an int")
     if not 0 <= seed < 2**32:
         raise UserError(f"seed={seed}: it is 0 to {2**32 - 1}")
-    objective = config.get("objective", [])
-    for name in objective if isinstance(objective, list) else [objective]:
+    for name in _names(config.get("objective", [])):
         if name not in MEASURED and not str(name).startswith("jacobian/"):
             raise UserError(
                 f"objective={name} is no metric of a run.{nearest(str(name), MEASURED)}\n"
@@ -50,6 +49,7 @@ def checked_config(cfg: DictConfig) -> dict[str, Any]:
             )
     _check_parts(config)
     check_targets(config)
+    _check_trainer(config)
     return config  # type: ignore[no-any-return]
 
 
@@ -65,6 +65,24 @@ def _check_parts(config: dict[str, Any]) -> None:
                     f"{collection}.{name} names no _target_ to build.{nearest(name, others, f'{collection}.')}\n"
                     f"To do without one of {collection}, type ~{collection}.NAME"
                 )
+
+
+def _check_trainer(config: dict[str, Any]) -> None:
+    """Refuse what Lightning takes and breaks on later, in the midst of a training or at its end."""
+    trainer, objective = config["trainer"], config["objective"]
+    for key in ("accumulate_grad_batches", "val_check_interval"):
+        if isinstance(value := trainer.get(key), (int, float)) and value <= 0:
+            raise UserError(f"trainer.{key}={value} is not allowed; it is more than 0")
+    validated = [name for name in _names(objective) if name.startswith(("val/", "jacobian/"))]
+    if validated and trainer.get("limit_val_batches") == 0:
+        raise UserError(
+            f"objective={validated[0]} is measured in validation, and trainer.limit_val_batches=0 leaves that out: "
+            "leave it as it is, or type objective=test/accuracy"
+        )
+
+
+def _names(objective: str | list[str]) -> list[str]:
+    return objective if isinstance(objective, list) else [objective]
 
 
 def _can_be_built(node: Any) -> bool:
@@ -93,6 +111,25 @@ def build(node: Any, **arguments: Any) -> Any:
         if isinstance(cause, UserError):
             raise cause from error
         raise UserError(f"{node['_target_']} cannot be made: {type(cause).__name__}: {cause}") from error
+
+
+def build_loss(config: dict[str, Any]) -> nn.Module:
+    """Make the loss of a config, and see that it takes logits and classes, and gives a number.
+
+    Raises:
+        UserError: if it cannot be made, refuses them, or gives something else.
+    """
+    loss = build(config["loss"])
+    target, shape = config["loss"]["_target_"], [2, config["images"]["classes"]]
+    try:
+        with torch.no_grad():
+            value = loss(torch.zeros(shape), torch.zeros(2, dtype=torch.long))
+    except Exception as error:  # whatever a loss of the user's own raises
+        raise UserError(f"loss: {target} cannot be computed of logits {shape} and classes [2]: {error}") from error
+    given = list(value.shape) if isinstance(value, Tensor) else type(value).__name__
+    if given != []:
+        raise UserError(f"loss: {target} gives {given}; a loss is a tensor of one number, of shape []")
+    return loss  # type: ignore[no-any-return]
 
 
 def build_network(config: dict[str, Any]) -> nn.Module:

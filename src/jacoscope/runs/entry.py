@@ -118,7 +118,7 @@ def _message(error: Exception, configs: Path, config_name: str) -> str | None:
     if "pytorch_lightning" in sys.modules:
         from lightning_fabric.utilities.exceptions import MisconfigurationException
 
-        if isinstance(error, MisconfigurationException):
+        if isinstance(error, MisconfigurationException) or str(error).startswith("Early stopping conditioned on"):
             return str(error)
     return None
 

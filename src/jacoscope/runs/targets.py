@@ -137,6 +137,15 @@ def fits(value: Any, hint: Any, default: Any) -> bool:
 
 
 def _name(hint: Any) -> str:
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (typing.Union, UnionType):
+        return " | ".join(_name(arm) for arm in arguments)
+    if origin is typing.Literal:
+        return " | ".join(map(repr, arguments))
+    if origin is list:
+        return f"list[{_name(arguments[0])}]"
+    if hint is NoneType:
+        return "None"
     return hint.__name__ if inspect.isclass(hint) else str(hint).replace("typing.", "")
 
 

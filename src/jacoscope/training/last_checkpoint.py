@@ -12,6 +12,7 @@ from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.callbacks import Checkpoint, ModelCheckpoint
 
 from jacoscope.errors import UserError
+from jacoscope.training.checkpoint_files import CheckpointFiles
 from jacoscope.training.divergence import require_finite_weights
 from jacoscope.training.event_files import cut_back, logged_so_far
 
@@ -36,7 +37,8 @@ class LastCheckpoint(Checkpoint):
         every_n_minutes: minutes between two checkpoints within an epoch; ``None`` for no such limit.
 
     Raises:
-        UserError: for a limit that is not positive; and instead of writing weights that are NaN or infinite.
+        UserError: for a limit that is not positive, or a trainer without
+            :class:`~jacoscope.training.CheckpointFiles`; and instead of writing weights that are NaN or infinite.
     """
 
     def __init__(
@@ -56,6 +58,10 @@ class LastCheckpoint(Checkpoint):
         self._saved_at = time.monotonic()
         self._asked_to_stop: int | None = None
         self._handlers: dict[int, Any] = {}
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:  # noqa: ARG002
+        if not isinstance(trainer.strategy.checkpoint_io, CheckpointFiles):
+            raise UserError("LastCheckpoint needs CheckpointFiles among the trainer's plugins, to write files whole")
 
     # When.
 

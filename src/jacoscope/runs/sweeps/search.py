@@ -8,6 +8,7 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
 from jacoscope.errors import UserError
+from jacoscope.runs.targets import check_targets
 
 
 class SearchSweeper(Sweeper):
@@ -37,6 +38,7 @@ class SearchSweeper(Sweeper):
             raise UserError(f"A search needs Optuna ({error}): pip install -e '.[sweep]'") from error
 
         settings = {k: _plain(v) for k, v in self.settings.items()}
+        check_targets({"_target_": f"{Search.__module__}.{Search.__name__}", **settings}, "hydra.sweeper")
         folder = str(self.config.hydra.sweep.dir)
         if folder in str(settings.get("storage")) and set(folder) & set("?#%"):
             raise UserError(f"A study cannot lie in {folder}: name the sweep and its folders without ?, # and %")

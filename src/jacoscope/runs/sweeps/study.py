@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import optuna
 from hydra.types import HydraContext, TaskFunction
@@ -17,6 +17,7 @@ from jacoscope.runs.sweeps.jobs import Jobs
 from jacoscope.runs.sweeps.progress import progress
 from jacoscope.runs.sweeps.session import conclude, session
 
+Direction = Literal["maximize", "minimize"]
 SWEEP, RETRY_OF = "sweep", "retry_of"  # attributes of a trial: whose it is, and which failed one it repeats
 
 
@@ -45,15 +46,18 @@ class Search(OptunaSweeperImpl):
     def __init__(
         self,
         sampler: dict[str, Any],
-        direction: str | list[str],
+        direction: Direction | list[Direction],
         storage: str,
         study_name: str,
         n_trials: int,
         n_jobs: int | None,
         pruner: dict[str, Any] | None,
-        params: dict[str, str],
+        params: dict[str, Any],
         custom_search_space: str | None = None,
     ) -> None:
+        for name, value in (("n_trials", n_trials), ("n_jobs", n_jobs)):
+            if value is not None and value < 1:
+                raise UserError(f"hydra.sweeper.{name}={value} is not allowed; it is 1 or more")
         super().__init__(None, direction, storage, study_name, n_trials, n_jobs or 0, 0.0, custom_search_space, None)
         self.space_params = params
         self.sampler_config, self.pruner_config = sampler, pruner
@@ -65,7 +69,7 @@ class Search(OptunaSweeperImpl):
     def sweep(self, arguments: list[str]) -> None:
         typed = {word.partition("=")[0] for word in arguments}
         words = [*(f"{k}={v}" for k, v in self.space_params.items() if k not in typed), *arguments]
-        self.space = create_params_from_overrides(words)
+        self.space = _space(words)
         objective = self.config.objective
         self.objectives = [objective] if isinstance(objective, str) else list(objective)
         if len(self._get_directions()) != len(self.objectives):
@@ -96,9 +100,16 @@ class Search(OptunaSweeperImpl):
 
     def _study(self, sweep: SweepDirectory) -> optuna.Study:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
+        try:
+            storage = optuna.storages.get_storage(self.storage)
+        except Exception as error:  # of SQLAlchemy, of the database, or of its driver
+            raise UserError(
+                f"hydra.sweeper.storage cannot be opened: {error}\n"
+                "It is the URL of a database: sqlite:///FILE.db, postgresql://USER:PASSWORD@HOST/NAME, …"
+            ) from error
         study = optuna.create_study(
             study_name=self.study_name,
-            storage=self.storage,
+            storage=storage,
             directions=[optuna.study.StudyDirection[name.upper()] for name in self._get_directions()],
             pruner=instantiate(self.pruner_config) if self.pruner_config else optuna.pruners.NopPruner(),
             load_if_exists=True,
@@ -155,6 +166,20 @@ class Search(OptunaSweeperImpl):
             study.tell(trial, values, state)
             told.add(state)
         return told
+
+
+def _space(words: Sequence[str]) -> Any:
+    """Read a search space.
+
+    Raises:
+        UserError: naming the first word that cannot be read.
+    """
+    for word in words:
+        try:
+            create_params_from_overrides([word])
+        except (ValueError, TypeError, NotImplementedError) as error:
+            raise UserError(f"{word} cannot be searched: {error}") from error
+    return create_params_from_overrides(list(words))
 
 
 def _failed_and_not_repeated(trial: FrozenTrial, repeated: set[Any]) -> bool:
