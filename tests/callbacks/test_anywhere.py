@@ -306,6 +306,14 @@ def test_a_diverged_training_goes_on(tmp_path: Path) -> None:
     assert last(tmp_path, "jacobian/nonfinite") == len(X)
 
 
+def test_classes_that_share_a_name_are_told_apart(tmp_path: Path) -> None:
+    train(tmp_path, [numbers(class_names=["crane", "gull", "crane"])], epochs=1)
+    curves = {
+        tag.rpartition("/")[2] for tag in events(tmp_path).Tags()["scalars"] if tag.startswith("jacobian_by_class/")
+    }
+    assert curves == {"crane (0)", "gull", "crane (2)"}
+
+
 def test_mistakes_are_told_before_anything_is_trained(tmp_path: Path) -> None:
     class Cut(Someone):
         def forward(self, x: Tensor) -> Any:

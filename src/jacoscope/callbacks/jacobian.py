@@ -1,5 +1,6 @@
 """Watch the input-output Jacobian of a classifier while it trains."""
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -53,7 +54,8 @@ class JacobianCallback(Callback):
         probe_indices: validation samples that are drawn, by their index in the validation set, 24 at most; by default
             one of each class.
         outputs: whose Jacobians are logged: ``"logits"``, ``"probs"``.
-        class_names: of the outputs; by default those of the datamodule, or numbers.
+        class_names: of the outputs; by default those of the datamodule, or numbers. Where two share a name, their
+            numbers tell them apart.
         max_classes: classes at most that have curves and maps of their own; maps, 12 at most.
         dataloader_idx: which validation loader is measured where there are several; in a validation or test outside
             the training that has fewer, the first.
@@ -308,7 +310,10 @@ class JacobianCallback(Callback):
         known = self.class_names or getattr(getattr(trainer, "datamodule", None), "class_names", None) or ()
         if self.class_names is not None and len(known) != count:
             raise UserError(f"JacobianCallback: {len(known)} class_names were given, but there are {count} outputs")
-        return [str(name) for name in known] if len(known) == count else [str(k) for k in range(count)]
+        if len(known) != count:
+            return [str(k) for k in range(count)]
+        often = Counter(map(str, known))
+        return [f"{name} ({k})" if often[str(name)] > 1 else str(name) for k, name in enumerate(known)]
 
     # Where it goes.
 
