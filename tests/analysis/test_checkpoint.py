@@ -10,11 +10,11 @@ from torch import nn
 from jacoscope.analysis.checkpoint import find_checkpoint
 from jacoscope.analysis.origin import Origin, origin
 from jacoscope.analysis.subject import Subject
-from jacoscope.analysis.trust import check_namespaces
 from jacoscope.analysis.weights import load_weights
 from jacoscope.checkpoints import read_checkpoint
 from jacoscope.errors import UserError
 from jacoscope.runs.result import Result
+from jacoscope.runs.trust import check_namespaces
 
 
 class Malicious:

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from shlex import quote
 from typing import Any
 
 import pyarrow as pa
@@ -23,6 +24,7 @@ from jacoscope.analysis.subject import Subject
 from jacoscope.analysis.summary import summarise
 from jacoscope.analysis.terminal import progress_bar
 from jacoscope.files import write_whole
+from jacoscope.runs.quoting import as_typed
 
 
 class FullAnalysis:
@@ -158,8 +160,10 @@ class FullAnalysis:
         progress = "".join(f", {key.replace('_', ' ')} {value}" for key, value in self.subject.progress.items())
         source = config["data"].get("source", config["data"])["_target_"].rpartition(".")[2]
         number = f"the first {self.samples:,}" if question.limit else f"all {self.samples:,}"
-        words = [f"checkpoint={checkpoint.path}", f"split={question.split}", f"output={question.named_output}"]
+        words = [as_typed("checkpoint", str(checkpoint.path)), f"split={question.split}"]
+        words += [f"output={question.named_output}"]
         words += [f"limit={question.limit}"] if question.limit else []
+        words += [quote(f"trust=[{','.join(question.trust)}]")] if question.trust else []
         again = " ".join(("python analyze.py", *words))
         changed = "" if self.subject.origin.is_the_runs_own else ", with model or data as changed then"
         return {

@@ -13,12 +13,12 @@ from torch import nn
 from torch.utils.data import Dataset
 
 from jacoscope.analysis.origin import Origin
-from jacoscope.analysis.trust import check_namespaces, whitelist
 from jacoscope.analysis.weights import load_weights
 from jacoscope.checkpoints import read_checkpoint
 from jacoscope.errors import UserError
 from jacoscope.runs.config import build, build_network
 from jacoscope.runs.targets import check_targets
+from jacoscope.runs.trust import check_namespaces, whitelist
 
 
 @dataclass(frozen=True)

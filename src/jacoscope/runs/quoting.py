@@ -1,6 +1,7 @@
 """Values as Hydra reads them from a command line."""
 
 import re
+from shlex import quote
 
 
 def quoted(value: str) -> str:
@@ -12,3 +13,12 @@ def quoted(value: str) -> str:
     if re.fullmatch(r"[a-z/_][\w./+-]*[-/_+][\w./+-]*", value, re.ASCII | re.IGNORECASE):
         return value
     return "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"
+
+
+def as_typed(key: str, value: str) -> str:
+    """Give a word of a command line, quoted for Hydra and for the shell where they would take it for something else.
+
+    >>> print(as_typed("checkpoint", "logs/epoch=3.ckpt"))
+    'checkpoint='"'"'logs/epoch=3.ckpt'"'"''
+    """
+    return quote(f"{key}={quoted(value)}")

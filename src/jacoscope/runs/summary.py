@@ -3,6 +3,7 @@
 import sys
 from pathlib import Path
 from shlex import quote
+from typing import Any
 
 from pytorch_lightning.utilities import rank_zero_only
 from rich.console import Console
@@ -10,8 +11,9 @@ from rich.markup import escape
 
 from jacoscope.runs.directory import RunDirectory
 from jacoscope.runs.overview.words import duration
-from jacoscope.runs.quoting import quoted
+from jacoscope.runs.quoting import as_typed
 from jacoscope.runs.result import Result
+from jacoscope.runs.trust import foreign_targets
 
 ACCURACIES = {"test/accuracy": "test accuracy", "val/accuracy": "validation accuracy"}
 
@@ -22,18 +24,22 @@ def show_summary(run: RunDirectory, result: Result) -> None:
     folder = _relative(run.path)
     python = Path(sys.executable)
     prefix = f"{_relative(python.parent)}/" if python.is_relative_to(Path.cwd()) else ""
-    rows = [
-        *_metrics(result.metrics),
-        ("time", duration(result.wall_seconds)),
-        ("run", str(folder)),
-        ("watch it", f"{prefix}tensorboard --logdir {quote(str(folder / 'tensorboard'))}"),
-        ("analyse it", f"{prefix}python analyze.py {_as_typed('checkpoint', str(folder))}"),
-    ]
+    rows = [*_metrics(result.metrics), ("time", duration(result.wall_seconds)), ("run", str(folder))]
+    if (run.path / "tensorboard").is_dir():
+        rows.append(("watch it", f"{prefix}tensorboard --logdir {quote(str(folder / 'tensorboard'))}"))
+    rows.append(("analyse it", f"{prefix}python analyze.py {' '.join(_question(folder, result.config))}"))
     width = max(len(label) for label, _ in rows)
     console = Console(highlight=False)
     console.print()
     for label, value in rows:  # never wrapped: a command must survive being copied
         console.print(f"[bold]{label:<{width}}[/bold]  {escape(value)}", soft_wrap=True)
+
+
+def _question(folder: Path, config: dict[str, Any]) -> list[str]:
+    """Give the words for analyze.py, with what the run builds of the user's own code."""
+    own = {target.partition(".")[0] for target in foreign_targets([config["model"], config["data"]])}
+    trust = [quote(f"trust=[{','.join(sorted(own))}]")] if own else []
+    return [as_typed("checkpoint", str(folder)), *trust]
 
 
 def _metrics(metrics: dict[str, float]) -> list[tuple[str, str]]:
@@ -43,11 +49,6 @@ def _metrics(metrics: dict[str, float]) -> list[tuple[str, str]]:
             _, output, norm, _ = name.split("/")
             rows.append((f"{norm.capitalize()} norm of ∂{output}/∂pixels", f"{value:.4g}, mean of validation samples"))
     return rows
-
-
-def _as_typed(key: str, value: str) -> str:
-    """Give a word of a command line, quoted for Hydra and for the shell where they would take it for something else."""
-    return quote(f"{key}={quoted(value)}")
 
 
 def _relative(path: Path) -> Path:

@@ -23,15 +23,26 @@ def check_namespaces(config: Any, trusted: Iterable[str], origin: object) -> Non
     Raises:
         UserError: naming the first target that is neither.
     """
+    for target in foreign_targets(config, trusted):
+        raise UserError(
+            f"{origin} wants to run {target}, which is neither one of jacoscope's networks and data sets nor one of "
+            "the layers and networks of torch and torchvision. Nothing of it was run. If you know that code and trust "
+            f"it, type trust=[{target.partition('.')[0]}]"
+        )
+
+
+def foreign_targets(config: Any, trusted: Iterable[str] = ()) -> list[str]:
+    """Give every ``_target_`` that is neither harmless nor trusted.
+
+    >>> foreign_targets({"model": {"_target_": "my_file.Net"}, "loss": {"_target_": "torch.nn.MSELoss"}})
+    ['my_file.Net']
+    """
     allowed = (*HARMLESS, *trusted)
-    for target in targets_in(config):
-        if not any(target == name or target.startswith(f"{name}.") for name in allowed):
-            package = target.partition(".")[0]
-            raise UserError(
-                f"{origin} wants to run {target}, which is neither a layer, a network nor a data set of jacoscope, "
-                f"torch or torchvision. Nothing of it was run. If you know that code and trust it, "
-                f"type trust=[{package}]"
-            )
+    return [
+        target
+        for target in targets_in(config)
+        if not any(target == name or target.startswith(f"{name}.") for name in allowed)
+    ]
 
 
 def whitelist(trusted: Iterable[str]) -> list[str]:
