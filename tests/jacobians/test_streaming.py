@@ -46,6 +46,11 @@ def test_other_kinds_of_batches():
     assert len(list(iter_jacobians(LeNet5(), [X[:2]]))) == 1
     batches = [{"image": X[:2]}]
     assert len(list(iter_jacobians(LeNet5(), batches, inputs=lambda b: b["image"], device="cpu"))) == 1
+    labelled = [{"image": X[:5], "label": Y[:5], "name": "first"}]
+    rests = [c.rest for c in iter_jacobians(LeNet5(), labelled, inputs=lambda b: b["image"], chunk_size=3)]
+    assert [[rest["label"].tolist(), rest["name"]] for (rest,) in rests] == [[[0, 1, 2], "first"], [[3, 4], "first"]]
+    (nothing,) = iter_jacobians(torch.nn.Linear(4, 0), [torch.rand(2, 4)])
+    assert nothing.jacobian.shape == (2, 0, 4)
     with pytest.raises(JacobianError, match="inputs="):
         next(iter_jacobians(LeNet5(), batches))
 

@@ -23,7 +23,9 @@ class JacobianChunk(NamedTuple):
     inputs: Tensor
     """`[samples, *input_shape]`."""
     rest: tuple[Any, ...]
-    """What else the batch holds, such as the labels: tensors cut to these samples, anything else as it is."""
+    """What else the batch holds, such as the labels: of a sequence, all but the first; of a batch of any other kind, of
+    which `inputs` picked, the batch itself. Tensors, lists and tuples with an entry for each sample, also those in a
+    dictionary, are cut to these samples; anything else is given as it is."""
     start: int
     """Index of the first of these samples, counted through the whole loader."""
 
@@ -76,12 +78,12 @@ def iter_jacobians(
                 f"A batch is a {type(batch).__name__} without a tensor of inputs in front. Pass inputs=… a callable "
                 "that picks it, e.g. inputs=lambda batch: batch['image']."
             )
-        rest = tuple(batch[1:]) if isinstance(batch, tuple | list) else ()
+        rest = tuple(batch[1:]) if isinstance(batch, tuple | list) else (batch,) if inputs else ()
         x = x if device is None else x.to(device)
         budget = memory_budget or free_memory(x.device) // 4
         if size is None and len(x):
             one = jacobian(model, x[:1], output, strategy=strategy, check_finite=False)
-            size = max(1, budget // 2 // (one.numel() * one.element_size()))
+            size = max(1, budget // 2 // max(1, one.numel() * one.element_size()))
         step = size or 1
         for start in range(0, len(x), step):
             part = x[start : start + step]
@@ -104,6 +106,8 @@ def iter_jacobians(
 
 
 def _cut(item: Any, start: int, stop: int, batch: int) -> Any:
+    if isinstance(item, dict):
+        return {key: _cut(value, start, stop, batch) for key, value in item.items()}
     return item[start:stop] if isinstance(item, Tensor | list | tuple) and _length(item) == batch else item
 
 
