@@ -24,6 +24,9 @@ class RandomAffine(nn.Module):
         scale: zoom of each axis, log-uniform between these two; above 1 enlarges.
         shear: horizontal shear, uniform in ±shear degrees.
 
+    Raises:
+        ValueError: for a scale that is not two positive factors, the smaller first.
+
     Shapes:
         float pixels ``[batch, C, H, W]`` to the same.
 
@@ -81,6 +84,9 @@ class RandomElastic(nn.Module):
         amplitude: standard deviation of each component of the displacement, in pixels. Simard's alpha = 34,
             sigma = 4 is an amplitude of 1.4.
         sigma: width of the smoothing Gaussian, in pixels.
+
+    Raises:
+        ValueError: for a width that is not positive.
 
     Shapes:
         float pixels ``[batch, C, H, W]`` to the same.

@@ -23,6 +23,9 @@ class ImageFolder:
     Args:
         root: the folder that holds ``train`` and ``test``.
         shape: ``(C, H, W)`` that every picture is brought to; C is 1 (grey) or 3 (colour).
+
+    Raises:
+        UserError: if C is another number.
     """
 
     def __init__(self, root: str | Path, shape: Sequence[int]) -> None:

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from .errors import JacobianError
+from .norms import check_jacobian
 from .outputs import check_classes
 
 
@@ -12,9 +13,16 @@ def sensitivity_map(J: Tensor) -> Tensor:
 
     How much the outputs as a whole react to every input feature, whatever the sign.
 
+    Args:
+        J: `[batch, outputs, *input_shape]`.
+
+    Raises:
+        JacobianError: `J` has another shape, or is not of a floating point type.
+
     >>> sensitivity_map(torch.tensor([[[3.0, 0.0], [3.0, 4.0]]]))
     tensor([[3.0000, 2.8284]])
     """
+    check_jacobian(J)
     rms: Tensor = torch.linalg.vector_norm(J, dim=1) / J.shape[1] ** 0.5
     return rms
 
@@ -30,9 +38,13 @@ def class_mean_maps(J: Tensor, classes: Tensor | None = None, *, signed: bool = 
             NaN where there is none.
         signed: average the derivatives themselves, so that opposite signs cancel.
 
+    Raises:
+        JacobianError: `J` is no Jacobian, or `classes` has another shape or names what is no output.
+
     >>> class_mean_maps(torch.tensor([[[1.0, -2.0]], [[3.0, 2.0]]]))
     tensor([[2., 2.]])
     """
+    check_jacobian(J)
     values = J if signed else J.abs()
     if classes is None:
         return values.mean(0)
@@ -49,17 +61,20 @@ def input_alignment(J: Tensor, x: Tensor) -> Tensor:
     .. math:: \cos\angle(x, \nabla_x f_k) = \frac{\langle x, \nabla_x f_k \rangle}{\|x\|_2 \, \|\nabla_x
     f_k\|_2}
 
-    Robust networks have gradients that look like the image (Etmann et al., On the connection between
-    adversarial robustness and
-    saliency map interpretability, 2019). 0 where either vector is zero.
+    Robust networks have gradients that look like the image (Etmann et al., On the connection between adversarial
+    robustness and saliency map interpretability, 2019). 0 where either vector is zero.
 
     Args:
         J: `[batch, outputs, *input_shape]`.
         x: `[batch, *input_shape]`.
 
+    Raises:
+        JacobianError: `J` is no Jacobian, or the shapes do not belong together.
+
     >>> input_alignment(torch.tensor([[[2.0, 0.0], [0.0, 1.0]]]), torch.tensor([[1.0, 0.0]]))
     tensor([[1., 0.]])
     """
+    check_jacobian(J)
     if J.shape[:1] + J.shape[2:] != x.shape:
         raise JacobianError(
             f"J has shape {list(J.shape)} and x {list(x.shape)}; expected "

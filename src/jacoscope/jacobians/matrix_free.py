@@ -121,14 +121,14 @@ def leading_singular_triplets(
         k: how many triplets, at most `min(outputs, features)`.
         output: as for `jacobian`.
         tolerance: stop when every residual is below it, relative to the largest singular value.
-        max_iterations: stop then at the latest; `residual` says how far it got.
+        max_iterations: stop then at the latest, but not before step k; `residual` says how far it got.
         generator: where the random start comes from; the global generator is left alone either way.
 
     Returns:
         `SingularTriplets(values, left, right, residual, iterations)`.
 
     Raises:
-        JacobianError: k is out of range.
+        JacobianError: as for `jacobian`; k is out of range; or outputs are NaN or infinite.
 
     >>> model = torch.nn.Linear(5, 3)
     >>> top = leading_singular_triplets(model, torch.rand(2, 5), k=2)

@@ -25,6 +25,9 @@ def as_matrix(J: Tensor) -> Tensor:
     Args:
         J: `[batch, outputs, *input_shape]`.
 
+    Raises:
+        JacobianError: `J` has another shape, or is not of a floating point type.
+
     >>> as_matrix(torch.zeros(2, 10, 1, 28, 28)).shape
     torch.Size([2, 784, 10])
     """
@@ -34,9 +37,14 @@ def as_matrix(J: Tensor) -> Tensor:
 def frobenius_norm(J: Tensor) -> Tensor:
     r"""Frobenius norm :math:`\|J\|_F = \sqrt{\sum_{k,i} J_{ki}^2}`, `[batch]`.
 
-    The overall sensitivity: for random noise of standard deviation ε on every input feature, the expected
-    squared change of the
-    outputs is :math:`\varepsilon^2 \|J\|_F^2` to first order.
+    The overall sensitivity: for random noise of standard deviation ε on every input feature, the expected squared
+    change of the outputs is :math:`\varepsilon^2 \|J\|_F^2` to first order.
+
+    Args:
+        J: `[batch, outputs, *input_shape]`.
+
+    Raises:
+        JacobianError: `J` has another shape, or is not of a floating point type.
 
     >>> frobenius_norm(torch.ones(1, 2, 2))
     tensor([2.])
@@ -47,6 +55,13 @@ def frobenius_norm(J: Tensor) -> Tensor:
 
 def output_norms(J: Tensor, p: float = 2.0) -> Tensor:
     r"""Norm of every output's gradient, :math:`\|\nabla_x f_k\|_p`, `[batch, outputs]`.
+
+    Args:
+        J: `[batch, outputs, *input_shape]`.
+        p: order of the norm of a gradient; `float("inf")` is its largest entry.
+
+    Raises:
+        JacobianError: `J` has another shape, or is not of a floating point type.
 
     >>> output_norms(torch.tensor([[[3.0, 4.0], [0.0, 1.0]]]))
     tensor([[5., 1.]])
@@ -60,6 +75,12 @@ def l1_operator_norm(J: Tensor) -> Tensor:
 
     The largest total change of the outputs that a single input feature can cause, per unit.
 
+    Args:
+        J: `[batch, outputs, *input_shape]`.
+
+    Raises:
+        JacobianError: `J` has another shape, or is not of a floating point type.
+
     >>> l1_operator_norm(torch.tensor([[[3.0, 4.0], [0.0, 1.0]]]))
     tensor([5.])
     """
@@ -72,6 +93,12 @@ def linf_operator_norm(J: Tensor) -> Tensor:
     The largest change of any output when every input feature may move by one unit: what an L∞ adversary
     attacks.
 
+    Args:
+        J: `[batch, outputs, *input_shape]`.
+
+    Raises:
+        JacobianError: `J` has another shape, or is not of a floating point type.
+
     >>> linf_operator_norm(torch.tensor([[[3.0, 4.0], [0.0, 1.0]]]))
     tensor([7.])
     """
@@ -81,11 +108,15 @@ def linf_operator_norm(J: Tensor) -> Tensor:
 def singular_values(J: Tensor) -> Tensor:
     r"""All singular values in descending order, `[batch, min(outputs, features)]`.
 
-    Computed as the square roots of the eigenvalues of the smaller Gram matrix (:math:`J J^\top` for fewer
-    outputs than
-    features), formed and solved in float64. The absolute error is about :math:`10^{-8} \sigma_1`, below the
-    resolution of float32;
-    for float64 Jacobians, whose own resolution is finer, a full SVD is taken.
+    Computed as the square roots of the eigenvalues of the smaller Gram matrix (:math:`J J^\top` for fewer outputs than
+    features), formed and solved in float64. The absolute error is about :math:`10^{-8} \sigma_1`, below the resolution
+    of float32; for float64 Jacobians, whose own resolution is finer, a full SVD is taken.
+
+    Args:
+        J: `[batch, outputs, *input_shape]`.
+
+    Raises:
+        JacobianError: `J` has another shape, or is not of a floating point type.
 
     >>> singular_values(torch.tensor([[[3.0, 0.0, 0.0], [0.0, 4.0, 0.0]]]))
     tensor([[4., 3.]])
@@ -111,6 +142,12 @@ def spectral_norm(J: Tensor) -> Tensor:
     The worst case: how far the outputs move, in L2, for the most harmful small change of the input of unit
     length. The relative error is of the order of the resolution of J's type.
 
+    Args:
+        J: `[batch, outputs, *input_shape]`.
+
+    Raises:
+        JacobianError: `J` has another shape, or is not of a floating point type.
+
     >>> spectral_norm(torch.tensor([[[3.0, 0.0, 0.0], [0.0, 4.0, 0.0]]]))
     tensor([4.])
     """
@@ -132,6 +169,12 @@ def nuclear_norm(J: Tensor) -> Tensor:
 
     The convex stand-in for rank; large when the outputs respond to many independent directions.
 
+    Args:
+        J: `[batch, outputs, *input_shape]`.
+
+    Raises:
+        JacobianError: `J` has another shape, or is not of a floating point type.
+
     >>> nuclear_norm(torch.tensor([[[3.0, 0.0, 0.0], [0.0, 4.0, 0.0]]]))
     tensor([7.])
     """
@@ -143,6 +186,12 @@ def stable_rank(J: Tensor) -> Tensor:
 
     How many directions carry as much as the strongest. Small perturbations barely change it, unlike the rank
     (Rudelson & Vershynin, Sampling from large matrices, 2007).
+
+    Args:
+        J: `[batch, outputs, *input_shape]`.
+
+    Raises:
+        JacobianError: `J` has another shape, or is not of a floating point type.
 
     >>> stable_rank(torch.eye(3).unsqueeze(0))
     tensor([3.])
@@ -162,6 +211,12 @@ def effective_rank(J: Tensor) -> Tensor:
     The number of equal singular values that would have the same entropy: between 1 and the rank
     (Roy & Vetterli, The effective rank, 2007).
 
+    Args:
+        J: `[batch, outputs, *input_shape]`.
+
+    Raises:
+        JacobianError: `J` has another shape, or is not of a floating point type.
+
     >>> effective_rank(torch.eye(4).unsqueeze(0))
     tensor([4.])
     """
@@ -172,13 +227,18 @@ def effective_rank(J: Tensor) -> Tensor:
     return rank.where(total.squeeze(1) != 0, torch.zeros_like(rank))
 
 
-def _rows(J: Tensor) -> Tensor:
-    """One matrix a sample, a row for each output: `[batch, outputs, features]`."""
+def check_jacobian(J: Tensor) -> None:
+    """Refuse what is no Jacobian of a batch."""
     if J.ndim < 2 or not J.is_floating_point():
         raise JacobianError(
             "Expected a Jacobian [batch, outputs, *input_shape] of a floating point type, "
             f"got {J.dtype} {list(J.shape)}."
         )
+
+
+def _rows(J: Tensor) -> Tensor:
+    """One matrix a sample, a row for each output: `[batch, outputs, features]`."""
+    check_jacobian(J)
     return J.unsqueeze(2) if J.ndim == 2 else J.flatten(2)
 
 

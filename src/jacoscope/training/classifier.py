@@ -32,6 +32,10 @@ class ClassifierModule(LightningModule):
         optimizer: makes the optimizer from the parameters.
         scheduler: makes the learning rate schedule from the optimizer and the total number of steps.
         num_classes: number of classes.
+
+    Raises:
+        UserError: when a training begins, if the optimizer or the schedule refuses its settings; and at the step at
+            which the loss or a gradient is NaN or infinite.
     """
 
     def __init__(
