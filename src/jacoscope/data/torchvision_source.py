@@ -1,5 +1,6 @@
 """Data sets that torchvision knows: Fashion-MNIST, Kuzushiji-MNIST, CIFAR-10."""
 
+import inspect
 from collections.abc import Sequence
 from pathlib import Path
 from pickle import UnpicklingError
@@ -12,7 +13,7 @@ from torch import Tensor
 
 from jacoscope.data.idx import require_idx
 from jacoscope.data.images import ImageSets, LabelledImages
-from jacoscope.errors import UserError
+from jacoscope.errors import UserError, nearest
 
 
 class TorchvisionSource:
@@ -24,9 +25,21 @@ class TorchvisionSource:
         name: a class of :mod:`torchvision.datasets` with ``train=True|False`` and its images in ``data``.
         root: the data folder.
         class_names: one for each class, in the order of the labels; by default torchvision's.
+
+    Raises:
+        UserError: if torchvision has no such data set, or it is of another kind.
     """
 
     def __init__(self, name: str, root: str | Path, class_names: Sequence[str] | None = None) -> None:
+        self.dataset: Any = getattr(torchvision.datasets, name, None)
+        if not inspect.isclass(self.dataset):
+            known = nearest(name, torchvision.datasets.__all__)
+            raise UserError(f"data.source.name={name}: torchvision.datasets has no such class.{known}")
+        if not {"train", "download"} <= set(inspect.signature(self.dataset).parameters):
+            raise UserError(
+                f"data.source.name={name}: torchvision's {name} is not divided by train=True|False. "
+                "Name a class of your own with data.source._target_=MODULE.CLASS; jacoscope.data.Source says what of"
+            )
         self.name = name
         self.root = Path(root)
         self.class_names = class_names
@@ -66,7 +79,7 @@ class TorchvisionSource:
         for file in (self.root / self._folder()).glob("*-ubyte"):
             require_idx(file)
         try:
-            return getattr(torchvision.datasets, self.name)(self.root, train=train, download=download)
+            return self.dataset(self.root, train=train, download=download)
         except (ValueError, EOFError, AssertionError, IndexError, KeyError, UnpicklingError) as error:
             raise UserError(
                 f"The files of {self.name} in {self.root / self._folder()} cannot be read ({error}): "
@@ -74,8 +87,7 @@ class TorchvisionSource:
             ) from error
 
     def _folder(self) -> str:
-        dataset = getattr(torchvision.datasets, self.name)
-        return str(getattr(dataset, "base_folder", f"{self.name}/raw"))
+        return str(getattr(self.dataset, "base_folder", f"{self.name}/raw"))
 
 
 def _as_tensors(dataset: Any) -> tuple[Tensor, Tensor]:

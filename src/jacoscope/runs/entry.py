@@ -110,6 +110,8 @@ def _message(error: Exception, configs: Path, config_name: str) -> str | None:
         return explain(error, sys.argv[1:], configs, config_name)
     if isinstance(error, ValueError) and str(error).startswith("Config group override"):
         return f"{error}. A group's config is chosen with GROUP=CHOICE; ~GROUP leaves it out"
+    if isinstance(error, ValueError) and str(error).startswith("Only one of --run"):
+        return str(error)
     if isinstance(error, YAMLError | UnicodeDecodeError):  # neither is turned into an error of theirs by Hydra
         return f"A config file cannot be read: {error}"
     if isinstance(error, OSError) and error.errno in OF_THE_PLACE:

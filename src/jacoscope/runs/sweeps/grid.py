@@ -37,6 +37,8 @@ class GridSweeper(Sweeper):
         words = [*(f"{k}={v}" for k, v in self.params.items() if k not in typed), *arguments]
         overrides = OverridesParser.create(config_loader=self.hydra_context.config_loader).parse_overrides(words)
         swept = [override.key_or_group for override in overrides if override.is_sweep_override()]
+        if "run_name" not in self.config:
+            raise UserError("-m is for sweeps of trainings, python train.py -m …; here, leave it out")
         if "run_name" in swept:
             raise UserError("run_name is the name of the whole sweep: give it one, run_name=NAME")
         deleted = [str(each.input_line) for each in overrides if each.is_delete()]  # Hydra's splitter spoils these
