@@ -3,7 +3,6 @@
 import warnings
 from collections.abc import Sequence
 from importlib import import_module
-from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
@@ -35,17 +34,12 @@ SCHEMA = arrow_schema(
 )
 
 
-def has_attack() -> bool:
-    """Tell whether the attack library is installed."""
-    return find_spec("foolbox") is not None
-
-
 def search(subject: Subject, split: str, among: Sequence[int], count: int) -> pa.Table:
     """Search the nearest adversarial example of ``count`` samples, spread evenly over those named in ``among``.
 
     Three distances for each, all L2 in pixels: what the Jacobian predicts; how far one really has to go in the
     predicted direction (pixels not clipped, as in the prediction); the smallest change that an established attack
-    finds (pixels within [0, 1]). What was not found, or not searched for lack of the library, is null.
+    finds (pixels within [0, 1]). What was not found is null.
     """
     spread = np.linspace(0, len(among) - 1, min(count, len(among))).round().astype(int)
     indices = [among[i] for i in spread]
@@ -54,7 +48,7 @@ def search(subject: Subject, split: str, among: Sequence[int], count: int) -> pa
     predicted = BoundaryDistance(*map(torch.cat, zip(*(boundary for boundary, _ in near), strict=True)))
     said = torch.cat([classes for _, classes in near])
     along = crossing_along(subject.network, x, predicted.direction, predicted.distance)
-    distance, into = _attack(subject.network, x, said) if has_attack() else (None, None)
+    distance, into = _attack(subject.network, x, said)
     found = along.distance.isfinite()
     columns = [
         pa.array(indices),
@@ -62,8 +56,8 @@ def search(subject: Subject, split: str, among: Sequence[int], count: int) -> pa
         pa.array(predicted.nearest.numpy()),
         pa.array(along.distance.numpy(), mask=~found.numpy()),
         pa.array(along.prediction.numpy(), mask=~found.numpy()),
-        _known(distance, len(indices), pa.float32()),
-        _known(into, len(indices), pa.int32(), distance),
+        pa.array(distance.numpy(), mask=~distance.isfinite().numpy()),
+        pa.array(into.numpy(), mask=~distance.isfinite().numpy()),
     ]
     return pa.table([column.cast(field.type) for column, field in zip(columns, SCHEMA, strict=True)], schema=SCHEMA)
 
@@ -71,7 +65,7 @@ def search(subject: Subject, split: str, among: Sequence[int], count: int) -> pa
 def compare_distances(table: pa.Table) -> dict[str, Any]:
     """Say how well the prediction does: ratio of found to predicted distance, and whether the order agrees."""
     columns = {name: np.asarray(table.column(name).to_numpy(), np.float64) for name in table.column_names}
-    summary: dict[str, Any] = {"samples": len(table), "attack_name": ATTACK if has_attack() else None}
+    summary: dict[str, Any] = {"samples": len(table), "attack_name": ATTACK}
     for name in ("along", "attack"):
         both = np.isfinite(columns["predicted_distance"]) & np.isfinite(columns[f"{name}_distance"])
         predicted, found = columns["predicted_distance"][both], columns[f"{name}_distance"][both]
@@ -103,10 +97,3 @@ def _attack(network: nn.Module, x: Tensor, classes: Tensor) -> tuple[Tensor, Ten
     with torch.no_grad():
         into = network(changed).argmax(1)
     return distance.where(success & (into != classes), torch.inf).detach(), into
-
-
-def _known(values: Tensor | None, length: int, kind: pa.DataType, distance: Tensor | None = None) -> pa.Array:
-    if values is None:
-        return pa.nulls(length, kind)
-    missing = ~(values if distance is None else distance).isfinite()
-    return pa.array(values.numpy(), mask=missing.numpy())

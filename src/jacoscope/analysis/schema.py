@@ -14,7 +14,6 @@ class Column(NamedTuple):
     meaning: str
 
 
-SINGULAR = {"logits": "logit", "probs": "probability", "log_probs": "log-probability"}
 PER_PIXEL = "output per pixel unit"
 PIXELS = "pixel units, L2"
 ALWAYS_THERE = ("index", "label", "finite")

@@ -16,7 +16,6 @@ from jacoscope.analysis.folder import AnswerFolder
 from jacoscope.analysis.full import FullAnalysis
 from jacoscope.analysis.parts import as_parquet
 from jacoscope.analysis.request import Request
-from jacoscope.analysis.schema import SINGULAR
 from jacoscope.analysis.several_folders import FOLLOWED, HISTORY_SCHEMA
 from jacoscope.analysis.side_by_side import as_png, history_figure, maps_figure, scatter_figure
 from jacoscope.analysis.split_folder import MAPS, TABLE, SplitFolder
@@ -26,6 +25,7 @@ from jacoscope.analysis.subject import Subject
 from jacoscope.analysis.terminal import progress_bar
 from jacoscope.errors import UserError
 from jacoscope.files import write_whole
+from jacoscope.visuals.maps import SINGULAR
 
 MAPS_SHOWN = 8  # checkpoints whose maps are drawn, evenly spread
 

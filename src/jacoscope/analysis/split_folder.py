@@ -1,7 +1,6 @@
 """The folder of a whole split's analysis: what it is asked for, what of that is still to be done."""
 
 import json
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +51,7 @@ class SplitFolder(AnswerFolder):
 
     def adversarial_asked(self) -> dict[str, Any]:
         """What the search for adversarial examples is made with."""
-        return {"samples": self.request.attack, "with": find_spec("foolbox") is not None}
+        return {"samples": self.request.attack}
 
     def report_asked(self) -> dict[str, Any]:
         """What the report is made of."""

@@ -188,7 +188,7 @@ def _make_parts(
     work: Work, subjects: Sequence[Subject], which: list[int], device: torch.device, progress: Callable[[int], None]
 ) -> None:
     there = [subject.on(device) for subject in subjects]
-    done = work.samples - sum(len(work.parts.range(part)) for part in which)
+    done = _done(work, which)
     written: Future[None] | None = None
     with ThreadPoolExecutor(1) as disk:  # it is waited for while the next part is computed
         for part in which:

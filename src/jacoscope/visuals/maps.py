@@ -19,6 +19,7 @@ from jacoscope.visuals.sheet import TILE_SIZE, RowLabel, Scale, compose_sheet
 
 _GALLERY_SIZE = 140
 
+SINGULAR = {"logits": "logit", "probs": "probability", "log_probs": "log-probability"}
 UNITS = {"logits": "∂ logit / ∂ pixel", "probs": "∂ probability / ∂ pixel", "log_probs": "∂ log p / ∂ pixel"}
 
 
@@ -59,7 +60,7 @@ def probe_sheet(
     rows = [[pictures[i], *painted[i]] for i in range(len(images))]
     row_labels = [_row_label(p, label, class_names) for p, label in zip(probabilities.cpu(), labels, strict=True)]
     columns = ["", *(class_names[k] for k in shown)]
-    title = f"Which way each pixel moves the {_NOUNS.get(output, output)} of each class"
+    title = f"Which way each pixel moves the {SINGULAR.get(output, output)} of each class"
     return compose_sheet(rows, title, row_labels, columns, scale)
 
 
@@ -80,7 +81,7 @@ def class_maps_sheet(maps: Tensor, class_names: Sequence[str], output: str = "lo
     limit = symmetric_limit(summed[shown])
     painted = list(paint_magnitude(summed[shown], limit))
     scale = Scale(sequential(), 0.0, limit, f"mean |{UNITS.get(output, output)}|")
-    title = f"Pixels that move the {_NOUNS.get(output, output)} of each class, on average"
+    title = f"Pixels that move the {SINGULAR.get(output, output)} of each class, on average"
     return _gallery(painted, [class_names[k] for k in shown], title, scale)
 
 
@@ -218,7 +219,6 @@ def _gallery(pictures: Sequence[Pixels], captions: Sequence[str], title: str, sc
 
 
 _PLURALS = {"logits": "logits", "probs": "probabilities", "log_probs": "log-probabilities"}
-_NOUNS = {"logits": "logit", "probs": "probability", "log_probs": "log-probability"}
 
 
 def _strongest_outputs(maps: Tensor, limit: int) -> list[int]:

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from jacoscope.analysis.report.numbers import Numbers
 from jacoscope.analysis.report.pictures import digit, magnitude_map, scale_bar, signed_map
-from jacoscope.analysis.schema import SINGULAR
 from jacoscope.visuals import symmetric_limit
+from jacoscope.visuals.maps import SINGULAR
 
 
 def headline(n: Numbers) -> str:
@@ -228,10 +228,10 @@ def distance_text(n: Numbers) -> str:
             f"({n(f'{a}/attack/ratio_percentile_5', '.2f')} to {n(f'{a}/attack/ratio_percentile_95', '.2f')}); "
             "the rank correlation between predicted and found distances is "
             f"{n(f'{a}/attack/spearman', '.2f')}. {_in_short(n.value(f'{a}/attack'))} "
-            f"The attack: {escape(str(n.value(f'{a}/attack_name') or ''))}."
+            f"The attack: {escape(str(n.value(f'{a}/attack_name')))}."
         )
     else:
-        text += "The attack library is not installed (pip install foolbox), so no attack was run."
+        text += f"An established attack turned {n(f'{a}/attack/found')} of them, too few to compare."
     return text + "</p>"
 
 

@@ -8,7 +8,7 @@ from importlib.resources import files
 from string import Template
 from typing import Any
 
-from jacoscope.errors import UserError
+from plotly.offline import get_plotlyjs
 
 
 def page(title: str, subtitle: str, body: str, data: Mapping[str, Any], script: str = "start();", css: str = "") -> str:
@@ -54,8 +54,4 @@ def _asset(name: str) -> str:
 
 
 def _plotly() -> str:
-    try:
-        from plotly.offline import get_plotlyjs
-    except ImportError as error:
-        raise UserError("An HTML report needs plotly: pip install plotly") from error
     return str(get_plotlyjs()).replace("</script", "<\\/script")
