@@ -4,6 +4,7 @@ import signal
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 
 from omegaconf import DictConfig
 
@@ -40,12 +41,11 @@ def session(config: DictConfig, words: Sequence[str], swept: Sequence[str]) -> I
     command = [word for word in words if not names_the_sweep(word)]
     parent = Path(config.hydra.sweep.dir)
     path = parent if named else parent.parent / name_of_sweep(command, swept)
-    with alone_in(path):
+    with alone_in(path), _interrupted_once():
         sweep = SweepDirectory.opened(path, command)
         try:
             yield sweep
         except KeyboardInterrupt as stop:
-            signal.signal(signal.SIGINT, signal.SIG_IGN)  # again, it would leave processes behind that go on training
             done = sum(sweep.state(job) in DONE for job in sweep.jobs)
             raise KeyboardInterrupt(
                 f"Stopped, with {done} of {len(sweep.jobs)} runs done. The same command goes on with the others; "
@@ -56,6 +56,23 @@ def session(config: DictConfig, words: Sequence[str], swept: Sequence[str]) -> I
             log = path / LAUNCHER_LOG
             if log.exists() and log.stat().st_size == 0:
                 log.unlink()
+
+
+@contextmanager
+def _interrupted_once() -> Iterator[None]:
+    """Hear Ctrl-C once: again, it would break off the tidying up, and leave processes behind that go on training."""
+    hear = signal.getsignal(signal.SIGINT)
+    if not callable(hear):  # it is ignored in the background
+        yield
+        return
+
+    def hear_once(number: int, frame: FrameType | None) -> None:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        hear(number, frame)
+
+    signal.signal(signal.SIGINT, hear_once)
+    yield
+    signal.signal(signal.SIGINT, hear)
 
 
 def conclude(sweep: SweepDirectory, repeated: Collection[int] = ()) -> None:
