@@ -137,29 +137,30 @@ class RunDirectory:
             self._write(result)
 
         def failed(reason: str) -> None:
-            result.status, result.error = "failed", reason
+            if result.status == "running":
+                result.status, result.error = "failed", reason
             write()
 
         self._begin(result)
-        try:
-            with last_words(failed):
+        with last_words(failed):
+            try:
                 yield result
-            result.status = "finished"
-        except (KeyboardInterrupt, SystemExit) as stop:  # Lightning turns Ctrl-C into SystemExit, after tidying up
-            result.status = "interrupted"
-            told = (
-                "Stopped. What was written stays; the same command with "
-                f"run_name={config['run_name']} goes on from the last checkpoint"
-            )
-            if _was_terminated(stop):
-                print(f"\n{told}", file=sys.stderr)
-                raise SystemExit(TERMINATED) from stop
-            raise KeyboardInterrupt(told) from stop
-        except BaseException as error:
-            result.status, result.error = "failed", in_words(error) or f"{type(error).__name__}: {error}"
-            raise
-        finally:
-            write()
+                result.status = "finished"
+            except (KeyboardInterrupt, SystemExit) as stop:  # Lightning turns Ctrl-C into SystemExit, after tidying up
+                result.status = "interrupted"
+                told = (
+                    "Stopped. What was written stays; the same command with "
+                    f"run_name={config['run_name']} goes on from the last checkpoint"
+                )
+                if _was_terminated(stop):
+                    print(f"\n{told}", file=sys.stderr)
+                    raise SystemExit(TERMINATED) from stop
+                raise KeyboardInterrupt(told) from stop
+            except BaseException as error:
+                result.status, result.error = "failed", in_words(error) or f"{type(error).__name__}: {error}"
+                raise
+            finally:
+                write()
 
     def _begin(self, result: Result) -> None:
         for folder in (self.path, self.last_checkpoint.parent):

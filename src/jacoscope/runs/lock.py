@@ -6,6 +6,7 @@ The operating system lets go of the lock when its process dies, even by kill -9.
 import os
 import socket
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -36,7 +37,11 @@ def alone_in(directory: Path, wait: bool = False) -> Iterator[None]:
         return
     directory.mkdir(parents=True, exist_ok=True)
     with (directory / LOCK_FILE).open("a+") as file:
-        if not take_lock(file.fileno()):
+        taken = take_lock(file.fileno())
+        if not taken:
+            time.sleep(0.1)  # whoever only looks has let go of it by then
+            taken = take_lock(file.fileno())
+        if not taken:
             file.seek(0)
             holder = file.read().strip() or "another process"
             if not wait:
@@ -56,17 +61,17 @@ def is_held(directory: Path) -> bool:
     """Tell whether a process is in ``directory`` by :func:`alone_in`."""
     try:
         with (directory / LOCK_FILE).open("r") as file:
-            return not take_lock(file.fileno())
+            return not take_lock(file.fileno(), shared=True)  # two who look do not take each other for a holder
     except OSError:
         return False
 
 
-def take_lock(descriptor: int) -> bool:
+def take_lock(descriptor: int, shared: bool = False) -> bool:
     """Lock an open file if it is free, and tell whether it was; where there are no locks, believe that it was."""
     if fcntl is None:
         return True
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
     except OSError:

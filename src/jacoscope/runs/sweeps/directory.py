@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
+from yaml import YAMLError
 
 from jacoscope.errors import UserError
 from jacoscope.files import write_whole
@@ -120,7 +121,12 @@ class SweepDirectory:
         file = self.run_path(job) / ".hydra" / "config.yaml"
         if not file.exists() or not (self.run_path(job) / "result.json").exists():
             return
-        then = OmegaConf.to_container(OmegaConf.load(file), resolve=False)
+        try:
+            then = OmegaConf.to_container(OmegaConf.load(file), resolve=False)
+        except (OSError, YAMLError):
+            then = None
+        if not then:  # a kill came while Hydra wrote it again, and it says nothing
+            return
         if found := differences(then, OmegaConf.to_container(config, resolve=False)):
             self.refuse([f"run {job.number}: {line}" for line in found])
 

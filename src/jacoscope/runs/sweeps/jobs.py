@@ -68,7 +68,8 @@ class Jobs:
         """Carry out those jobs that are not finished; return when all that can be done is.
 
         A job that fails leaves the others alone. Where the launcher itself breaks, since a process of its was killed,
-        the jobs that were not done are launched again: once, for those that had begun.
+        the jobs that were not done are launched again. Which of those under way was the cause cannot be seen: jobs
+        that were under way twice are launched one by one in the end, and then no more.
 
         Raises:
             UserError: if the launcher does not even begin.
@@ -79,14 +80,16 @@ class Jobs:
         for job in left:
             self._make_room(job)
         while left:
+            batch = [job for job in left if begun[job.number] < 2] or left[:1]
+            before = [self._begun_at(job) for job in batch]
             os.environ[SWEEP_PROCESS] = str(os.getpid())
             try:
                 with output_to(log):
-                    returns = self.launcher.launch([self._overrides(job) for job in left], left[0].number)
+                    returns = self.launcher.launch([self._overrides(job) for job in batch], batch[0].number)
             except (HydraException, OmegaConfBaseException):  # a mistake in the configuration, told as such
                 raise
             except Exception as error:
-                at_it = [job for job in left if (self.sweep.run_path(job) / LOG).exists()]
+                at_it = [job for job, then in zip(batch, before, strict=True) if self._begun_at(job) != then]
                 begun.update(job.number for job in at_it)
                 if not at_it:
                     printed = log.stat().st_size > 0
@@ -95,10 +98,10 @@ class Jobs:
                         + (f"\nWhat it printed is in {log}" if printed else "")
                     ) from error
                 left = [job for job in left if self.sweep.state(job) in ("waiting", "interrupted")]
-                left = [job for job in left if begun[job.number] < 2]
+                left = [job for job in left if begun[job.number] < 3]
             else:
                 _raise_stop(returns)
-                return
+                left = [job for job in left if job not in batch]
             finally:
                 os.environ.pop(SWEEP_PROCESS, None)
 
@@ -109,6 +112,11 @@ class Jobs:
     def _overrides(self, job: Job) -> list[str]:
         name = quoted(f"{self.sweep.path.name}-{job.number}")
         return [*job.overrides, f"run_name={name}", f"hydra.sweep.subdir={job.number}"]
+
+    def _begun_at(self, job: Job) -> int:
+        """Give a mark that is another one after each time that the job has begun."""
+        log = self.sweep.run_path(job) / LOG
+        return log.stat().st_mtime_ns if log.exists() else 0
 
     def _make_room(self, job: Job) -> None:
         """Forget that a job failed, so that it is waiting or interrupted, and the log of its earlier start."""
@@ -128,12 +136,12 @@ def dismiss_workers() -> None:
     """End the processes of the joblib launcher, if there are any left.
 
     This process would wait for them at its end: for idle ones some seconds, until they have taken apart what torch set
-    up; for those that an impatient second Ctrl-C has kept joblib from ending, until their runs are done.
+    up; for those that joblib was kept from ending, until their runs are done.
     """
     if loky := sys.modules.get("joblib.externals.loky"):
-        loky.get_reusable_executor(reuse=True).shutdown(wait=False, kill_workers=True)
         for process in active_children():
             loky.backend.utils.kill_process_tree(process)
+        loky.get_reusable_executor(reuse=True, kill_workers=True).shutdown(wait=False, kill_workers=True)
 
 
 def _pin(config: DictConfig, sweep: SweepDirectory) -> None:
