@@ -33,7 +33,9 @@ class Digits(Someone):
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("drawn")
-    data = TensorDataset(torch.rand(SAMPLES, 1, SIDE, SIDE), torch.arange(SAMPLES) % 10)
+    data = TensorDataset(
+        torch.rand(SAMPLES, 1, SIDE, SIDE, generator=torch.Generator().manual_seed(0)), torch.arange(SAMPLES) % 10
+    )
     loaders = DataLoader(data, SAMPLES), DataLoader(data, SAMPLES)
     train(folder, [JacobianCallback()], module=Digits(), epochs=EPOCHS, loaders=loaders)
     return folder

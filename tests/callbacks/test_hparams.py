@@ -52,10 +52,10 @@ def board(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
             assert line, said  # it has ended
             said += line
         url = found[0]
-        for _ in range(120):
+        deadline = time.monotonic() + 120
+        while len(get(f"{url}/data/plugin/scalars/tags")) < len(RATES):
+            assert time.monotonic() < deadline
             time.sleep(0.5)
-            if len(get(f"{url}/data/runs")) == len(RATES):
-                break
         yield url
     finally:
         server.terminate()

@@ -75,7 +75,7 @@ def test_four_processes_measure_what_one_does_on_the_same_batches(
 
 def test_where_the_first_is_killed_before_they_have_met_the_second_does_not_wait_for_it(shared: Path) -> None:
     process = started(PYTHON, shared, 2, "run_name=early")
-    deadline = time.monotonic() + 200
+    deadline = time.monotonic() + 600
     while "1" not in ranks("early").values():
         assert process.poll() is None, process.communicate()[0]
         assert time.monotonic() < deadline
@@ -86,10 +86,13 @@ def test_where_the_first_is_killed_before_they_have_met_the_second_does_not_wait
 
 
 def test_the_watch_that_ends_the_first_says_and_records_why(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     monkeypatch.setattr(_ChildProcessObserver, "_terminate_all", lambda _: None)
-    logging.getLogger("lightning_fabric").setLevel(logging.INFO)
+    caplog.set_level(logging.INFO, "lightning_fabric")
     recorded = RunDirectory(tmp_path).recording({"seed": 0}, None)
     with subprocess.Popen(["sleep", "60"]) as second, last_words(tell), recorded:
         watch = _ChildProcessObserver(os.getpid(), [second])
@@ -125,12 +128,15 @@ def test_a_killed_process_of_a_run_ends_it_within_a_minute_and_leaves_the_other_
     assert list((sweep / "1").glob("*process_1.log")), "the second process was there"
     assert {path.name for path in sweep.iterdir() if path.is_dir()} == {"0", "1"}
     assert list(sweep.parent.iterdir()) == [sweep]
-    assert not [name for name in ("swept", "swept-0", "swept-1") if ranks(name)]
+    deadline = time.monotonic() + 60
+    while any(ranks(name) for name in ("swept", "swept-0", "swept-1")):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
 
 
 def kill_the_second(process: "subprocess.Popen[str]", name: str, folder: Path) -> None:
     """Wait until a run is in the midst of its training, and end its second process."""
-    deadline = time.monotonic() + 200
+    deadline = time.monotonic() + 600
     try:
         while not (folder / "checkpoints" / "last.ckpt").exists():
             assert process.poll() is None, process.communicate()[0]
@@ -148,8 +154,8 @@ def ranks(name: str) -> dict[int, str]:
     found = {}
     for folder in Path("/proc").glob("[0-9]*"):
         try:
-            words = (folder / "cmdline").read_bytes().decode().split("\0")
-            variables = (folder / "environ").read_bytes().decode().split("\0")
+            words = (folder / "cmdline").read_bytes().decode(errors="replace").split("\0")
+            variables = (folder / "environ").read_bytes().decode(errors="replace").split("\0")
             alive = (folder / "stat").read_text().rpartition(")")[2].split()[0] != "Z"
         except OSError:
             continue

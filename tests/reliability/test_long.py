@@ -17,7 +17,7 @@ from .odd import Pictures
 from .test_fuzz import resident
 
 EPOCHS, WARM = 200, 50
-GROWTH = 8 * 2**20  # bytes, of resident memory from the 50th epoch to the 200th; the 150 epochs between draw 6 times
+GROWTH = 8 * 2**20  # bytes, of resident memory of the last 50 epochs over the 50 after the first
 
 
 class Census(Callback):
@@ -53,6 +53,7 @@ def test_200_validations_with_the_callback_hold_no_more_than_50(tmp_path: Path) 
     module = ClassifierModule(network, torch.nn.CrossEntropyLoss(), torch.optim.SGD, constant, 2)
     trainer.fit(module, ImageDataModule(Pictures(), (1, 4, 4), 2, batch_size=8))
     assert len(census.memory) == EPOCHS
-    assert census.memory[-1] - census.memory[WARM] < GROWTH
+    # It comes and goes by some MB, as the allocator gives back what is free: peaks tell what is held.
+    assert max(census.memory[-WARM:]) - max(census.memory[WARM : 2 * WARM]) < GROWTH
     assert max(census.threads[WARM:]) == census.threads[WARM]
     assert max(census.open_files[WARM:]) == census.open_files[WARM]

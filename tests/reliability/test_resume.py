@@ -51,7 +51,7 @@ def test_killed_at_any_moment_and_looked_at_all_the_while_it_ends_bitwise_the_sa
 ) -> None:
     moments, name, kills, looks = random.Random(seed), f"killed_{seed}", 0, 0
     while True:
-        lifetime = moments.uniform(0.2, 0.6) * undisturbed.processor_seconds if kills < 4 else 0
+        lifetime = moments.uniform(0.2, 0.6 if kills else 0.3) * undisturbed.processor_seconds if kills < 4 else 0
         running = start(folder, "train.py", f"run_name={name}", *RECIPE, dies_after=lifetime)
         looks += look_at(directory(folder, name), running)
         if running.wait() != -signal.SIGPROF:
