@@ -125,10 +125,10 @@ def _rows(table: Table, home: Path) -> str:
 
 
 def _grid(cells: Cells, rows: list[list[str]], more: Sequence[str] = ()) -> str:
-    """Give a table that scrolls in a box of its own where it is wider than the page."""
+    """Give a table that scrolls in a box of its own where it is wider than the window."""
     head = "".join(f"<th>{escape(name)}</th>" for name in (*cells.settings, *cells.results, *more))
     body = "".join("<tr>" + "".join(f"<td>{cell}</td>" for cell in row) + "</tr>" for row in rows)
-    return f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+    return f'<div class="scroll wide"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
 
 
 def _value(text: str) -> str:

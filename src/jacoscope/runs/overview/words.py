@@ -19,12 +19,14 @@ def title(metric: str) -> str:
 def written(name: str, value: float | None) -> str:
     """Write a metric as a person reads it.
 
-    >>> written("val/accuracy", 0.98765), written("gap", 0.004), written("val/loss", 0.03456), written("gap", None)
-    ('98.77 %', '0.40 %', '0.03456', '')
+    >>> written("val/accuracy", 0.98765), written("gap", -0.00001), written("val/loss", 0.03456), written("gap", None)
+    ('98.77 %', '0.00 %', '0.03456', '')
     """
     if value is None or not math.isfinite(value):
         return "" if value is None else str(value)
-    return f"{value:.2%}".replace("%", " %") if name.endswith("accuracy") or name == "gap" else f"{value:.4g}"
+    if name.endswith("accuracy") or name == "gap":
+        return f"{round(value, 4) + 0.0:.2%}".replace("%", " %")  # + 0.0 takes the sign of -0.0 away
+    return f"{value:.4g}"
 
 
 def with_spread(name: str, mean: float, spread: float) -> str:
