@@ -61,6 +61,7 @@ TRAIN = [
         "callbacks=[default,early_stopping] callbacks.early_stopping.monitor=foo",
         "conditioned on metric `foo`|`val/loss`",
     ),
+    ("~objective", "There is no objective: type objective=val/accuracy"),
     ("objective=val/acuracy", "objective=val/acuracy|Did you mean val/accuracy?"),
     ("model=custom", "model._target_=VALUE"),
     ("model=custom model._target_=torch.nn.Linearr", "Did you mean torch.nn.Linear?"),

@@ -49,15 +49,15 @@ def search(subject: Subject, split: str, among: Sequence[int], count: int) -> pa
     said = torch.cat([classes for _, classes in near])
     along = crossing_along(subject.network, x, predicted.direction, predicted.distance)
     distance, into = _attack(subject.network, x, said)
-    found = along.distance.isfinite()
+    found, turned = along.distance.isfinite(), distance.isfinite()
     columns = [
         pa.array(indices),
         pa.array(predicted.distance.numpy()),
         pa.array(predicted.nearest.numpy()),
         pa.array(along.distance.numpy(), mask=~found.numpy()),
         pa.array(along.prediction.numpy(), mask=~found.numpy()),
-        pa.array(distance.numpy(), mask=~distance.isfinite().numpy()),
-        pa.array(into.numpy(), mask=~distance.isfinite().numpy()),
+        pa.array(distance.numpy(), mask=~turned.numpy()),
+        pa.array(into.numpy(), mask=~turned.numpy()),
     ]
     return pa.table([column.cast(field.type) for column, field in zip(columns, SCHEMA, strict=True)], schema=SCHEMA)
 

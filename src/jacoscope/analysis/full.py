@@ -2,7 +2,6 @@
 
 import json
 import shutil
-from shlex import quote
 from typing import Any
 
 import pyarrow as pa
@@ -24,6 +23,7 @@ from jacoscope.analysis.subject import Subject
 from jacoscope.analysis.summary import summarise
 from jacoscope.analysis.terminal import progress_bar
 from jacoscope.files import write_whole
+from jacoscope.runs import trust
 from jacoscope.runs.quoting import as_typed
 
 
@@ -163,7 +163,7 @@ class FullAnalysis:
         words = [as_typed("checkpoint", str(checkpoint.path)), f"split={question.split}"]
         words += [f"output={question.named_output}"]
         words += [f"limit={question.limit}"] if question.limit else []
-        words += [quote(f"trust=[{','.join(question.trust)}]")] if question.trust else []
+        words += trust.as_typed(question.trust)
         again = " ".join(("python analyze.py", *words))
         changed = "" if self.subject.origin.is_the_runs_own else ", with model or data as changed then"
         return {

@@ -38,7 +38,8 @@ class TorchvisionSource:
         if not {"train", "download"} <= set(inspect.signature(self.dataset).parameters):
             raise UserError(
                 f"data.source.name={name}: torchvision's {name} is not divided by train=True|False. "
-                "Name a class of your own with data.source._target_=MODULE.CLASS; jacoscope.data.Source says what of"
+                "Name a class of your own with data.source._target_=MODULE.CLASS; "
+                "jacoscope.data.Source says what it has to do"
             )
         self.name = name
         self.root = Path(root)

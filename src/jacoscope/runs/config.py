@@ -41,7 +41,9 @@ def checked_config(cfg: DictConfig) -> dict[str, Any]:
         raise UserError(f"seed={seed!r} is of the wrong type: it is an int")
     if not 0 <= seed < 2**32:
         raise UserError(f"seed={seed}: it is 0 to {2**32 - 1}")
-    for name in _names(config.get("objective", [])):
+    if "objective" not in config:
+        raise UserError("There is no objective: type objective=val/accuracy, or leave ~objective out")
+    for name in _names(config["objective"]):
         if name not in MEASURED and not str(name).startswith("jacobian/"):
             raise UserError(
                 f"objective={name} is no metric of a run.{nearest(str(name), MEASURED)}\n"
@@ -69,11 +71,11 @@ def _check_parts(config: dict[str, Any]) -> None:
 
 def _check_trainer(config: dict[str, Any]) -> None:
     """Refuse what Lightning takes and breaks on later, in the midst of a training or at its end."""
-    trainer, objective = config["trainer"], config["objective"]
+    trainer = config["trainer"]
     for key in ("accumulate_grad_batches", "val_check_interval"):
         if isinstance(value := trainer.get(key), (int, float)) and value <= 0:
             raise UserError(f"trainer.{key}={value} is not allowed; it is more than 0")
-    validated = [name for name in _names(objective) if name.startswith(("val/", "jacobian/"))]
+    validated = [name for name in _names(config["objective"]) if name.startswith(("val/", "jacobian/"))]
     if validated and trainer.get("limit_val_batches") == 0:
         raise UserError(
             f"objective={validated[0]} is measured in validation, and trainer.limit_val_batches=0 leaves that out: "
@@ -126,9 +128,9 @@ def build_loss(config: dict[str, Any]) -> nn.Module:
             value = loss(torch.zeros(shape), torch.zeros(2, dtype=torch.long))
     except Exception as error:  # whatever a loss of the user's own raises
         raise UserError(f"loss: {target} cannot be computed of logits {shape} and classes [2]: {error}") from error
-    given = list(value.shape) if isinstance(value, Tensor) else type(value).__name__
-    if given != []:
-        raise UserError(f"loss: {target} gives {given}; a loss is a tensor of one number, of shape []")
+    if not isinstance(value, Tensor) or value.numel() != 1:
+        given = list(value.shape) if isinstance(value, Tensor) else type(value).__name__
+        raise UserError(f"loss: {target} gives {given}; a loss is a tensor of one number")
     return loss  # type: ignore[no-any-return]
 
 

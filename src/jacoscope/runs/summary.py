@@ -9,11 +9,11 @@ from pytorch_lightning.utilities import rank_zero_only
 from rich.console import Console
 from rich.markup import escape
 
+from jacoscope.runs import trust
 from jacoscope.runs.directory import RunDirectory
 from jacoscope.runs.overview.words import duration
 from jacoscope.runs.quoting import as_typed
 from jacoscope.runs.result import Result
-from jacoscope.runs.trust import foreign_targets
 
 ACCURACIES = {"test/accuracy": "test accuracy", "val/accuracy": "validation accuracy"}
 
@@ -37,9 +37,8 @@ def show_summary(run: RunDirectory, result: Result) -> None:
 
 def _question(folder: Path, config: dict[str, Any]) -> list[str]:
     """Give the words for analyze.py, with what the run builds of the user's own code."""
-    own = {target.partition(".")[0] for target in foreign_targets([config["model"], config["data"]])}
-    trust = [quote(f"trust=[{','.join(sorted(own))}]")] if own else []
-    return [as_typed("checkpoint", str(folder)), *trust]
+    own = {target.partition(".")[0] for target in trust.foreign_targets([config["model"], config["data"]])}
+    return [as_typed("checkpoint", str(folder)), *trust.as_typed(sorted(own))]
 
 
 def _metrics(metrics: dict[str, float]) -> list[tuple[str, str]]:

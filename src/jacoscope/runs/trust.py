@@ -1,6 +1,7 @@
 """A run's config may come from somebody else: which of the classes it names may be built."""
 
 from collections.abc import Iterable, Iterator
+from shlex import quote
 from typing import Any
 
 from jacoscope.errors import UserError
@@ -43,6 +44,16 @@ def foreign_targets(config: Any, trusted: Iterable[str] = ()) -> list[str]:
         for target in targets_in(config)
         if not any(target == name or target.startswith(f"{name}.") for name in allowed)
     ]
+
+
+def as_typed(packages: Iterable[str]) -> list[str]:
+    """Give the words of a command line that trust some packages.
+
+    >>> as_typed(["my_file"]), as_typed([])
+    (["'trust=[my_file]'"], [])
+    """
+    named = ",".join(packages)
+    return [quote(f"trust=[{named}]")] if named else []
 
 
 def whitelist(trusted: Iterable[str]) -> list[str]:

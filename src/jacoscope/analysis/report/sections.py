@@ -231,7 +231,7 @@ def distance_text(n: Numbers) -> str:
             f"The attack: {escape(str(n.value(f'{a}/attack_name')))}."
         )
     else:
-        text += f"An established attack turned {n(f'{a}/attack/found')} of them, too few to compare."
+        text += f"An established attack turned {n(f'{a}/attack/found')} of them; the distances cannot be compared."
     return text + "</p>"
 
 

@@ -194,10 +194,11 @@ def metrics_of(path: Path, names: Sequence[str]) -> list[float] | None:
 
 def record_failure(path: Path, config: Any, error: BaseException) -> None:
     """Record a run that failed before its own record was begun, or was ended by force before that could say so."""
-    now = datetime.now().astimezone().isoformat(timespec="seconds")
-    seed = config.get("seed")
-    new = Result("failed", _storable(config), seed if isinstance(seed, int) else 0, started=now)
-    result = result_of(path) or new
+    result = result_of(path)
+    if result is None:
+        now = datetime.now().astimezone().isoformat(timespec="seconds")
+        seed = config.get("seed")
+        result = Result("failed", _storable(config), seed if isinstance(seed, int) else 0, started=now)
     result.status, result.error = "failed", f"{type(error).__name__}: {error}"
     result.write(path / "result.json")
 

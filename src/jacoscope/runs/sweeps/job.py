@@ -15,7 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 from jacoscope.errors import UserError
 from jacoscope.runs.processes import SWEEP_PROCESS, end_with_parent
 from jacoscope.runs.quoting import quoted
-from jacoscope.runs.sweeps.directory import LOG, record_failure, result_of, state_of_run
+from jacoscope.runs.sweeps.directory import LOG, record_failure, result_of
 from jacoscope.runs.sweeps.gpus import spread_over_gpus
 
 DISTRIBUTED = ("LOCAL_RANK", "NODE_RANK", "RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT", "PL_GLOBAL_SEED")
@@ -40,7 +40,8 @@ def run_job(task: Callable[[DictConfig], Any], cfg: DictConfig, script: Path) ->
             return task(cfg)
         except Exception as error:
             traceback.print_exc()
-            if state_of_run(folder) != "failed" or result_of(folder) == before:  # it has not said so itself
+            after = result_of(folder)
+            if after is None or after.status != "failed" or after == before:  # it has not said so itself
                 record_failure(folder, _plain(cfg), error)
             raise
         finally:

@@ -72,7 +72,7 @@ def _interrupted_once() -> Iterator[None]:
 
     signal.signal(signal.SIGINT, hear_once)
     yield
-    signal.signal(signal.SIGINT, hear)
+    signal.signal(signal.SIGINT, hear)  # not in a finally: once interrupted, it stays ignored to the end
 
 
 def conclude(sweep: SweepDirectory, repeated: Collection[int] = ()) -> None:
