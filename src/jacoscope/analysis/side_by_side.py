@@ -62,6 +62,7 @@ def scatter_figure(table: pa.Table, names: tuple[str, str], output: str) -> Figu
     left.set_title(f"Frobenius norm of ∂ {output} / ∂ pixels", fontsize=11)
     left.legend(frameon=False, fontsize=8, markerscale=2)
     right.hist(cosine, bins=np.linspace(min(0.0, float(cosine.min())), 1, 41), color=BLUE)
+    right.yaxis.get_major_locator().set_params(integer=True)
     right.axvline(float(np.median(cosine)), color=ORANGE, label=f"median {np.median(cosine):.2f}")
     right.set(xlabel="cosine: 1 same direction, 0 unrelated", ylabel="samples")
     right.set_title("Angle between the Jacobians of a and b", fontsize=11)
@@ -84,13 +85,14 @@ def history_figure(rows: list[dict[str, Any]], samples: str, output: str) -> Fig
         )
         axis.fill_between(steps, low, high, alpha=0.2, color=BLUE, linewidth=0, label="middle 90 % of the samples")
         axis.plot(steps, median, "o-", color=BLUE, markersize=4, label="median")
-        axis.set_ylim(0, None)
+        axis.set_ylim(0, 1.05 * axis.get_ylim()[1])
         axis.set_title(title, fontsize=11)
     panels[0, 0].legend(frameon=False, fontsize=9)
     panels[1, 1].plot(steps, [100 * row["accuracy"] for row in rows], "o-", color=ORANGE, markersize=4)
     panels[1, 1].set_title("accuracy, %", fontsize=11)
     for axis in panels[1]:
         axis.set_xlabel("training step")
+        axis.xaxis.get_major_locator().set_params(integer=True)
     figure.suptitle(samples, fontsize=11)
     return figure
 
