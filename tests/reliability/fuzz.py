@@ -25,10 +25,10 @@ from jacoscope.analysis.picture import read_picture
 from jacoscope.checkpoints import read_checkpoint
 from jacoscope.data import TorchvisionSource
 from jacoscope.errors import UserError
-from jacoscope.runs.overview.curves import read_curves
-from jacoscope.runs.overview.runs import differing_settings, runs_below
+from jacoscope.comparison.curves import read_curves
+from jacoscope.comparison.runs import differing_settings, runs_below
 from jacoscope.runs.result import Result
-from jacoscope.runs.sweeps.directory import SweepDirectory
+from jacoscope.sweeps.directory import SweepDirectory
 
 from .damage import png_that_lies
 from .tiny import idx

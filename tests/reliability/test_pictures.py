@@ -17,7 +17,7 @@ from jacoscope.data import ImageFolder
 from jacoscope.data.idx import require_idx
 from jacoscope.data.pictures import FORMATS
 from jacoscope.errors import UserError
-from jacoscope.runs.overview.curves import read_curves
+from jacoscope.comparison.curves import read_curves
 from jacoscope.runs.result import Result
 
 from .odd_pictures import MEGABYTE, PROGRAMS, REFUSED, SAME, grey, stored

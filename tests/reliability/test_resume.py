@@ -12,8 +12,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from jacoscope.checkpoints import read_checkpoint
 from jacoscope.errors import UserError
-from jacoscope.runs.overview.page import sweep_page
-from jacoscope.runs.overview.table import Table
+from jacoscope.comparison.page import sweep_page
+from jacoscope.comparison.table import Table
 
 from .commands import Running, run, start
 from .records import differences, of_run, points

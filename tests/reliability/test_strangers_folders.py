@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from jacoscope.runs.overview.study import importances
+from jacoscope.comparison.study import importances
 
 optuna = pytest.importorskip("optuna")
 

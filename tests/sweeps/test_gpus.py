@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from omegaconf import OmegaConf
 
-from jacoscope.runs.sweeps import gpus
+from jacoscope.sweeps import gpus
 
 
 @pytest.fixture(autouse=True)

@@ -12,7 +12,7 @@ from omegaconf import DictConfig
 
 from jacoscope.runs.processes import FIRST_PROCESS
 from jacoscope.runs.result import Result
-from jacoscope.runs.sweeps.job import run_job
+from jacoscope.sweeps.job import run_job
 
 from .conftest import ROOT
 

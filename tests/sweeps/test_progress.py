@@ -11,8 +11,8 @@ import pytest
 
 from jacoscope.runs.lock import alone_in
 from jacoscope.runs.result import Result
-from jacoscope.runs.sweeps import progress
-from jacoscope.runs.sweeps.directory import Job, SweepDirectory
+from jacoscope.sweeps import progress
+from jacoscope.sweeps.directory import Job, SweepDirectory
 
 
 class Sweep:

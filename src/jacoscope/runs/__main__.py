@@ -23,8 +23,8 @@ def main(words: list[str] | None = None) -> int:
     parser.add_argument("--no-html", action="store_true", help="the table alone")
     options = parser.parse_args(words)
     try:
-        from jacoscope.runs.overview.answer import answer
-        from jacoscope.runs.overview.table import Table
+        from jacoscope.comparison.answer import answer
+        from jacoscope.comparison.table import Table
 
         table = Table.of(options.folder, options.sort)
         for file in options.export or []:

@@ -27,8 +27,8 @@ from jacoscope.runs.command import Task, interrupted, leave
 from jacoscope.runs.directory import folder_of
 from jacoscope.runs.known_keys import check_keys
 from jacoscope.runs.processes import OF_A_TRAINING, SWEEP_PROCESS, end_with_parent, in_words, last_words, tell
-from jacoscope.runs.sweeps.job import run_job
-from jacoscope.runs.sweeps.search import register
+from jacoscope.sweeps.job import run_job
+from jacoscope.sweeps.search import register
 
 OF_THE_PLACE = {
     *(errno.EEXIST, errno.ENOENT, errno.ENOTDIR, errno.EACCES, errno.EPERM, errno.EROFS),

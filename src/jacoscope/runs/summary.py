@@ -11,7 +11,7 @@ from rich.markup import escape
 
 from jacoscope.runs import trust
 from jacoscope.runs.directory import RunDirectory
-from jacoscope.runs.overview.words import duration
+from jacoscope.comparison.words import duration
 from jacoscope.runs.quoting import as_typed
 from jacoscope.runs.result import Result
 

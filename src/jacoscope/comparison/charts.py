@@ -7,9 +7,9 @@ from itertools import pairwise
 from statistics import fmean
 from typing import Any
 
-from jacoscope.runs.overview.runs import Run
-from jacoscope.runs.overview.table import Table, are_numbers
-from jacoscope.runs.overview.words import shortened, title, written
+from jacoscope.comparison.runs import Run
+from jacoscope.comparison.table import Table, are_numbers
+from jacoscope.comparison.words import shortened, title, written
 
 Chart = dict[str, Any]
 COLORS = ("right", "wrong", "accent", "soft", "ink")  # of the page's theme, for lines to be told apart

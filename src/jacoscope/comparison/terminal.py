@@ -7,9 +7,9 @@ from rich.console import Console
 from rich.table import Table as Grid
 from rich.text import Text
 
-from jacoscope.runs.overview.cells import Cells, cells_of_runs, cells_over_seeds
-from jacoscope.runs.overview.table import Table, objectives_of, pareto_front
-from jacoscope.runs.overview.words import title
+from jacoscope.comparison.cells import Cells, cells_of_runs, cells_over_seeds
+from jacoscope.comparison.table import Table, objectives_of, pareto_front
+from jacoscope.comparison.words import title
 
 COLORS = {"failed": "red", "interrupted": "yellow", "running": "cyan", "waiting": "dim", "pruned": "dim"}
 

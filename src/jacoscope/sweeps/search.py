@@ -18,7 +18,7 @@ class SearchSweeper(Sweeper):
     are. Its search spaces and samplers are used here; optuna is imported when a search begins, not at every start.
 
     Args:
-        settings: those of :class:`jacoscope.runs.sweeps.study.Search`.
+        settings: those of :class:`jacoscope.sweeps.study.Search`.
     """
 
     hydra_context: HydraContext
@@ -33,7 +33,7 @@ class SearchSweeper(Sweeper):
 
     def sweep(self, arguments: list[str]) -> None:
         try:
-            from jacoscope.runs.sweeps.study import Search
+            from jacoscope.sweeps.study import Search
         except ImportError as error:
             raise UserError(f"A search needs Optuna ({error}): pip install -e '.[sweep]'") from error
 
@@ -53,7 +53,7 @@ def _plain(value: Any) -> Any:
 
 def register() -> None:
     """Make Hydra take the sweepers of this package."""
-    from jacoscope.runs.sweeps.grid import GridSweeper
+    from jacoscope.sweeps.grid import GridSweeper
 
     for sweeper in (GridSweeper, SearchSweeper):
         Plugins.instance().register(sweeper)

@@ -16,8 +16,8 @@ from omegaconf.errors import OmegaConfBaseException
 from jacoscope.errors import UserError
 from jacoscope.runs.processes import SWEEP_PROCESS
 from jacoscope.runs.quoting import quoted
-from jacoscope.runs.sweeps.directory import DONE, LAUNCHER_LOG, LOG, Job, SweepDirectory, result_of
-from jacoscope.runs.sweeps.job import output_to
+from jacoscope.sweeps.directory import DONE, LAUNCHER_LOG, LOG, Job, SweepDirectory, result_of
+from jacoscope.sweeps.job import output_to
 
 
 class Jobs:

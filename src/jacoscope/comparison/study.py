@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jacoscope.errors import UserError
-from jacoscope.runs.sweeps.directory import SweepDirectory
+from jacoscope.sweeps.directory import SweepDirectory
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial

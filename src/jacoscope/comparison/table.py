@@ -10,8 +10,8 @@ from typing import Any, TypeGuard
 
 from jacoscope.errors import UserError, nearest
 from jacoscope.files import write_whole
-from jacoscope.runs.overview.runs import Run, Setting, differing_settings, runs_below
-from jacoscope.runs.overview.words import NORM, SHOWN, value_text
+from jacoscope.comparison.runs import Run, Setting, differing_settings, runs_below
+from jacoscope.comparison.words import NORM, SHOWN, value_text
 
 
 @dataclass(frozen=True)

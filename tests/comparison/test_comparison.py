@@ -18,14 +18,14 @@ from scipy.stats import spearmanr
 
 from jacoscope.errors import UserError
 from jacoscope.runs.__main__ import main
-from jacoscope.runs.overview.cells import cells_of_runs
-from jacoscope.runs.overview.page import spearman, sweep_page
-from jacoscope.runs.overview.runs import Run
-from jacoscope.runs.overview.table import Table, pareto_front
-from jacoscope.runs.overview.terminal import show
-from jacoscope.runs.overview.words import NORM
+from jacoscope.comparison.cells import cells_of_runs
+from jacoscope.comparison.page import spearman, sweep_page
+from jacoscope.comparison.runs import Run
+from jacoscope.comparison.table import Table, pareto_front
+from jacoscope.comparison.terminal import show
+from jacoscope.comparison.words import NORM
 from jacoscope.runs.result import Result
-from jacoscope.runs.sweeps.directory import Job, SweepDirectory
+from jacoscope.sweeps.directory import Job, SweepDirectory
 
 MODELS, SEEDS = ("a", "b"), (0, 1, 2)
 

@@ -10,7 +10,7 @@ import yaml
 from jacoscope.errors import UserError
 from jacoscope.files import require_file
 from jacoscope.runs.result import Result, flatten
-from jacoscope.runs.sweeps.directory import MANIFEST, SweepDirectory, result_of, state_of_run
+from jacoscope.sweeps.directory import MANIFEST, SweepDirectory, result_of, state_of_run
 
 Setting = str | float | bool
 NO_SETTINGS = ("run_name", "hparams_search", "paths")

@@ -4,7 +4,7 @@ import os
 import sys
 
 from jacoscope.errors import UserError
-from jacoscope.runs.sweeps.job import DISTRIBUTED
+from jacoscope.sweeps.job import DISTRIBUTED
 
 MARK = "TORCHELASTIC_"  # of all that torchrun alone tells its processes
 

@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from jacoscope.runs.overview.table import Table
-from jacoscope.runs.overview.words import duration, title, with_spread, written
+from jacoscope.comparison.table import Table
+from jacoscope.comparison.words import duration, title, with_spread, written
 
 
 @dataclass(frozen=True)

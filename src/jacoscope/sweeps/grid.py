@@ -9,10 +9,10 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
 from jacoscope.errors import UserError
-from jacoscope.runs.sweeps.directory import Job
-from jacoscope.runs.sweeps.jobs import Jobs
-from jacoscope.runs.sweeps.progress import progress
-from jacoscope.runs.sweeps.session import conclude, session
+from jacoscope.sweeps.directory import Job
+from jacoscope.sweeps.jobs import Jobs
+from jacoscope.sweeps.progress import progress
+from jacoscope.sweeps.session import conclude, session
 
 
 class GridSweeper(Sweeper):

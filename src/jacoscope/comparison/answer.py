@@ -8,8 +8,8 @@ from rich.markup import escape
 
 from jacoscope.errors import UserError
 from jacoscope.files import write_whole
-from jacoscope.runs.overview.table import Table
-from jacoscope.runs.overview.terminal import show
+from jacoscope.comparison.table import Table
+from jacoscope.comparison.terminal import show
 
 
 def answer(table: Table, page: Path | None) -> None:
@@ -19,7 +19,7 @@ def answer(table: Table, page: Path | None) -> None:
         table: the runs.
         page: where the page goes; none for no page.
     """
-    from jacoscope.runs.overview.page import sweep_page
+    from jacoscope.comparison.page import sweep_page
 
     rows = [("look", f"tensorboard --logdir {quote(str(table.folder))}")]
     refused = None

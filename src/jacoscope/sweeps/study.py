@@ -12,17 +12,17 @@ from omegaconf import DictConfig, OmegaConf
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from jacoscope.errors import UserError
-from jacoscope.runs.sweeps.directory import Job, SweepDirectory, metrics_of
-from jacoscope.runs.sweeps.jobs import Jobs
-from jacoscope.runs.sweeps.progress import progress
-from jacoscope.runs.sweeps.session import conclude, session
+from jacoscope.sweeps.directory import Job, SweepDirectory, metrics_of
+from jacoscope.sweeps.jobs import Jobs
+from jacoscope.sweeps.progress import progress
+from jacoscope.sweeps.session import conclude, session
 
 Direction = Literal["maximize", "minimize"]
 SWEEP, RETRY_OF = "sweep", "retry_of"  # attributes of a trial: whose it is, and which failed one it repeats
 
 
 class Search(OptunaSweeperImpl):
-    """The search behind :class:`jacoscope.runs.sweeps.search.SearchSweeper`.
+    """The search behind :class:`jacoscope.sweeps.search.SearchSweeper`.
 
     A trial is a run, by the same number. On a new start, trials that the dead process left running are gone on with
     from their checkpoints, failed ones are proposed again under new numbers, and the search ends when ``n_trials``
@@ -35,7 +35,7 @@ class Search(OptunaSweeperImpl):
         study_name: its name there.
         n_trials: how many complete or pruned trials there are to be in the end.
         n_jobs: trials at a time; by default as many as the launcher runs.
-        pruner: config of an Optuna pruner, for runs with the callback of :mod:`jacoscope.runs.sweeps.pruning`.
+        pruner: config of an Optuna pruner, for runs with the callback of :mod:`jacoscope.sweeps.pruning`.
         params: the search space, as overrides.
         custom_search_space: dotted path of a function that adds to it, as Hydra's sweeper takes it.
     """

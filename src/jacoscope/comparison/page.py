@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from jacoscope.runs.overview import charts
-from jacoscope.runs.overview.cells import Cells, cells_of_runs, cells_over_seeds
-from jacoscope.runs.overview.curves import read_curves
-from jacoscope.runs.overview.study import importances
-from jacoscope.runs.overview.table import Table, objectives_of, pareto_front
-from jacoscope.runs.overview.words import NORM, duration, shortened, title, written
+from jacoscope.comparison import charts
+from jacoscope.comparison.cells import Cells, cells_of_runs, cells_over_seeds
+from jacoscope.comparison.curves import read_curves
+from jacoscope.comparison.study import importances
+from jacoscope.comparison.table import Table, objectives_of, pareto_front
+from jacoscope.comparison.words import NORM, duration, shortened, title, written
 from jacoscope.visuals.page import chart, page, section
 
 TAGS = {"val/accuracy": "val accuracy", "val/loss": "val loss", "train/loss": "train loss", NORM: "‖J‖F of the logits"}

@@ -15,8 +15,8 @@ from omegaconf import DictConfig, OmegaConf
 from jacoscope.errors import UserError
 from jacoscope.runs.processes import SWEEP_PROCESS, end_with_parent
 from jacoscope.runs.quoting import quoted
-from jacoscope.runs.sweeps.directory import LOG, record_failure, result_of
-from jacoscope.runs.sweeps.gpus import spread_over_gpus
+from jacoscope.sweeps.directory import LOG, record_failure, result_of
+from jacoscope.sweeps.gpus import spread_over_gpus
 
 DISTRIBUTED = ("LOCAL_RANK", "NODE_RANK", "RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT", "PL_GLOBAL_SEED")
 

@@ -12,8 +12,8 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
-from jacoscope.runs.overview.words import duration
-from jacoscope.runs.sweeps.directory import DONE, LOG, Job, SweepDirectory, result_of
+from jacoscope.comparison.words import duration
+from jacoscope.sweeps.directory import DONE, LOG, Job, SweepDirectory, result_of
 
 INTERVAL = 1.0  # seconds between looks at the directories
 ENDED = (*DONE, "failed")
