@@ -6,6 +6,7 @@ from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Literal, overload
 
 import torch
@@ -19,6 +20,9 @@ from .purity import Model, pure, unwrapped
 from .strategies import STRATEGIES, Function, Result, forward, pulled_back
 
 _log = logging.getLogger("jacoscope.jacobians")
+
+_SMALL = 64 << 10
+"""Bytes of a Jacobian so small that the work on it need not be planned."""
 
 ChunkSize = int | Literal["auto"] | None
 
@@ -111,6 +115,8 @@ def jacobian(
         with nullcontext() if create_graph else torch.no_grad():
             given = x if create_graph else x.detach()
             J, values = _compute(function, given, strategy, chunk_size, memory_budget, check)
+        if not create_graph:
+            values = values.detach()
     if check_finite and J.numel():
         _check_finite(J.detach(), values.detach())
     return (J, values) if return_outputs else J
@@ -146,26 +152,25 @@ class _Alone:
     leaf: Tensor
     outputs: Tensor
     """`[1, outputs]`."""
-    footprint: Footprint
     hooked: bool
     """Whether hooks were registered on the way, by the model on its tensors or by PyTorch for its backward hooks."""
 
     @classmethod
     def of(cls, function: Function, x: Tensor) -> "_Alone":
         """Carry out the forward pass; of zeros where there is no sample."""
-        sample = x[-1:].detach() if len(x) else x.new_zeros(1, *x.shape[1:])
-        footprint = Footprint()
         before = next_handle()
         # A batch of one needs no other pass: this graph is the one that is differentiated.
-        cotangents, counted = (1, nullcontext()) if len(x) == 1 else (None, footprint.of_saved_tensors())
-        with footprint, counted:
-            leaf, outputs = forward(function, sample, cotangents)
+        leaf, outputs = forward(function, _last(x), cotangents=1 if len(x) == 1 else None)
         if not outputs.requires_grad:
             raise JacobianError(
                 "The outputs do not depend on x through differentiable steps, so they have no Jacobian. Look for "
                 "detach(), torch.no_grad(), argmax or rounding between the input and the outputs."
             )
-        return cls(leaf, outputs, footprint, hooked=next_handle() != before + 1)
+        return cls(leaf, outputs, hooked=next_handle() != before + 1)
+
+
+def _last(x: Tensor) -> Tensor:
+    return x[-1:].detach() if len(x) else x.new_zeros(1, *x.shape[1:])
 
 
 def next_handle() -> int:
@@ -180,7 +185,7 @@ def _compute(
     count = alone.outputs.shape[1]
     if not len(x) or not count:
         return x.new_zeros(len(x), count, *x.shape[1:]), alone.outputs.detach().new_zeros(len(x), count)
-    pieces = _pieces(alone, x, chunk_size, budget)
+    pieces = _pieces(function, x, count, chunk_size, budget)
     for name, why in _candidates(strategy, x, alone):
         _log.debug(
             "strategy %s (%s), %d of %d samples and %d of %d outputs at a time (%s)",
@@ -205,12 +210,11 @@ def _compute(
 def _by_chunks(function: Function, x: Tensor, strategy: str, pieces: Plan, alone: _Alone) -> Result:
     compute, count = STRATEGIES[strategy], alone.outputs.shape[1]
     if len(x) == 1 and strategy == "vmap-vjp" and not x.requires_grad:
-        J, values = pulled_back(alone.leaf, alone.outputs, pieces.rows)
-        return J.contiguous(), values if torch.is_grad_enabled() else values.detach()
+        return pulled_back(alone.leaf, alone.outputs, pieces.rows)
     results = (compute(function, x[part], pieces.rows, count) for part in _parts(len(x), pieces.samples))
-    if torch.is_grad_enabled():
+    if torch.is_grad_enabled() or len(x) <= pieces.samples:
         Js, values = zip(*results, strict=True)
-        return torch.cat(Js), torch.cat(values)
+        return (torch.cat(Js), torch.cat(values)) if len(Js) > 1 else (Js[0], values[0])
     J, values = x.new_empty(len(x), count, *x.shape[1:]), alone.outputs.detach().new_empty(len(x), count)
     for part, result in zip(_parts(len(x), pieces.samples), results, strict=True):
         J[part], values[part] = result
@@ -223,13 +227,16 @@ def _parts(batch: int, size: int) -> Iterator[slice]:
         yield slice(max(0, start), start + size)
 
 
-def _pieces(alone: _Alone, x: Tensor, chunk_size: ChunkSize, budget: int | None) -> Plan:
-    batch, outputs = len(x), alone.outputs.shape[1]
+def _pieces(function: Function, x: Tensor, outputs: int, chunk_size: ChunkSize, budget: int | None) -> Plan:
     if chunk_size is None:
-        return Plan(batch, outputs, "the batch whole, as asked")
+        return Plan(len(x), outputs, "the batch whole, as asked")
     if chunk_size != "auto":
         return Plan(chunk_size, outputs, "as asked")
-    return plan(batch, outputs, alone.footprint, budget, x.device)
+    if budget is None and len(x) * outputs * x[0].numel() * x.element_size() < _SMALL:
+        return Plan(len(x), outputs, "so small that it needs no plan")
+    with Footprint.measuring() as footprint:
+        forward(function, _last(x))
+    return plan(len(x), outputs, footprint, budget, x.device)
 
 
 def _candidates(strategy: str, x: Tensor, alone: _Alone) -> list[tuple[str, str]]:
@@ -259,9 +266,8 @@ def _check_last(function: Function, x: Tensor, J: Tensor, values: Tensor, sample
     if len(x) > 1:
         in_company = function(x[-2:].clone()) if samples == 1 else values
         check_independence(in_company[-1:].detach(), alone.outputs.detach())
-    weights = torch.randn(alone.outputs.shape, generator=torch.Generator().manual_seed(0), device="cpu")
-    weights = weights.to(alone.outputs)
-    found = torch.tensordot(weights[0].to(J.dtype), J[-1].detach(), 1)
+    weights = _random_weights(alone.outputs.shape[1]).to(alone.outputs)
+    found = (weights.to(J.dtype) @ J[-1].detach().flatten(1)).view(x.shape[1:])
     error = _relative_error(found, _gradient(alone.leaf, alone.outputs, weights)[0])
     tolerance = min(torch.finfo(alone.outputs.dtype).eps ** 0.25, 0.1)
     if error > tolerance:
@@ -272,6 +278,11 @@ def _check_last(function: Function, x: Tensor, J: Tensor, values: Tensor, sample
         raise ValueError(f"the last sample's derivatives differ by {error:.2g} from those of an ordinary backward pass")
 
 
+@lru_cache(maxsize=8)
+def _random_weights(outputs: int) -> Tensor:
+    return torch.randn(1, outputs, generator=torch.Generator().manual_seed(0), device="cpu")
+
+
 def _gradient(leaf: Tensor, outputs: Tensor, weights: Tensor) -> Tensor:
     (gradient,) = torch.autograd.grad(outputs, leaf, weights, retain_graph=True, materialize_grads=True)
     return gradient
@@ -279,7 +290,7 @@ def _gradient(leaf: Tensor, outputs: Tensor, weights: Tensor) -> Tensor:
 
 def _relative_error(found: Tensor, expected: Tensor) -> float:
     """Return how far a gradient is off, relative to its size; 0 where either is not finite."""
-    difference, size = torch.stack([found - expected, expected]).flatten(1).norm(dim=1).tolist()
+    difference, size = torch.dist(found, expected).item(), expected.norm().item()
     return difference / max(size, 1e-300) if math.isfinite(difference) and math.isfinite(size) else 0.0
 
 

@@ -1,8 +1,8 @@
 """How many samples, and how many outputs, to take at a time."""
 
 import os
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,12 +22,30 @@ _CACHE = 24 << 20
 
 
 class Footprint(TorchFunctionMode):
-    """The memory that one sample's forward pass takes, if it is carried out within this context."""
+    """The memory that one sample's forward pass takes."""
 
     def __init__(self) -> None:
         super().__init__()
         self._made: list[int] = []
         self._saved: list[int] = []
+
+    @classmethod
+    @contextmanager
+    def measuring(cls) -> Iterator["Footprint"]:
+        """Measure the forward pass that is carried out within this context, of a single sample.
+
+        Counted are the tensors that functions of PyTorch return, and those that autograd saves, which include those
+        of compiled code such as TorchScript.
+        """
+        footprint = cls()
+
+        def count(tensor: Tensor) -> Tensor:
+            if tensor.requires_grad:  # weights are frozen: they do not belong to a sample
+                footprint._saved.append(_size(tensor))
+            return tensor.detach()
+
+        with footprint, saved_tensors_hooks(count, lambda tensor: tensor):
+            yield footprint
 
     @property
     def forward(self) -> int:
@@ -46,16 +64,6 @@ class Footprint(TorchFunctionMode):
         result = func(*args, **(kwargs or {}))
         self._made += [_size(t) for t in (result if isinstance(result, tuple) else (result,)) if isinstance(t, Tensor)]
         return result
-
-    def of_saved_tensors(self) -> AbstractContextManager[Any]:
-        """Count also what autograd saves, which includes that of compiled code, such as TorchScript."""
-
-        def count(tensor: Tensor) -> Tensor:
-            if tensor.requires_grad:  # weights are frozen: they do not belong to a sample
-                self._saved.append(_size(tensor))
-            return tensor.detach()
-
-        return saved_tensors_hooks(count, lambda tensor: tensor)
 
 
 def _size(tensor: Tensor) -> int:

@@ -15,24 +15,24 @@ _SHORT_ROW = 32
 Window = tuple[int, int]
 
 
-def spread(values: Tensor, window: Window) -> Tensor:
-    """Copy every position `[…, height, width]` to its window, `[…, height * rows, width * columns]`.
+def spread(values: Tensor, window: Window, factor: float = 1.0) -> Tensor:
+    """Copy every position `[…, height, width]`, times a factor, to its window, `[…, height * rows, width * columns]`.
 
     Copying single numbers is slow. A row of a short image and the rows below it that repeat it are one contiguous
     stretch, and a product with a matrix of zeros and ones fills it several times as fast.
     """
     (*leading, height, width), (rows, columns) = values.shape, window
     if width <= _SHORT_ROW:
-        repeated = values @ _repetition(width, window, values.dtype)
+        repeated = values @ _repetition(width, window, factor, values.dtype)
     else:
-        repeated = values.unsqueeze(-1).unsqueeze(-3).expand(*leading, height, rows, width, columns)
+        repeated = (values * factor).unsqueeze(-1).unsqueeze(-3).expand(*leading, height, rows, width, columns)
     return repeated.reshape(*leading, height * rows, width * columns)
 
 
 @lru_cache(maxsize=64)
-def _repetition(width: int, window: Window, dtype: torch.dtype) -> Tensor:
+def _repetition(width: int, window: Window, factor: float, dtype: torch.dtype) -> Tensor:
     rows, columns = window
-    return torch.eye(width, dtype=dtype, device="cpu").repeat_interleave(columns, 1).repeat(1, rows)
+    return factor * torch.eye(width, dtype=dtype, device="cpu").repeat_interleave(columns, 1).repeat(1, rows)
 
 
 class AveragePool(torch.autograd.Function):
@@ -51,7 +51,7 @@ class AveragePool(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, g: Tensor) -> tuple[Tensor, None]:
         """Give every position of a window the same share."""
-        return spread(g / (ctx.window[0] * ctx.window[1]), ctx.window), None
+        return spread(g, ctx.window, 1 / (ctx.window[0] * ctx.window[1])), None
 
     @staticmethod
     def vmap(info: Any, in_dims: tuple[int, None], x: Tensor, window: Window) -> tuple[Tensor, int]:
