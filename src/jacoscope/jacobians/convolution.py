@@ -16,7 +16,9 @@ so all :math:`s` positions :math:`r` of a block are output channels of one convo
 with a flipped kernel.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from math import prod
@@ -226,6 +228,22 @@ def fold(values: Tensor, dim: int) -> tuple[Tensor, int]:
     return front.flatten(0, 1), front.shape[0]
 
 
+_only_inputs = ContextVar("_only_inputs", default=False)
+
+
+@contextmanager
+def gradients_of_inputs_only() -> Iterator[None]:
+    """Within this context, backward passes compute no gradient of a weight.
+
+    PyTorch does not tell a `Function` which of its gradients a call of `torch.autograd.grad` asks for.
+    """
+    token = _only_inputs.set(True)
+    try:
+        yield
+    finally:
+        _only_inputs.reset(token)
+
+
 class BlockConvolution(torch.autograd.Function):
     """`geometry.convolve(x, weight, bias)`, whose pull-back to `x` runs as a forward convolution in blocks."""
 
@@ -247,6 +265,8 @@ class BlockConvolution(torch.autograd.Function):
         """Pull a cotangent back."""
         x, weight = ctx.saved_tensors
         needs_x, needs_weight, needs_bias, *_ = ctx.needs_input_grad
+        if _only_inputs.get():
+            needs_weight = needs_bias = False
         # Only a result that is to be differentiated again needs a function that knows its own fast derivatives.
         pull_back = BlockPullBack.apply if torch.is_grad_enabled() else _pull_back
         return (

@@ -34,13 +34,13 @@ class Footprint(TorchFunctionMode):
     def measuring(cls) -> Iterator["Footprint"]:
         """Measure the forward pass that is carried out within this context, of a single sample.
 
-        Counted are the tensors that functions of PyTorch return, and those that autograd saves, which include those
-        of compiled code such as TorchScript.
+        Counted are the tensors that functions of PyTorch return, and, where weights are frozen, those that autograd
+        saves, which include those of compiled code such as TorchScript.
         """
-        footprint = cls()
+        footprint, weights_are_saved = cls(), torch.is_grad_enabled()
 
         def count(tensor: Tensor) -> Tensor:
-            if tensor.requires_grad:  # weights are frozen: they do not belong to a sample
+            if tensor.requires_grad and not weights_are_saved:  # weights do not belong to a sample
                 footprint._saved.append(_size(tensor))
             return tensor.detach()
 

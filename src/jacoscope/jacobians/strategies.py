@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .convolution import gradients_of_inputs_only
 from .fast_layers import FastLayers
 
 Function = Callable[[Tensor], Tensor]
@@ -27,7 +28,8 @@ def vmap_jacrev(function: Function, x: Tensor, rows: int, outputs: int) -> Resul
         return values, values
 
     jacrev = torch.func.jacrev(of_one_sample, has_aux=True, chunk_size=None if rows >= outputs else rows)
-    result: Result = torch.func.vmap(jacrev, randomness="different")(x)
+    with gradients_of_inputs_only():
+        result: Result = torch.func.vmap(jacrev, randomness="different")(x)
     return result
 
 
@@ -110,9 +112,10 @@ def _pull_back(leaf: Tensor, values: Tensor) -> Callable[[Tensor], Tensor]:
     create_graph = torch.is_grad_enabled()
 
     def pull_back(cotangent: Tensor) -> Tensor:
-        (gradient,) = torch.autograd.grad(
-            values, leaf, cotangent, retain_graph=True, create_graph=create_graph, materialize_grads=True
-        )
+        with gradients_of_inputs_only():
+            (gradient,) = torch.autograd.grad(
+                values, leaf, cotangent, retain_graph=True, create_graph=create_graph, materialize_grads=True
+            )
         return gradient
 
     return pull_back
