@@ -16,14 +16,14 @@ from hypothesis import strategies as st
 from rich.console import Console
 from scipy.stats import spearmanr
 
-from jacoscope.errors import UserError
-from jacoscope.runs.__main__ import main
 from jacoscope.comparison.cells import cells_of_runs
 from jacoscope.comparison.page import spearman, sweep_page
 from jacoscope.comparison.runs import Run
 from jacoscope.comparison.table import Table, pareto_front
 from jacoscope.comparison.terminal import show
 from jacoscope.comparison.words import NORM
+from jacoscope.errors import UserError
+from jacoscope.runs.__main__ import main
 from jacoscope.runs.result import Result
 from jacoscope.sweeps.directory import Job, SweepDirectory
 

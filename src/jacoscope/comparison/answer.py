@@ -6,10 +6,10 @@ from shlex import quote
 from rich.console import Console
 from rich.markup import escape
 
-from jacoscope.errors import UserError
-from jacoscope.files import write_whole
 from jacoscope.comparison.table import Table
 from jacoscope.comparison.terminal import show
+from jacoscope.errors import UserError
+from jacoscope.files import write_whole
 
 
 def answer(table: Table, page: Path | None) -> None:

@@ -8,10 +8,10 @@ from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any, TypeGuard
 
-from jacoscope.errors import UserError, nearest
-from jacoscope.files import write_whole
 from jacoscope.comparison.runs import Run, Setting, differing_settings, runs_below
 from jacoscope.comparison.words import NORM, SHOWN, value_text
+from jacoscope.errors import UserError, nearest
+from jacoscope.files import write_whole
 
 
 @dataclass(frozen=True)

@@ -248,9 +248,7 @@ class BlockConvolution(torch.autograd.Function):
     """`geometry.convolve(x, weight, bias)`, whose pull-back to `x` runs as a forward convolution in blocks."""
 
     @staticmethod
-    def forward(
-        x: Tensor, weight: Tensor, bias: Tensor | None, geometry: Geometry, block: tuple[int, ...]
-    ) -> Tensor:
+    def forward(x: Tensor, weight: Tensor, bias: Tensor | None, geometry: Geometry, block: tuple[int, ...]) -> Tensor:
         """Convolve."""
         return geometry.convolve(x, weight, bias)
 

@@ -21,7 +21,7 @@ from .strategies import STRATEGIES, Function, Result, forward, pulled_back
 
 _log = logging.getLogger("jacoscope.jacobians")
 
-_SMALL = 64 << 10
+_SMALL = 256 << 10
 """Bytes of a Jacobian so small that the work on it need not be planned."""
 
 ChunkSize = int | Literal["auto"] | None

@@ -13,13 +13,15 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from .convolution import BlockConvolution, Geometry, vector_filling_block, vector_lanes
+from .normalization import ChannelScaling
 from .pooling import AveragePool, MaximumPool
 
 Sizes = int | tuple[int, ...]
 
 
 class FastLayers(TorchFunctionMode):
-    """Within this context, convolutions with few channels and poolings that tile the image have a fast pull-back.
+    """Within this context, convolutions with few channels, poolings that tile the image and batch normalisation have a
+    fast pull-back.
 
     Which ones is decided by their geometry, type and device, the vector width of the processor and the number of
     cotangents alone, so that equal calls give equal numbers.
@@ -95,9 +97,29 @@ def _maximum_pool(
     return values
 
 
+def _batch_norm(
+    _: int,
+    input: Tensor,  # noqa: A002
+    running_mean: Tensor | None,
+    running_var: Tensor | None,
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    training: bool = False,
+    momentum: float = 0.1,  # noqa: ARG001 - statistics are fixed in evaluation mode
+    eps: float = 1e-5,
+) -> Tensor | None:
+    fixed = (running_mean, running_var, weight, bias)
+    if training or running_mean is None or not _is_plain(input, input.ndim):
+        return None
+    if any(t is not None and (t.requires_grad or t.dtype != input.dtype) for t in fixed):
+        return None
+    return ChannelScaling.apply(input, *fixed, eps)
+
+
 _LAYERS: dict[Any, Callable[..., Tensor | None]] = {
     F.conv1d: _convolution,
     F.conv2d: _convolution,
+    F.batch_norm: _batch_norm,
     F.avg_pool2d: _average_pool,
     F.max_pool2d: _maximum_pool,
     torch.max_pool2d: _maximum_pool,

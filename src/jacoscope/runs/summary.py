@@ -9,9 +9,9 @@ from pytorch_lightning.utilities import rank_zero_only
 from rich.console import Console
 from rich.markup import escape
 
+from jacoscope.comparison.words import duration
 from jacoscope.runs import trust
 from jacoscope.runs.directory import RunDirectory
-from jacoscope.comparison.words import duration
 from jacoscope.runs.quoting import as_typed
 from jacoscope.runs.result import Result
 

@@ -8,11 +8,11 @@ from types import FrameType
 
 from omegaconf import DictConfig
 
+from jacoscope.comparison.answer import answer
+from jacoscope.comparison.table import Table
 from jacoscope.errors import UserError
 from jacoscope.runs.known_keys import check_keys
 from jacoscope.runs.lock import alone_in
-from jacoscope.comparison.answer import answer
-from jacoscope.comparison.table import Table
 from jacoscope.sweeps.directory import DONE, LAUNCHER_LOG, LOG, SweepDirectory, name_of_sweep, names_the_sweep
 from jacoscope.sweeps.jobs import dismiss_workers
 from jacoscope.sweeps.torchrun import be_the_only_process
