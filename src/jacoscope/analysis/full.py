@@ -15,6 +15,7 @@ from jacoscope.analysis.finite import finite_rows
 from jacoscope.analysis.parts import as_npz, as_parquet
 from jacoscope.analysis.reduction import MapSums
 from jacoscope.analysis.schema import arrow_schema
+from jacoscope.analysis.shown_samples import shown_samples
 from jacoscope.analysis.split_folder import ADVERSARIAL, JACOBIANS, MAPS, REPORT, SUMMARY, TABLE, SplitFolder
 from jacoscope.analysis.split_table import SplitTable
 from jacoscope.analysis.store import JacobianStore
@@ -148,9 +149,20 @@ class FullAnalysis:
         scalars = [
             field.name for field in pq.read_schema(self.folder.file(TABLE)) if not pa.types.is_nested(field.type)
         ]
-        table = finite_rows(self.folder.file(TABLE), scalars)
-        path = self.folder.file(REPORT)
-        write_report(path, self.subject, self.folder.summary(), table, maps, self._searched(), self._in_words())
+        table, summary = finite_rows(self.folder.file(TABLE), scalars), self.folder.summary()
+        origin, checkpoint = self.subject.origin, self.subject.origin.checkpoint
+        write_report(
+            self.folder.file(REPORT),
+            network=str(origin.config["model"]["_target_"]).rpartition(".")[2],
+            source=f"run {checkpoint.home.resolve().name}" if checkpoint.run else checkpoint.path.name,
+            class_names=self.subject.class_names,
+            summary=summary,
+            table=table,
+            maps=maps,
+            adversarial=self._searched(),
+            samples=shown_samples(self.subject, summary, table),
+            about=self._in_words(),
+        )
 
     def _in_words(self) -> dict[str, str]:
         """What was analysed and how, for the reader of the report."""
