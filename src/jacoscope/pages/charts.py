@@ -5,7 +5,7 @@ from typing import Any
 import plotly.graph_objects as go
 import plotly.io as pio
 
-from jacoscope.visuals.palette import THEME
+from jacoscope.visuals.colors import THEME
 
 LIGHT = THEME["light"]
 """The colours of every figure as Python makes it."""

@@ -12,7 +12,7 @@ from markupsafe import Markup
 from plotly.io.json import to_json_plotly
 from plotly.offline import get_plotlyjs
 
-from jacoscope.visuals.palette import THEME, WORDS, css
+from jacoscope.visuals.colors import THEME, WORDS, css
 
 
 def render(

@@ -15,11 +15,10 @@ from jacoscope.analysis.report import charts
 from jacoscope.analysis.report.numbers import Numbers
 from jacoscope.analysis.report.samples import Sample
 from jacoscope.files import write_whole
-from jacoscope.measures import shown_in
+from jacoscope.measures import SINGULAR, shown_in
 from jacoscope.pages import render
-from jacoscope.visuals import Pixels, paint_magnitude, paint_signed, symmetric_limit
-from jacoscope.visuals.maps import SINGULAR, paint_image
-from jacoscope.visuals.palette import WORDS
+from jacoscope.visuals import WORDS, Pixels, Scale, diverging, heatmap
+from jacoscope.visuals.heatmaps import paint_images
 
 ROWS = 6  # samples of each list that are shown with all their maps
 MEAN_MAPS = 20  # classes whose mean maps are shown
@@ -91,14 +90,13 @@ def _explorer(samples: Sequence[Sample], table: pa.Table, class_names: Sequence[
     places = np.searchsorted(table.column("index").to_numpy(), [sample.index for sample in chosen])
     rows = table.take(pa.array(places)).to_pylist()
     channels, height, width = chosen[0].image.shape
-    ramp = torch.linspace(-1, 1, 255).unsqueeze(0)
     return {
         "samples": [sample.for_script(row, list(measures)) for sample, row in zip(chosen, rows, strict=True)],
         "shape": [3 if channels == 3 else 1, height, width],
         "names": list(class_names),
         "output": unit,
         "measures": measures,
-        "scale": paint_signed(ramp, 1.0)[0].tolist(),
+        "scale": Scale(diverging(), -1.0, 1.0).table.tolist(),
         "colors": WORDS,
     }
 
@@ -114,24 +112,13 @@ def mean_maps(maps: Mapping[str, "np.ndarray[Any, Any]"], class_names: Sequence[
     images = torch.from_numpy(maps["image"][present])
     own = torch.from_numpy(maps["own"][present]).sum(1)
     magnitudes = torch.linalg.vector_norm(torch.from_numpy(maps["own_magnitude"][present]), dim=1)
-    limit, top = symmetric_limit(own), symmetric_limit(magnitudes)
-    ramp = torch.linspace(-limit, limit, 128).unsqueeze(0)
+    signed, unsigned = Scale.signed(own), Scale.magnitude(magnitudes)
+    drawn = zip(paint_images(images), heatmap(own, signed), heatmap(magnitudes, unsigned), strict=True)
     classes = [
-        {
-            "name": class_names[k],
-            "image": picture(digit),
-            "own": picture(signed),
-            "magnitude": picture(magnitude),
-        }
-        for k, digit, signed, magnitude in zip(
-            present.tolist(),
-            paint_image(images),
-            paint_signed(own, limit),
-            paint_magnitude(magnitudes, top),
-            strict=True,
-        )
+        {"name": class_names[k], "image": picture(image), "own": picture(map_), "magnitude": picture(magnitude)}
+        for k, (image, map_, magnitude) in zip(present.tolist(), drawn, strict=True)
     ]
-    return {"classes": classes, "limit": limit, "top": top, "scale": picture(paint_signed(ramp, limit))}
+    return {"classes": classes, "limit": signed.high, "top": unsigned.high, "scale": picture(signed.table[None])}
 
 
 def _rows(
@@ -142,8 +129,8 @@ def _rows(
     rows = []
     for entry in listed:
         sample = by_index[entry["index"]]
-        limit = symmetric_limit(sample.values)
-        painted = paint_signed(sample.values, limit)
+        scale = Scale.signed(sample.values)
+        painted = heatmap(sample.values, scale)
         maps = [
             {"name": class_names[k], "probability": p, "map": picture(pixels), "own": k == entry["label"]}
             for k, p, pixels in zip(sample.classes, sample.probabilities, painted, strict=True)
@@ -153,9 +140,9 @@ def _rows(
                 "index": sample.index,
                 "label": class_names[entry["label"]],
                 "prediction": class_names[entry["prediction"]],
-                "image": picture(paint_image(sample.image.unsqueeze(0))[0]),
+                "image": picture(paint_images(sample.image.unsqueeze(0))[0]),
                 "maps": maps,
-                "limit": limit,
+                "limit": scale.high,
             }
         )
     return rows
