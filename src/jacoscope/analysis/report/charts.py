@@ -6,11 +6,10 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from jacoscope.analysis.split_terminal import LABELS
-from jacoscope.analysis.statistics import Values, quantiles
+from jacoscope.analysis.summary import Values, quantiles
+from jacoscope.measures import MEASURES, shown_in
 
 RIGHT, WRONG = "right", "wrong"  # named colours of the page's theme
-UNITS = {"boundary_distance": " (L2, pixel units)", "effective_rank": "", "confidence": ""}
 POINTS = 1500  # right decisions shown in a scatter plot; wrong ones are all shown
 DOUBT = 2.0**-24  # 1 − confidence is drawn no smaller: float32 cannot tell it from nothing
 Chart = dict[str, Any]
@@ -49,7 +48,7 @@ def by_class(table: pa.Table, class_names: list[str]) -> dict[str, Chart]:
     labels = _column(table, "label")
     there = [k for k in range(len(class_names)) if (labels == k).any()]
     charts = {}
-    for name in ("frobenius", "spectral", "boundary_distance", "effective_rank", "confidence"):
+    for name in (measure.name for measure in shown_in("report")):
         values = _column(table, name)
         q = np.array([quantiles(values[labels == k], [0.05, 0.25, 0.5, 0.75, 0.95]) for k in there])
         fences: Chart = dict(zip(("lowerfence", "q1", "median", "q3", "upperfence"), map(_rounded, q.T), strict=True))
@@ -62,7 +61,7 @@ def by_class(table: pa.Table, class_names: list[str]) -> dict[str, Chart]:
         }
         axes: Chart = {
             "xaxis": {"type": "category", "title": {"text": "true class"}},
-            "yaxis": {"title": {"text": _title(name)}, "rangemode": "tozero"},
+            "yaxis": {"title": {"text": MEASURES[name].axis()}, "rangemode": "tozero"},
         }
         axes["showlegend"] = False
         charts[name] = {"data": [box], "layout": axes}
@@ -182,10 +181,6 @@ def _points(table: pa.Table, name: str, where: Values, class_names: list[str], c
         "hovertemplate": "sample %{customdata[0]}: class %{customdata[1]}, predicted %{customdata[2]}<br>"
         "confidence %{customdata[3]}, norm %{y:.3g}<extra></extra>",
     }
-
-
-def _title(name: str) -> str:
-    return LABELS[name] + UNITS.get(name, " of J")
 
 
 def _column(table: pa.Table, name: str) -> Values:

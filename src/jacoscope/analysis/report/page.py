@@ -8,13 +8,12 @@ from typing import Any
 
 import pyarrow as pa
 
-from jacoscope.analysis.derivatives import jacobians_one_by_one, of_output
+from jacoscope.analysis.network import TrainedNetwork
 from jacoscope.analysis.report import charts, sections
 from jacoscope.analysis.report.explorer import explorer_data
 from jacoscope.analysis.report.numbers import Numbers
 from jacoscope.analysis.report.pictures import color_table
-from jacoscope.analysis.stream import read_samples
-from jacoscope.analysis.subject import Subject
+from jacoscope.analysis.shown_samples import ShownSamples
 from jacoscope.files import write_whole
 from jacoscope.measures import SINGULAR
 from jacoscope.visuals.page import chart, page, section
@@ -24,10 +23,11 @@ ROWS = 6  # samples shown with all their maps, of each kind
 
 def write_report(
     path: Path,
-    subject: Subject,
+    network: TrainedNetwork,
     summary: dict[str, Any],
     table: pa.Table,
     maps: Mapping[str, Any] | None,
+    shown: ShownSamples,
     adversarial: pa.Table | None,
     about: dict[str, str],
 ) -> None:
@@ -35,10 +35,11 @@ def write_report(
 
     Args:
         path: the HTML file.
-        subject: the network and its data.
+        network: the network and its data.
         summary: the content of summary.json.
         table: the content of samples.parquet.
         maps: the content of maps.npz, if maps were kept.
+        shown: derivative maps of the samples that are shown.
         adversarial: predicted and found distances, if they were searched.
         about: what was analysed and how, a line for each entry.
 
@@ -46,7 +47,7 @@ def write_report(
         UserError: if plotly is not installed, or the file cannot be written.
     """
     n = Numbers(summary)
-    output, names = summary["output"], subject.class_names
+    output, names = summary["output"], network.class_names
     drawn: dict[str, Any] = {
         "norms": charts.norm_histogram(table),
         "confidence": charts.norm_against_confidence(table, names),
@@ -62,7 +63,7 @@ def write_report(
     ]
     if maps is not None:
         parts.append(section("What each class looks for", sections.mean_maps(dict(maps), names, output)))
-    parts += _sample_sections(subject, n, names)
+    parts += _sample_sections(network, shown, n, names)
     parts.append(section("The spectrum of J", sections.spectrum_text(n) + chart("spectrum")))
     if adversarial is not None:
         drawn["distances"] = charts.distances(adversarial)
@@ -70,8 +71,8 @@ def write_report(
     data = {
         "charts": drawn,
         "byClass": charts.by_class(table, names),
-        "samples": explorer_data(subject, summary["split"], output, summary, table),
-        "shape": [3 if subject.shape[0] == 3 else 1, *subject.shape[1:]],
+        "samples": explorer_data(network, summary, table, shown),
+        "shape": [3 if network.spec.shape[0] == 3 else 1, *network.spec.shape[1:]],
         "names": names,
         "output": SINGULAR[output],
         "colors": color_table(),
@@ -79,8 +80,8 @@ def write_report(
     parts.insert(1, _explorer(output))
     parts.append(section("What was analysed, and how", _about(about)))
     written = page(
-        title=f"{_name(subject)} on {summary['samples']:,} {summary['split']} images",
-        subtitle=f"How every {SINGULAR[output]} depends on every pixel · {_run(subject)}",
+        title=f"{_name(network)} on {summary['samples']:,} {summary['split']} images",
+        subtitle=f"How every {SINGULAR[output]} depends on every pixel · {_run(network)}",
         body="\n".join(parts),
         data=data,
         script=_asset("report.js"),
@@ -89,7 +90,7 @@ def write_report(
     write_whole(path, written.encode())
 
 
-def _sample_sections(subject: Subject, n: Numbers, names: list[str]) -> list[str]:
+def _sample_sections(network: TrainedNetwork, shown: ShownSamples, n: Numbers, names: list[str]) -> list[str]:
     kinds = (
         ("The most sensitive samples", "most_sensitive", "<p>The samples with the largest Frobenius norms.</p>"),
         (
@@ -104,12 +105,8 @@ def _sample_sections(subject: Subject, n: Numbers, names: list[str]) -> list[str
         if not rows:
             parts.append(section(title, "<p>There are none.</p>"))
             continue
-        x, _ = read_samples(subject.split(n.value("split")), [row["index"] for row in rows])
-        read = (
-            (of_output(J, logits, n.value("output"))[0], logits[0].softmax(0))
-            for J, logits in jacobians_one_by_one(subject, x)
-        )
-        parts.append(section(title, text + sections.derivative_rows(n, key, x, read, names)))
+        x, _ = network.read_samples(n.value("split"), [row["index"] for row in rows])
+        parts.append(section(title, text + sections.derivative_rows(n, key, x, shown, names)))
     return parts
 
 
@@ -136,17 +133,17 @@ def _about(about: dict[str, str]) -> str:
         "Every measured number in the sentences, in the table of classes and beside the samples stands in "
         "summary.json, which is computed from the tables samples.parquet, a row for each sample, and "
         "adversarial.parquet; point at a number to see where. They lie beside this file. Charts are drawn from the "
-        "tables, pictures from Jacobians computed again."
+        "tables, pictures from maps.npz and shown_samples.npz."
     )
     return f'<div class="scroll"><table class="about">{rows}</table></div><p class="note">{traced}</p>'
 
 
-def _name(subject: Subject) -> str:
-    return str(subject.origin.config["model"]["_target_"]).rpartition(".")[2]
+def _name(network: TrainedNetwork) -> str:
+    return str(network.spec.config["model"]["_target_"]).rpartition(".")[2]
 
 
-def _run(subject: Subject) -> str:
-    checkpoint = subject.origin.checkpoint
+def _run(network: TrainedNetwork) -> str:
+    checkpoint = network.spec.checkpoint
     return f"run {checkpoint.home.resolve().name}" if checkpoint.run else checkpoint.path.name
 
 

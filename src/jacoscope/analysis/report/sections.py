@@ -1,6 +1,5 @@
 """The sections of the report: sentences made from the summary, and the pictures beside them."""
 
-from collections.abc import Iterable
 from html import escape
 from typing import Any
 
@@ -10,6 +9,7 @@ from torch import Tensor
 
 from jacoscope.analysis.report.numbers import Numbers
 from jacoscope.analysis.report.pictures import digit, magnitude_map, scale_bar, signed_map
+from jacoscope.analysis.shown_samples import ShownSamples
 from jacoscope.measures import SINGULAR
 from jacoscope.visuals import symmetric_limit
 
@@ -151,32 +151,30 @@ def mean_maps(maps: dict[str, Any], class_names: list[str], output: str) -> str:
     )
 
 
-def derivative_rows(
-    n: Numbers, listed: str, x: Tensor, read: Iterable[tuple[Tensor, Tensor]], class_names: list[str]
-) -> str:
+def derivative_rows(n: Numbers, listed: str, x: Tensor, shown: ShownSamples, class_names: list[str]) -> str:
     """A row for each sample: the digit, then a derivative map for each class, each row on its own scale.
 
     Args:
         n: the numbers of the summary.
         listed: the key of its list of samples; the first ones are shown.
         x: their images.
-        read: the Jacobian ``[classes, C, H, W]`` and the probabilities ``[classes]`` of each.
+        shown: their derivative maps and probabilities.
         class_names: one for each class.
     """
-    shown = min(10, len(class_names))
     lines = []
-    for place, (image, (J, probabilities)) in enumerate(zip(x, read, strict=True)):
+    for place, image in enumerate(x):
         path = f"{listed}/{place}"
         row = n.value(path)
-        classes = sorted(probabilities.topk(shown).indices.tolist())
-        limit = symmetric_limit(J[classes].sum(1))
+        maps, at = shown.values(row["index"]), shown.row(row["index"])
+        classes, probabilities = shown.classes[at].tolist(), shown.probabilities[at].tolist()
+        limit = symmetric_limit(maps)
         truth, said = escape(class_names[row["label"]]), escape(class_names[row["prediction"]])
         verdict = f"{said} ✓" if row["label"] == row["prediction"] else f"{truth} taken for {said}"
         cells = "".join(
             f'<figure class="{"own" if k == row["label"] else ""}">'
-            f"{signed_map(J[k], limit, f'derivative of class {escape(class_names[k])}')}"
-            f"<figcaption>{escape(class_names[k])} · {_percent(float(probabilities[k]))}</figcaption></figure>"
-            for k in classes
+            f"{signed_map(each.unsqueeze(0), limit, f'derivative of class {escape(class_names[k])}')}"
+            f"<figcaption>{escape(class_names[k])} · {_percent(probability)}</figcaption></figure>"
+            for k, each, probability in zip(classes, maps, probabilities, strict=True)
         )
         about = (
             f"<b>{verdict}</b><small>sample {n(f'{path}/index', 'd')}<br>norm {n(f'{path}/frobenius')}<br>"
