@@ -1,6 +1,5 @@
 """The question about two networks: norms and decisions on the same samples, and the angle between their Jacobians."""
 
-import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ from rich.console import Console
 from torch import Tensor
 
 from jacoscope.analysis.figures import mean_maps_figure, rendered, scatter_figure
-from jacoscope.analysis.folder import AnswerFolder, answer_path, shown_from
+from jacoscope.analysis.folder import AnswerFolder, answer_path, short_digest, shown_from
 from jacoscope.analysis.network import NetworkSpec, TrainedNetwork
 from jacoscope.analysis.question import Question
 from jacoscope.analysis.reduction import MapSums, Reduction, logits_jacobian
@@ -63,15 +62,10 @@ def comparison_folder(question: Question, specs: Sequence[NetworkSpec]) -> Answe
     decides = {
         "compare": [spec.checkpoint.sha256() for spec in specs],
         "config": [spec.config for spec in specs],
-        "split": question.split,
-        "output": question.named_output,
-        "strategy": question.strategy,
-        "limit": question.limit,
+        **question.scope,
     }
-    limit = f"_first_{question.limit}" if question.limit else ""
-    mark = hashlib.sha256(json.dumps(decides).encode()).hexdigest()[:8]
-    home = specs[0].checkpoint.home / "analysis" / f"compare_{mark}_{question.split}_{question.named_output}{limit}"
-    path = answer_path(question, specs[0], "") if question.output_dir is not None else home
+    name = f"compare_{short_digest(decides)}_{question.scope_name}"
+    path = answer_path(question, specs[0], name, of_run=True)
     return AnswerFolder(path, decides, (TABLE, SUMMARY, MAPS, SCATTER), is_the_users=question.output_dir is not None)
 
 

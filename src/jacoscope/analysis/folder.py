@@ -130,6 +130,10 @@ class AnswerFolder:
         self.damaged |= {name for name in wrong if self.file(name).exists()}
         return not wrong
 
+    def forget(self, stage: str) -> None:
+        """Have a stage done again, with the files that it wrote."""
+        self.damaged |= self.manifest.done.pop(stage)["files"].keys()
+
     def made(self, *stages: str) -> dict[str, Any]:
         """Return the digests of all files that some stages wrote: what a later stage is made from."""
         return {k: v for stage in stages for k, v in self.manifest.done.get(stage, {"files": {}})["files"].items()}
@@ -193,26 +197,32 @@ class AnswerFolder:
         write_whole(self.file("analysis.json"), (json.dumps(asdict(self.manifest), indent=2) + "\n").encode())
 
 
-def answer_path(question: Question, spec: NetworkSpec, name: str) -> Path:
+def answer_path(question: Question, spec: NetworkSpec, name: str, of_run: bool = False) -> Path:
     """Return the folder for the answer to a question; the same question always has the same folder.
 
-    ``RUN/analysis/NAME``, or the folder that the user named. Checkpoints other than the best one, a network or data
-    changed on the command line, and a strategy other than ``auto`` have folders of their own.
+    ``RUN/analysis/NAME``, or the folder that the user named. Checkpoints other than the best one, and a network or
+    data changed on the command line, have folders of their own.
 
     Args:
         question: the question.
         spec: the network that it is about.
         name: of what is asked for.
+        of_run: whether the answer is about several checkpoints.
     """
     if question.output_dir is not None:
         named = Path(question.output_dir).expanduser()
         return named / name if question.samples is not None or question.image is not None else named
     checkpoint = spec.checkpoint
-    prefix = "" if checkpoint.run and checkpoint.path.name == "best.ckpt" else f"{checkpoint.path.stem}_"
-    suffix = "" if question.strategy == "auto" else f"_{question.strategy}"
-    if not spec.is_unchanged:
-        suffix += f"_{hashlib.sha256(json.dumps(spec.config, sort_keys=True).encode()).hexdigest()[:8]}"
-    return checkpoint.home / "analysis" / f"{prefix}{name}{suffix}"
+    if not (of_run or (checkpoint.run and checkpoint.path.name == "best.ckpt")):
+        name = f"{checkpoint.path.stem}_{name}"
+    if not (of_run or spec.is_unchanged):
+        name += f"_{short_digest(spec.config)}"
+    return checkpoint.home / "analysis" / name
+
+
+def short_digest(values: Any) -> str:
+    """Return a few letters that stand for plain values."""
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:8]
 
 
 def _sha256(path: Path) -> str:

@@ -72,15 +72,9 @@ def history_folder(question: Question, specs: Sequence[NetworkSpec]) -> AnswerFo
     decides = {
         "history": [spec.checkpoint.sha256() for spec in specs],
         "config": [spec.config for spec in specs],
-        "split": question.split,
-        "output": question.named_output,
-        "strategy": question.strategy,
-        "limit": question.limit,
+        **question.scope,
     }
-    limit = f"_first_{question.limit}" if question.limit else ""
-    name = f"history_{question.split}_{question.named_output}{limit}"
-    home = specs[0].checkpoint.home / "analysis" / name
-    path = answer_path(question, specs[0], name) if question.output_dir is not None else home
+    path = answer_path(question, specs[0], f"history_{question.scope_name}", of_run=True)
     return AnswerFolder(path, decides, (HISTORY, CURVES, MAPS_FIGURE), is_the_users=question.output_dir is not None)
 
 

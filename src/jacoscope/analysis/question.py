@@ -81,6 +81,26 @@ class Question:
         """The output that is differentiated: the one asked for, else probs for single images and logits for tables."""
         return self.output or ("probs" if self.is_about_single_images else "logits")
 
+    @property
+    def scope(self) -> dict[str, Any]:
+        """What decides the numbers besides the networks."""
+        return {
+            "split": self.split,
+            "output": self.named_output,
+            "strategy": self.strategy,
+            "limit": self.limit,
+        }
+
+    @property
+    def output_name(self) -> str:
+        """Output and strategy as a part of the name of a folder."""
+        return self.named_output if self.strategy == "auto" else f"{self.named_output}_{self.strategy}"
+
+    @property
+    def scope_name(self) -> str:
+        """The scope as a part of the name of a folder."""
+        return f"{self.split}_{self.output_name}" + (f"_first_{self.limit}" if self.limit else "")
+
     def _check(self) -> None:
         for name, allowed in CHOICES.items():
             value = getattr(self, name)

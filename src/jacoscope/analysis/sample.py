@@ -52,7 +52,7 @@ def answer_samples(question: Question, spec: NetworkSpec, console: Console) -> N
     for index in indices:
         pixels, labels = network.read_samples(question.split, [index])
         reading = read(network, f"{question.split} sample {index}", pixels[0], int(labels[0]), question)
-        path = answer_path(question, spec, f"{question.split}_sample_{index}_{question.named_output}")
+        path = answer_path(question, spec, f"{question.split}_sample_{index}_{question.output_name}")
         files = save(reading, network.class_names, path)
         show(console, reading, network.class_names)
         show_files(console, files)
@@ -72,7 +72,7 @@ def answer_pictures(question: Question, spec: NetworkSpec, console: Console) -> 
     for path, name, pixels in zip(paths, _names(paths), pictures, strict=True):
         reading = read(network, path.name, pixels, None, question)
         inverted = "_inverted" if question.invert else ""
-        home = answer_path(question, spec, f"image_{name}{inverted}_{question.named_output}")
+        home = answer_path(question, spec, f"image_{name}{inverted}_{question.output_name}")
         files = save(reading, network.class_names, home)
         console.print(f"\nwhat the network saw of {escape(str(path))} ({pixels.shape[2]}×{pixels.shape[1]}):")
         console.print(in_blocks(pixels), highlight=False)
@@ -224,17 +224,17 @@ def strongest_pixels(matrix: Tensor, shape: tuple[int, ...], count: int) -> list
     >>> strongest_pixels(torch.tensor([[0.0], [-2.0], [1.0], [0.0]]), (1, 2, 2), 1)
     [[{'row': 0, 'column': 1, 'value': -2.0}]]
     """
-    channels, height, width = shape
     chosen = matrix.abs().topk(min(count, len(matrix)), dim=0).indices.T
-    classes = []
-    for k, pixels in enumerate(chosen.tolist()):
-        entries = []
-        for i in pixels:
-            channel, rest = divmod(i, height * width)
-            place = {"row": rest // width, "column": rest % width, "value": float(matrix[i, k])}
-            entries.append({"channel": channel, **place} if channels > 1 else place)
-        classes.append(entries)
-    return classes
+    channel, row, column = (place.tolist() for place in np.unravel_index(chosen.numpy(), shape))
+    values = matrix.T.gather(1, chosen).tolist()
+    several = shape[0] > 1
+    return [
+        [
+            {**({"channel": c} if several else {}), "row": r, "column": w, "value": value}
+            for c, r, w, value in zip(*of_class, strict=True)
+        ]
+        for of_class in zip(channel, row, column, values, strict=True)
+    ]
 
 
 def as_record(reading: Reading, class_names: list[str]) -> dict[str, Any]:
@@ -301,14 +301,10 @@ def decision_figure(reading: Reading, class_names: list[str]) -> Figure:
 def _csv(reading: Reading, class_names: list[str]) -> bytes:
     """A row for each pixel: where it is, its value, and the derivative of every class with respect to it."""
     buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    channels, height, width = reading.pixels.shape
-    writer.writerow(["channel", "row", "column", "pixel", *class_names])
-    places = [(c, r, w) for c in range(channels) for r in range(height) for w in range(width)]
-    for place, value, derivatives in zip(
-        places, reading.pixels.flatten().tolist(), reading.matrix.tolist(), strict=True
-    ):
-        writer.writerow([*place, f"{value:.6g}", *(f"{d:.9g}" for d in derivatives)])
+    csv.writer(buffer, lineterminator="\n").writerow(["channel", "row", "column", "pixel", *class_names])
+    places = np.unravel_index(np.arange(reading.pixels.numel()), reading.pixels.shape)
+    rows = np.column_stack([*places, reading.pixels.flatten().numpy(), reading.matrix.numpy()])
+    np.savetxt(buffer, rows, ["%d"] * 3 + ["%.6g"] + ["%.9g"] * len(class_names), ",")
     return buffer.getvalue().encode()
 
 

@@ -5,6 +5,7 @@ confidence, … So each part keeps those of its samples that may still be among 
 """
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ import pyarrow as pa
 import torch
 from torch import Tensor
 
+from jacoscope.analysis.arrays import UNREADABLE, holds_arrays, read_arrays
 from jacoscope.analysis.network import NetworkSpec
 from jacoscope.jacobian_batch import of_output
 
@@ -85,6 +87,23 @@ class ShownSamples:
         """Return the maps of a sample in their units, ``[maps, height, width]``."""
         row = self.row(index)
         return self.maps[row] * (self.limits[row] / STEPS).view(-1, 1, 1)
+
+
+def holds_shown_samples(path: Path, spec: NetworkSpec) -> bool:
+    """Check whether a file holds derivative maps of a network's samples, no more than are shown."""
+    try:
+        count = len(read_arrays(path)["index"])
+    except UNREADABLE:
+        return False
+    rows = (count, min(CLASSES_SHOWN, spec.classes))
+    shapes = {
+        "index": (count,),
+        "classes": rows,
+        "probabilities": rows,
+        "limits": rows,
+        "maps": (*rows, *spec.shape[1:]),
+    }
+    return count <= SAMPLES + len(RANKINGS) * OF_EACH_RANKING and holds_arrays(path, shapes)
 
 
 class Candidates:

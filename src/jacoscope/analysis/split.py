@@ -13,17 +13,25 @@ import pyarrow.parquet as pq
 import torch
 from rich.console import Console
 
-from jacoscope.analysis.arrays import JacobianStore, as_npz, read_arrays
-from jacoscope.analysis.attack import compare_distances, search
+from jacoscope.analysis.arrays import JacobianStore, as_npz, holds_arrays, read_arrays
+from jacoscope.analysis.attack import SCHEMA, compare_distances, search
 from jacoscope.analysis.folder import AnswerFolder, answer_path, shown_from
 from jacoscope.analysis.network import NetworkSpec, TrainedNetwork
 from jacoscope.analysis.question import Question
 from jacoscope.analysis.reduction import MapSums, Reduction, logits_jacobian
 from jacoscope.analysis.report import write_report
-from jacoscope.analysis.shown_samples import OF_EACH_RANKING, RANKINGS, Candidates, ShownSamples, explored, maps_of
+from jacoscope.analysis.shown_samples import (
+    OF_EACH_RANKING,
+    RANKINGS,
+    Candidates,
+    ShownSamples,
+    explored,
+    holds_shown_samples,
+    maps_of,
+)
 from jacoscope.analysis.streaming import Devices, Part, Work, chunk_size_for, stream
 from jacoscope.analysis.summary import LISTED_COLUMNS, rankings, summarise
-from jacoscope.analysis.tables import Column, arrow_schema, as_parquet, as_table, columns, finite_rows
+from jacoscope.analysis.tables import Column, arrow_schema, as_parquet, as_table, columns, finite_rows, holds_table
 from jacoscope.analysis.terminal import progress_bar, show_files, show_summary
 from jacoscope.files import write_whole
 from jacoscope.runs import trust
@@ -53,16 +61,8 @@ def split_folder(question: Question, spec: NetworkSpec) -> AnswerFolder:
     Raises:
         UserError: if the user named a folder that holds something else.
     """
-    decides = {
-        "checkpoint_sha256": spec.checkpoint.sha256(),
-        "config": spec.config,
-        "split": question.split,
-        "output": question.named_output,
-        "strategy": question.strategy,
-        "limit": question.limit,
-    }
-    limit = f"_first_{question.limit}" if question.limit else ""
-    path = answer_path(question, spec, f"{question.split}_{question.named_output}{limit}")
+    decides = {"checkpoint_sha256": spec.checkpoint.sha256(), "config": spec.config, **question.scope}
+    path = answer_path(question, spec, question.scope_name)
     names = (TABLE, SUMMARY, MAPS, SHOWN, ADVERSARIAL, JACOBIANS, REPORT)
     return AnswerFolder(path, decides, names, is_the_users=question.output_dir is not None)
 
@@ -98,13 +98,17 @@ def analyse(
         UserError: if the checkpoint has been replaced meanwhile, the folder cannot be written, or the disk is full.
     """
     network.spec.checkpoint.require(folder.manifest.question["checkpoint_sha256"])  # its run may be training
+    about = _about(folder, question, network)
+    work = split_table(folder, question, network, about)
     stages = to_do(folder, question)
+    if "table" not in stages and not _is_of(work, folder):
+        folder.forget("table")
+        stages = to_do(folder, question)
     for name in sorted(folder.damaged):
         console.print(f"{folder.file(name)} is damaged, and is made again", highlight=False, markup=False)
-    about = _about(folder, question, network)
     if "table" in stages:
         with folder.stage("table", _table_asked(question), [TABLE, MAPS, SHOWN, JACOBIANS]):
-            _make_table(folder, question, network, about, devices, console)
+            _make_table(work, folder, network, about, devices, console)
         for parts in folder.path.glob("parts_*"):  # not before the table is known to be done
             shutil.rmtree(parts, ignore_errors=True)
     if "adversarial" in stages:
@@ -191,15 +195,28 @@ def split_table(folder: AnswerFolder, question: Question, network: TrainedNetwor
     return SplitTable((spec,), question.split, samples, chunk_size, parts, output, strategy, store)
 
 
+def _is_of(work: SplitTable, folder: AnswerFolder) -> bool:
+    """Check the sizes of an earlier table and its arrays before they are read: somebody else may have written them."""
+    samples, spec = work.samples, work.specs[0]
+    with torch.device("meta"):  # shapes alone
+        maps = {name: total.shape for name, total in MapSums.zero(spec.classes, spec.shape).arrays().items()}
+    searched = folder.file(ADVERSARIAL)
+    return (
+        holds_table(folder.file(TABLE), work.schema, range(samples, samples + 1))
+        and (not spec.keeps_maps or holds_arrays(folder.file(MAPS), maps))
+        and holds_shown_samples(folder.file(SHOWN), spec)
+        and (not searched.exists() or holds_table(searched, SCHEMA, range(samples + 1)))
+    )
+
+
 def _make_table(
+    work: SplitTable,
     folder: AnswerFolder,
-    question: Question,
     network: TrainedNetwork,
     about: dict[str, Any],
     devices: Devices,
     console: Console,
 ) -> None:
-    work = split_table(folder, question, network, about)
     if work.store is not None and work.parts.missing() and not work.store.is_as_created():
         work.parts.clear()
         work.store.create()

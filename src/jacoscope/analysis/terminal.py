@@ -110,14 +110,12 @@ def show_history(console: Console, rows: Sequence[dict[str, Any]], about: dict[s
     left_out = "; samples whose Jacobian is NaN or infinite are left out" if any(r["left_out"] for r in rows) else ""
     samples = rows[0]["samples"] + rows[0]["left_out"]  # the same ones of each checkpoint
     _head(console, {**about, "samples": samples}, more=f"; medians{left_out}")
-    first, *others = shown_in("networks")
-    headings = [first.heading, "5 %", "95 %", *(measure.heading for measure in others)]
-    table = _table("checkpoint", "epoch", "step", "accuracy", *headings)
-    keys = [f"{first.name}_{statistic}" for statistic in ("median", "percentile_5", "percentile_95")]
-    keys += [f"{measure.name}_median" for measure in others]
+    measures = shown_in("networks", "classes")
+    table = _table("checkpoint", "epoch", "step", "accuracy", *(measure.heading for measure in measures))
     for row in rows:
         counts = [f"{row[key]:,}" for key in ("epoch", "global_step")]
-        table.add_row(row["checkpoint"], *counts, share(row["accuracy"]), *(number(row[key]) for key in keys))
+        medians = [number(row[f"{measure.name}_median"]) for measure in measures]
+        table.add_row(row["checkpoint"], *counts, share(row["accuracy"]), *medians)
     console.print(table)
 
 
