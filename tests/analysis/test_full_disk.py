@@ -38,26 +38,25 @@ def loose_ends(folder: Path) -> list[Path]:
     ("size", "asked", "there_after"),
     [
         (1500, {}, []),  # not even a part
-        (12_500, {}, []),  # the parts, not the table
+        (12_500, {"chunk_size": 4}, []),  # the parts, not the table
         (4000, {"save_jacobians": True}, []),  # not an array
         (100_000, {"report": True}, ["maps.npz", "samples.parquet", "shown_samples.npz", "summary.json"]),
     ],
 )
 def test_the_message_is_one_nothing_is_half_written_and_the_next_call_goes_on(
     analysed: Analysed,
-    finished: AnswerFolder,
     tmp_path: Path,
     size: int,
     asked: dict[str, bool],
     there_after: list[str],
 ) -> None:
     with no_file_larger_than(size), pytest.raises(UserError, match=r"Cannot write .*: File too large"):
-        analysed(tmp_path, **asked)
-    whole = sorted(path.name for path in tmp_path.iterdir() if not path.name.startswith("parts_"))
+        analysed(tmp_path / "a", **asked)
+    whole = sorted(path.name for path in (tmp_path / "a").iterdir() if not path.name.startswith("parts_"))
     assert whole in (["analysis.json", *there_after], [])
     assert not loose_ends(tmp_path)
-    folder = analysed(tmp_path, **asked)
-    mine, expected = (pq.read_table(one.file("samples.parquet")) for one in (folder, finished))
+    folder, undisturbed = (analysed(tmp_path / name, **asked) for name in "ab")
+    mine, expected = (pq.read_table(one.file("samples.parquet")) for one in (folder, undisturbed))
     assert mine.equals(expected)
     assert to_do(folder, Question(**{"attack": 0, "report": False, **asked})) == []
 
@@ -66,9 +65,9 @@ def test_parts_that_are_there_are_not_made_again(
     analysed: Analysed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with no_file_larger_than(12_500), pytest.raises(UserError, match=r"Cannot write .*samples\.parquet"):
-        analysed(tmp_path)
+        analysed(tmp_path, chunk_size=4)
     monkeypatch.setattr(TrainedNetwork, "read_samples", lambda *_: pytest.fail("computed again"))
-    assert len(pq.read_table(analysed(tmp_path).file("samples.parquet"))) == 27
+    assert len(pq.read_table(analysed(tmp_path, chunk_size=4).file("samples.parquet"))) == 27
 
 
 def test_the_files_of_a_reading_are_written_together_or_not_at_all(small: TrainedNetwork, tmp_path: Path) -> None:

@@ -1,10 +1,10 @@
-"""The samples that the report shows, and their derivative maps, kept while their Jacobians are in memory.
+"""The samples that the report shows, kept with their derivative maps while their Jacobians are in memory.
 
 Which samples the report shows is known only after the last one: the most sensitive ones, the errors with the largest
 confidence, … So each part keeps those of its samples that may still be among them.
 """
 
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,8 @@ from torch import Tensor
 
 from jacoscope.analysis.arrays import UNREADABLE, holds_arrays, read_arrays
 from jacoscope.analysis.network import NetworkSpec
+from jacoscope.analysis.report import Sample
+from jacoscope.analysis.report.samples import CLASSES_SHOWN
 from jacoscope.jacobian_batch import of_output
 
 BYTES = 2_500_000
@@ -22,88 +24,15 @@ BYTES = 2_500_000
 SAMPLES = 64
 """In the explorer, at most."""
 OF_EACH_RANKING = 8
-"""Samples that are kept of each ranking."""
-CLASSES_SHOWN = 10
-"""Classes whose maps are kept: the most probable ones."""
+"""Samples of each ranking that are kept."""
 FIRST_OF_CLASSES = 50
 """The first sample of each class is shown, for so many classes."""
-STEPS = 32767
-"""A map is kept as 16-bit integers: the largest magnitude of the map is so many steps."""
 RANKINGS = {
     "most_sensitive": "among the most sensitive",
     "confident_errors": "among the most confident errors",
     "least_sensitive": "among the least sensitive",
 }
 """Lists of samples in summary.json that are shown, in this order."""
-
-
-@dataclass(frozen=True)
-class ShownSamples:
-    """Derivative maps of some samples, in the order of the samples.
-
-    Maps of several channels are summed: the derivative with respect to the brightness of the pixel.
-
-    Attributes:
-        index: of each sample in its split, ``[samples]``.
-        classes: the classes whose maps are kept, ascending, ``[samples, maps]``.
-        probabilities: of these classes, ``[samples, maps]``.
-        limits: largest magnitude of each map, ``[samples, maps]``.
-        maps: ``[samples, maps, height, width]``, as 16-bit integers from −32767 to 32767 for −limit to limit.
-    """
-
-    index: Tensor
-    classes: Tensor
-    probabilities: Tensor
-    limits: Tensor
-    maps: Tensor
-
-    @classmethod
-    def of(cls, indices: Tensor, J: Tensor, logits: Tensor) -> "ShownSamples":
-        """Make the maps of some samples.
-
-        Args:
-            indices: of the samples, ``[samples]``.
-            J: their Jacobians, ``[samples, classes, C, H, W]``.
-            logits: ``[samples, classes]``.
-        """
-        probabilities, classes = logits.softmax(1).topk(min(CLASSES_SHOWN, logits.shape[1]), dim=1)
-        classes, order = classes.sort(dim=1)
-        maps = J[torch.arange(len(J)).unsqueeze(1), classes].sum(2)
-        limits = maps.abs().amax((2, 3))
-        scale = limits.where(limits > 0, torch.ones_like(limits)).view(*limits.shape, 1, 1)
-        steps = (maps / scale * STEPS).round().short()
-        return cls(indices, classes, probabilities.gather(1, order), limits, steps)
-
-    def arrays(self) -> dict[str, Tensor]:
-        """Return the attributes by name."""
-        return {name: getattr(self, name) for name in self.__dataclass_fields__}
-
-    def row(self, index: int) -> int:
-        """Return the place of a sample."""
-        (place,) = (self.index == index).nonzero().flatten().tolist()
-        return int(place)
-
-    def values(self, index: int) -> Tensor:
-        """Return the maps of a sample in their units, ``[maps, height, width]``."""
-        row = self.row(index)
-        return self.maps[row] * (self.limits[row] / STEPS).view(-1, 1, 1)
-
-
-def holds_shown_samples(path: Path, spec: NetworkSpec) -> bool:
-    """Check whether a file holds derivative maps of a network's samples, no more than are shown."""
-    try:
-        count = len(read_arrays(path)["index"])
-    except UNREADABLE:
-        return False
-    rows = (count, min(CLASSES_SHOWN, spec.classes))
-    shapes = {
-        "index": (count,),
-        "classes": rows,
-        "probabilities": rows,
-        "limits": rows,
-        "maps": (*rows, *spec.shape[1:]),
-    }
-    return count <= SAMPLES + len(RANKINGS) * OF_EACH_RANKING and holds_arrays(path, shapes)
 
 
 class Candidates:
@@ -121,7 +50,7 @@ class Candidates:
         self._seen: set[int] = set()
         self._best = {name: torch.empty(0) for name in RANKINGS}
 
-    def choose(self, indices: list[int], columns: dict[str, Tensor]) -> Tensor:
+    def choose(self, indices: list[int], columns: dict[str, Tensor]) -> list[int]:
         """Choose among the samples of a chunk; chunks come in the order of the samples.
 
         Args:
@@ -144,16 +73,102 @@ class Candidates:
             if finite[place] and label < self._first_of_classes and label not in self._seen:
                 self._seen.add(label)
                 places.add(place)
-        return torch.tensor([place for place in sorted(places) if finite[place]], dtype=torch.int64)
+        return [place for place in sorted(places) if finite[place]]
 
     def _entering(self, name: str, score: Tensor) -> set[int]:
         """Return the samples of a chunk that are among the best so far; of equal ones the first."""
         best = self._best[name]
         order = score.argsort(descending=True, stable=True)[:OF_EACH_RANKING]
-        is_better = score[order] > (best[-1] if len(best) == OF_EACH_RANKING else -torch.inf)
-        entering = order[is_better]
+        entering = order[score[order] > (best[-1] if len(best) == OF_EACH_RANKING else -torch.inf)]
         self._best[name] = torch.cat([best, score[entering]]).sort(descending=True).values[:OF_EACH_RANKING]
         return set(entering.tolist())
+
+
+def kept_arrays(
+    places: list[int], indices: list[int], x: Tensor, J: Tensor, logits: Tensor, output: str
+) -> dict[str, Tensor]:
+    """Make the derivative maps of some samples of a chunk, as arrays with a row for each sample.
+
+    Args:
+        places: of these samples in the chunk.
+        indices: of all samples of the chunk in the split.
+        x: images, ``[batch, C, H, W]``.
+        J: Jacobians of the logits, ``[batch, classes, C, H, W]``.
+        logits: ``[batch, classes]``.
+        output: the output whose derivatives are shown.
+    """
+    wanted = of_output(J[places], logits[places], output)
+    probabilities = logits[places].softmax(1)
+    samples = [
+        Sample.of(indices[place], "", x[place], wanted[row], probabilities[row]) for row, place in enumerate(places)
+    ]
+    maps, (channels, height, width) = min(CLASSES_SHOWN, J.shape[1]), x.shape[1:]
+    return {
+        "index": torch.tensor([sample.index for sample in samples], dtype=torch.int64),
+        "image": _stacked([sample.image for sample in samples], (channels, height, width)),
+        "classes": torch.tensor([sample.classes for sample in samples], dtype=torch.int64).view(-1, maps),
+        "probabilities": torch.tensor([sample.probabilities for sample in samples]).view(-1, maps),
+        "limits": _stacked([sample.limits for sample in samples], (maps,)),
+        "maps": _stacked([sample.maps for sample in samples], (maps, height, width)).short(),
+    }
+
+
+def kept_samples(arrays: Mapping[str, Tensor], reasons: Mapping[int, str]) -> Iterator[Sample]:
+    """Yield the samples of :func:`kept_arrays`: first those with a reason to be in the explorer, in that order.
+
+    Args:
+        arrays: as :func:`kept_arrays` returns them, of any samples.
+        reasons: why samples are in the explorer, by index.
+    """
+    rows = {index: row for row, index in enumerate(arrays["index"].tolist())}
+    for index in dict.fromkeys([*reasons, *rows]):
+        image, classes, probabilities, limits, maps = (
+            arrays[name][rows[index]] for name in ("image", "classes", "probabilities", "limits", "maps")
+        )
+        why = reasons.get(index, "")
+        yield Sample(index, why, image, classes.tolist(), probabilities.tolist(), limits, maps)
+
+
+def holds_shown_samples(path: Path, spec: NetworkSpec) -> bool:
+    """Check whether a file holds derivative maps of a network's samples, no more than are shown."""
+    try:
+        count = len(read_arrays(path)["index"])
+    except UNREADABLE:
+        return False
+    rows = (count, min(CLASSES_SHOWN, spec.classes))
+    shapes = {
+        "index": (count,),
+        "image": (count, *spec.shape),
+        **dict.fromkeys(("classes", "probabilities", "limits"), rows),
+        "maps": (*rows, *spec.shape[1:]),
+    }
+    return count <= SAMPLES + len(RANKINGS) * OF_EACH_RANKING and holds_arrays(path, shapes)
+
+
+def explored(spec: NetworkSpec, samples: int, ranked: Mapping[str, Any], table: pa.Table) -> dict[int, str]:
+    """Choose the samples of the explorer: those of the rankings, then the first of each class, then an even spread.
+
+    Args:
+        spec: the network.
+        samples: how many there are in all.
+        ranked: the lists of samples of summary.json.
+        table: columns ``index`` and ``label`` of the samples whose Jacobian is finite.
+
+    Returns:
+        For the index of each sample, why it is there.
+    """
+    found: dict[int, str] = {}
+    room = room_in_explorer(spec)
+    for name, reason in RANKINGS.items():
+        for row in ranked[name][:OF_EACH_RANKING]:
+            found.setdefault(row["index"], reason)
+    index, labels = (table[name].to_numpy() for name in ("index", "label"))
+    for k in range(min(FIRST_OF_CLASSES, room)):
+        for row in np.flatnonzero(labels == k)[:1]:
+            found.setdefault(int(index[row]), "first of its class")
+    for number in sorted(set(evenly_spread(samples, room)) & set(index.tolist())):
+        found.setdefault(number, "evenly spread")
+    return dict(list(found.items())[:room])
 
 
 def room_in_explorer(spec: NetworkSpec) -> int:
@@ -172,43 +187,5 @@ def evenly_spread(count: int, chosen: int) -> list[int]:
     return np.linspace(0, count - 1, min(count, chosen)).round().astype(int).tolist()  # type: ignore[no-any-return]
 
 
-def explored(spec: NetworkSpec, samples: int, summary: dict[str, Any], table: pa.Table) -> dict[int, str]:
-    """Choose the samples of the explorer: those of the rankings, then the first of each class, then an even spread.
-
-    Args:
-        spec: the network.
-        samples: how many there are in all.
-        summary: the content of summary.json.
-        table: columns ``index`` and ``label`` of the samples whose Jacobian is finite.
-
-    Returns:
-        For the index of each sample, why it is there.
-    """
-    found: dict[int, str] = {}
-    room = room_in_explorer(spec)
-    for name, reason in RANKINGS.items():
-        for row in summary[name][:OF_EACH_RANKING]:
-            found.setdefault(row["index"], reason)
-    index, labels = (table[name].to_numpy() for name in ("index", "label"))
-    for k in range(min(FIRST_OF_CLASSES, room)):
-        for row in np.flatnonzero(labels == k)[:1]:
-            found.setdefault(int(index[row]), "first of its class")
-    finite = set(index.tolist())
-    for number in evenly_spread(samples, room):
-        if number in finite:
-            found.setdefault(number, "evenly spread")
-    return dict(list(found.items())[:room])
-
-
-def maps_of(places: Tensor, indices: list[int], J: Tensor, logits: Tensor, output: str) -> ShownSamples:
-    """Make the maps of the chosen samples of a chunk.
-
-    Args:
-        places: of the samples in the chunk.
-        indices: of all samples of the chunk in the split.
-        J: Jacobians of the logits, ``[batch, classes, C, H, W]``.
-        logits: ``[batch, classes]``.
-        output: the output whose derivatives are shown.
-    """
-    J, logits = J[places], logits[places]
-    return ShownSamples.of(torch.tensor(indices)[places], of_output(J, logits, output), logits)
+def _stacked(tensors: Sequence[Tensor], shape: tuple[int, ...]) -> Tensor:
+    return torch.stack(list(tensors)) if tensors else torch.empty(0, *shape)

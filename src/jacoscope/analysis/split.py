@@ -24,10 +24,10 @@ from jacoscope.analysis.shown_samples import (
     OF_EACH_RANKING,
     RANKINGS,
     Candidates,
-    ShownSamples,
     explored,
     holds_shown_samples,
-    maps_of,
+    kept_arrays,
+    kept_samples,
 )
 from jacoscope.analysis.streaming import Devices, Part, Work, chunk_size_for, stream
 from jacoscope.analysis.summary import LISTED_COLUMNS, rankings, summarise
@@ -126,7 +126,7 @@ def analyse(
     if "report" in stages:
         made_of = folder.made("table", "adversarial", "summary")
         with folder.stage("report", made_of, [REPORT]), console.status("Writing the report"):
-            _write_report(folder, question, network)
+            _write_report(work, folder, question, network)
 
 
 @dataclass(frozen=True)
@@ -167,9 +167,9 @@ class SplitTable(Work):
         reduced, wanted = self.reduction(x, labels, J, logits, sums)
         if self.store is not None:
             self.store.write(indices[0], wanted)
-        kept = maps_of(self.candidates.choose(indices, reduced), indices, J, logits, self.output)
+        kept = kept_arrays(self.candidates.choose(indices, reduced), indices, x, J, logits, self.output)
         rows = as_table({"index": torch.tensor(indices), **reduced}, self.schema)
-        return Part(rows, sums.arrays() if sums is not None else {}, kept.arrays())
+        return Part(rows, sums.arrays() if sums is not None else {}, kept)
 
 
 def split_table(folder: AnswerFolder, question: Question, network: TrainedNetwork, about: dict[str, Any]) -> SplitTable:
@@ -244,18 +244,21 @@ def _shown(work: SplitTable, table_file: Path) -> list[int]:
     return [*explored(work.specs[0], work.samples, ranked, table), *listed]
 
 
-def _write_report(folder: AnswerFolder, question: Question, network: TrainedNetwork) -> None:
-    file, schema = folder.file, pq.read_schema(folder.file(TABLE))
-    scalars = [field.name for field in schema if not pa.types.is_nested(field.type)]
+def _write_report(work: SplitTable, folder: AnswerFolder, question: Question, network: TrainedNetwork) -> None:
+    file, checkpoint = folder.file, network.spec.checkpoint
+    scalars = [field.name for field in work.schema if not pa.types.is_nested(field.type)]
+    summary, table = folder.json(SUMMARY), finite_rows(file(TABLE), scalars)
     shown = {name: torch.from_numpy(values) for name, values in read_arrays(file(SHOWN)).items()}
     write_report(
-        path=file(REPORT),
-        network=network,
-        summary=folder.json(SUMMARY),
-        table=finite_rows(file(TABLE), scalars),
-        maps=read_arrays(file(MAPS)) if file(MAPS).exists() else None,
-        shown=ShownSamples(**shown),
+        file(REPORT),
+        network=str(network.spec.config["model"]["_target_"]).rpartition(".")[2],
+        source=f"run {checkpoint.home.resolve().name}" if checkpoint.run else checkpoint.path.name,
+        class_names=network.class_names,
+        summary=summary,
+        table=table,
+        maps=read_arrays(file(MAPS)) if network.spec.keeps_maps else None,
         adversarial=pq.read_table(file(ADVERSARIAL)) if folder.has("adversarial") else None,
+        samples=kept_samples(shown, explored(network.spec, work.samples, summary, table)),
         about=_described(folder, question, network),
     )
 

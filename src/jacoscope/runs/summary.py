@@ -11,9 +11,8 @@ from rich.markup import escape
 
 from jacoscope.runs import trust
 from jacoscope.runs.directory import RunDirectory
-from jacoscope.comparison.words import duration
 from jacoscope.runs.quoting import as_typed
-from jacoscope.runs.result import Result
+from jacoscope.runs.result import Result, duration
 
 ACCURACIES = {"test/accuracy": "test accuracy", "val/accuracy": "validation accuracy"}
 

@@ -8,11 +8,10 @@ from types import FrameType
 
 from omegaconf import DictConfig
 
+from jacoscope.comparison import show_sweep
 from jacoscope.errors import UserError
 from jacoscope.runs.known_keys import check_keys
 from jacoscope.runs.lock import alone_in
-from jacoscope.comparison.answer import answer
-from jacoscope.comparison.table import Table
 from jacoscope.sweeps.directory import DONE, LAUNCHER_LOG, LOG, SweepDirectory, name_of_sweep, names_the_sweep
 from jacoscope.sweeps.jobs import dismiss_workers
 from jacoscope.sweeps.torchrun import be_the_only_process
@@ -88,8 +87,7 @@ def conclude(sweep: SweepDirectory, repeated: Collection[int] = ()) -> None:
     if not sweep.jobs:
         print("There is nothing to do: the study has all the trials that were asked for")
         return
-    table = Table.of(sweep.path)
-    answer(table, sweep.path / "sweep.html")
+    table = show_sweep(sweep.path)
     failed = [run for run in table.runs if run.status not in DONE and int(run.name) not in repeated]
     if failed:
         numbers = ", ".join(run.name for run in failed)

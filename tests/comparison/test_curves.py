@@ -5,7 +5,7 @@ from pathlib import Path
 
 from torch.utils.tensorboard import SummaryWriter
 
-from jacoscope.comparison.curves import read_curves
+from jacoscope.comparison.collect import read_curves
 
 
 def write(folder: Path, values: list[float], suffix: str) -> Path:
