@@ -7,7 +7,7 @@ import numpy as np
 import plotly.graph_objects as go
 import pyarrow as pa
 
-from jacoscope.analysis.statistics import Values, quantiles
+from jacoscope.analysis.summary import Values, quantiles
 from jacoscope.measures import MEASURES, shown_in
 from jacoscope.pages import LIGHT, figure, plain
 

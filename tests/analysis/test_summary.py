@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jacoscope.analysis.statistics import quantiles
+from jacoscope.analysis.summary import quantiles
 
 NUMBERS = st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=30)
 AT = [0, 0.05, 0.3, 0.5, 0.95, 1]

@@ -7,10 +7,7 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
-from jacoscope.analysis.checkpoint import find_checkpoint
-from jacoscope.analysis.origin import Origin, origin
-from jacoscope.analysis.subject import Subject
-from jacoscope.analysis.weights import load_weights
+from jacoscope.analysis.network import NetworkSpec, TrainedNetwork, find_checkpoint, load_weights, network_spec
 from jacoscope.checkpoints import read_checkpoint
 from jacoscope.errors import UserError
 from jacoscope.runs.result import Result
@@ -75,7 +72,7 @@ def test_a_checkpoint_inside_a_run_knows_its_run_and_a_bare_one_asks_for_the_net
     bare = tmp_path / "bare.ckpt"
     bare.write_bytes(inside.path.read_bytes())
     with pytest.raises(UserError, match="model=lenet5"):
-        origin(find_checkpoint(str(bare), "logs"), cfg, [], [])
+        network_spec(find_checkpoint(str(bare), "logs"), cfg, [], [])
 
 
 def test_a_missing_checkpoint_names_the_runs_that_there_are(run: Path) -> None:
@@ -89,14 +86,14 @@ def test_a_run_of_somebody_elses_builds_nothing_outside_the_harmless_namespaces(
         check_namespaces({"model": {"x": [{"_target_": target}]}}, (), "RUN")
 
 
-def test_a_harmless_name_that_leads_elsewhere_is_not_built(small: Subject, tmp_path: Path) -> None:
-    config = {**small.origin.config}
+def test_a_harmless_name_that_leads_elsewhere_is_not_built(small: TrainedNetwork, tmp_path: Path) -> None:
+    config = {**small.spec.config}
     config["model"] = {
         **config["model"],
         "activation": {"_target_": "torch.nn.modules.module.torch.hub.load", "_partial_": True},
     }
     with pytest.raises(UserError, match="whitelist"):
-        Subject.of(Origin(small.origin.checkpoint, config, (), False))
+        TrainedNetwork.load(NetworkSpec(small.spec.checkpoint, config, (), False))
 
 
 def test_a_trusted_package_may_be_built() -> None:
@@ -107,20 +104,20 @@ def test_a_trusted_package_may_be_built() -> None:
 
 def test_what_the_user_types_goes_on_top_of_the_runs_own_config(run: Path, cfg: DictConfig) -> None:
     cfg.model = {"_target_": "jacoscope.models.MLP", "hidden": [7]}
-    own = origin(find_checkpoint(str(run), "logs"), cfg, ["sample=3"], [])
+    own = network_spec(find_checkpoint(str(run), "logs"), cfg, ["sample=3"], [])
     stored = Result.read(run / "result.json").config
     assert own.config == {key: stored[key] for key in ("images", "data", "model")}
-    assert own.is_the_runs_own
-    changed = origin(find_checkpoint(str(run), "logs"), cfg, ["model.hidden=[7]"], [])
+    assert own.is_unchanged
+    changed = network_spec(find_checkpoint(str(run), "logs"), cfg, ["model.hidden=[7]"], [])
     assert changed.config["model"] == {**stored["model"], "hidden": [7]}
-    assert not changed.is_the_runs_own
+    assert not changed.is_unchanged
 
 
 def test_the_runs_own_data_may_lie_elsewhere(run: Path, cfg: DictConfig, tmp_path: Path) -> None:
     OmegaConf.update(cfg, "paths.data_dir", str(tmp_path))
-    moved = origin(find_checkpoint(str(run), "logs"), cfg, [f"paths.data_dir={tmp_path}"], [])
+    moved = network_spec(find_checkpoint(str(run), "logs"), cfg, [f"paths.data_dir={tmp_path}"], [])
     assert moved.config["data"]["source"]["root"] == str(tmp_path / "images")
-    assert moved.is_the_runs_own
+    assert moved.is_unchanged
 
 
 @pytest.mark.parametrize(
@@ -132,11 +129,13 @@ def test_the_runs_own_data_may_lie_elsewhere(run: Path, cfg: DictConfig, tmp_pat
     ],
 )
 def test_what_gives_no_logits_of_two_classes_or_more_is_told_in_words_that_can_be_typed(
-    small: Subject, classes: int, model: dict[str, Any], told: str
+    small: TrainedNetwork, classes: int, model: dict[str, Any], told: str
 ) -> None:
-    config = small.origin.config
+    config = small.spec.config
     images, network = {**config["images"], "classes": classes}, {**config["model"], **model}
     with pytest.raises(UserError) as error:
-        Subject.of(Origin(small.origin.checkpoint, {**config, "images": images, "model": network}, (), True))
+        TrainedNetwork.load(
+            NetworkSpec(small.spec.checkpoint, {**config, "images": images, "model": network}, (), True)
+        )
     assert told in str(error.value)
     assert not any(python in str(error.value) for python in ("output=", "lambda"))

@@ -1,19 +1,58 @@
-"""jacobians.zarr: the full Jacobians of a data set, on disk, compressed, readable one by one."""
+"""Arrays on the disk: a few by name in an .npz file, and the full Jacobians of a data set in Zarr."""
 
+import io
 import json
-from collections.abc import Sequence
+import zipfile
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor
 
 from jacoscope.errors import UserError
 
-READ_TOGETHER = 8  # samples of a compressed block: what reading one of them decompresses
+UNREADABLE = (OSError, ValueError, LookupError, TypeError, EOFError, MemoryError, RecursionError, zipfile.BadZipFile)
+"""Exceptions that reading a damaged file raises."""
+READ_TOGETHER = 8
+"""Samples of a compressed block: to read one of them is to decompress all of them."""
+
+
+def as_npz(arrays: Mapping[str, Tensor]) -> bytes:
+    """Return arrays by name as the bytes of a file for :func:`numpy.load`."""
+    buffer = io.BytesIO()
+    np.savez(buffer, **{name: array.numpy() for name, array in arrays.items()})  # type: ignore[arg-type]
+    return buffer.getvalue()
+
+
+def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
+    """Read arrays by name, as :func:`as_npz` writes them: numbers without compression.
+
+    Raises:
+        Exception: one of ``UNREADABLE``, if the file is damaged, announces more than it holds, or holds objects.
+    """
+    with zipfile.ZipFile(path) as archive:
+        packed = any(part.compress_type != zipfile.ZIP_STORED for part in archive.infolist())
+        if packed or sum(part.file_size for part in archive.infolist()) > path.stat().st_size:
+            raise ValueError("it holds more than was written")
+    with np.load(path, allow_pickle=False) as arrays:
+        return {name: arrays[name] for name in arrays.files}
+
+
+def holds_arrays(path: Path, shapes: Mapping[str, Sequence[int]]) -> bool:
+    """Check whether a file holds arrays of exactly these names and shapes, all of them numbers."""
+    try:
+        found = read_arrays(path)
+    except UNREADABLE:
+        return False
+    return {name: array.shape for name, array in found.items()} == {k: tuple(v) for k, v in shapes.items()} and all(
+        array.dtype.kind in "fi" for array in found.values()
+    )
 
 
 def rounded_chunk(chunk_size: int) -> int:
-    """Give the largest number of samples up to ``chunk_size`` that is made of whole blocks.
+    """Return the largest number of samples up to ``chunk_size`` that consists of whole blocks.
 
     >>> rounded_chunk(100), rounded_chunk(5)
     (96, 5)
@@ -24,8 +63,8 @@ def rounded_chunk(chunk_size: int) -> int:
 class JacobianStore:
     """A Zarr array ``[samples, outputs, C, H, W]``, written in chunks.
 
-    Every chunk of the analysis is one shard, one file, so that processes write without meeting, and reading one
-    sample decompresses ``READ_TOGETHER`` of them, not all.
+    Every chunk of the analysis is one shard, one file, so that processes write side by side, and to read one sample is
+    to decompress ``READ_TOGETHER`` of them.
 
     Args:
         path: the folder ``jacobians.zarr``.
@@ -33,9 +72,6 @@ class JacobianStore:
         dtype: ``float32`` or ``float16``.
         chunk_size: samples that are written at a time, see :func:`rounded_chunk`.
         attributes: what the array is.
-
-    Raises:
-        UserError: if zarr is not installed.
     """
 
     def __init__(
@@ -52,20 +88,24 @@ class JacobianStore:
         }
 
     def create(self) -> None:
-        """Make the array, empty; what was there before is deleted."""
+        """Create the array, empty; what was there before is deleted.
+
+        Raises:
+            UserError: if zarr is not installed, or the disk is full.
+        """
         try:
             self._create_in(self.path)
         except OSError as error:
             raise _full(self.path, error) from error
 
     def is_as_created(self) -> bool:
-        """Tell whether the array is there, of the shape and in the encoding that :meth:`create` gives it."""
+        """Check whether the array is there, of the shape and in the encoding that :meth:`create` uses."""
         made: dict[str, Any] = {}
         self._create_in(made)
         try:
             there = json.loads((self.path / "zarr.json").read_text())
             return bool({**there, "attributes": {}} == {**json.loads(made["zarr.json"].to_bytes()), "attributes": {}})
-        except (OSError, ValueError, TypeError, RecursionError):
+        except UNREADABLE:
             return False
 
     def write(self, start: int, J: Tensor) -> None:
@@ -76,7 +116,7 @@ class JacobianStore:
         """
         number = start // self.rows
         try:
-            # What another start left of this piece is not looked at.
+            # What another start left of this shard is replaced without being read.
             self.path.joinpath("c", str(number), *"0" * (len(self.shape) - 1)).unlink(missing_ok=True)
             _zarr().open_array(self.path, mode="r+")[start : start + len(J)] = J.numpy().astype(self.dtype)
         except OSError as error:

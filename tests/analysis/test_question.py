@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from omegaconf import OmegaConf
 
-from jacoscope.analysis.request import Request
+from jacoscope.analysis.question import Question
 from jacoscope.errors import UserError
 
 
@@ -31,16 +31,16 @@ from jacoscope.errors import UserError
 )
 def test_a_slip_is_told_with_what_is_allowed(asked: dict[str, Any], told: str) -> None:
     with pytest.raises(UserError) as error:
-        Request.from_config(OmegaConf.create(asked))
+        Question.from_config(OmegaConf.create(asked))
     assert told in str(error.value)
 
 
 def test_the_output_is_probabilities_for_one_picture_and_logits_for_tables() -> None:
-    assert Request(sample=7).named_output == "probs"
-    assert Request(image="a.png").named_output == "probs"
-    assert Request().named_output == "logits"
-    assert Request(sample=7, output="logits").named_output == "logits"
+    assert Question(sample=7).named_output == "probs"
+    assert Question(image="a.png").named_output == "probs"
+    assert Question().named_output == "logits"
+    assert Question(sample=7, output="logits").named_output == "logits"
 
 
 def test_one_name_is_as_good_as_a_list_of_one() -> None:
-    assert Request.from_config(OmegaConf.create({"trust": "my_package"})).trust == ["my_package"]
+    assert Question.from_config(OmegaConf.create({"trust": "my_package"})).trust == ["my_package"]
