@@ -14,9 +14,9 @@ def main(cfg: "DictConfig") -> None:
     from hydra.core.hydra_config import HydraConfig
 
     from jacoscope.analysis.answer import answer
-    from jacoscope.analysis.request import Request
+    from jacoscope.analysis.question import Question
 
-    answer(Request.from_config(cfg), cfg, HydraConfig.get().overrides.task)
+    answer(Question.from_config(cfg), cfg, HydraConfig.get().overrides.task)
 
 
 if __name__ == "__main__":

@@ -2,8 +2,11 @@
 
 import errno
 import os
+import shutil
 import stat
 import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 from jacoscope.errors import UserError
@@ -18,35 +21,95 @@ class NotAFileError(OSError):
 def write_whole(path: Path, content: bytes | memoryview, previous: Path | None = None) -> None:
     """Write ``content`` to ``path`` so that a reader finds the old file or the new one, never a part.
 
-    Written beside the target, synced to disk, then renamed over it. Missing folders are made.
-
     Args:
-        path: the file.
+        path: the file; missing folders are created.
         content: all of it.
         previous: where the old file is kept, if there is one, in the same folder.
 
     Raises:
         UserError: if the folder cannot be written or the disk is full; the old file is then as it was.
     """
-    temporary: str | None = None
+    with replacement(path, previous) as new:
+        new.write_bytes(content)
+
+
+@contextmanager
+def replacement(path: Path, previous: Path | None = None) -> Iterator[Path]:
+    """Yield a new, empty file beside ``path`` to write to; at the end it is synced to disk and replaces ``path``.
+
+    Args:
+        path: the file; missing folders are created.
+        previous: where the old file is kept, if there is one, in the same folder.
+
+    Raises:
+        UserError: if the folder cannot be written or the disk is full; the old file is then as it was.
+    """
+    temporary: Path | None = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
+        descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+        os.close(descriptor)
+        temporary = Path(name)
+        yield temporary
+        _sync(temporary)
         umask = os.umask(0)
         os.umask(umask)
-        Path(temporary).chmod(0o666 & ~umask)  # mkstemp makes files that others may not read
+        temporary.chmod(0o666 & ~umask)  # mkstemp makes files that others may not read
         if previous is not None and path.exists():
             path.replace(previous)
-        Path(temporary).replace(path)
+        temporary.replace(path)
     except OSError as error:
-        raise UserError(f"Cannot write {path}: {error.strerror or error}. {remedy(error)}") from error
+        raise UserError(f"Cannot write {path}: {_reason(error)}. {remedy(error)}") from error
     finally:
         if temporary is not None:
-            Path(temporary).unlink(missing_ok=True)
+            temporary.unlink(missing_ok=True)
+
+
+def write_together(folder: Path, contents: Mapping[str, bytes], advice: str = "") -> list[Path]:
+    """Write files that belong together into a folder: all of them, or none.
+
+    All are on the disk before the first one takes its place.
+
+    Args:
+        folder: created if it does not exist.
+        contents: of the files, by name.
+        advice: added to the message of an error: what to type for another folder.
+
+    Returns:
+        The files, in the order of ``contents``.
+
+    Raises:
+        UserError: if the folder cannot be written or the disk is full; what was there before is then as it was.
+    """
+    staging: Path | None = None
+    is_new = not folder.exists()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        staging = Path(tempfile.mkdtemp(dir=folder, prefix=".part"))
+        for name, content in contents.items():
+            (staging / name).write_bytes(content)
+            _sync(staging / name)
+        for name in contents:
+            (staging / name).replace(folder / name)
+    except OSError as error:
+        raise UserError(f"Cannot write {folder}: {_reason(error)}. {remedy(error)}{advice}") from error
+    finally:
+        if staging is not None:
+            shutil.rmtree(staging, ignore_errors=True)
+            if is_new and not any(folder.iterdir()):
+                folder.rmdir()
+    return [folder / name for name in contents]
+
+
+def _sync(path: Path) -> None:
+    """Have what was written to a file stored on the disk."""
+    with path.open("rb+") as file:
+        os.fsync(file.fileno())
+
+
+def _reason(error: OSError) -> str:
+    """Return the system's own words: other libraries have texts of theirs in ``strerror``."""
+    return os.strerror(error.errno) if error.errno else str(error)
 
 
 def remedy(error: OSError) -> str:

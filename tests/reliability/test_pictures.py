@@ -13,7 +13,7 @@ from torch import Tensor
 
 from jacoscope.analysis.picture import find_pictures, read_picture
 from jacoscope.checkpoints import read_checkpoint
-from jacoscope.comparison.curves import read_curves
+from jacoscope.comparison.collect import read_curves
 from jacoscope.data import ImageFolder
 from jacoscope.data.idx import require_idx
 from jacoscope.data.pictures import FORMATS

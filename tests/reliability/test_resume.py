@@ -12,7 +12,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from jacoscope.checkpoints import read_checkpoint
 from jacoscope.comparison.page import sweep_page
-from jacoscope.comparison.table import Table
+from jacoscope.comparison.table import RunTable
 from jacoscope.errors import UserError
 
 from .commands import Running, run, start
@@ -69,8 +69,8 @@ def look_at(run: Path, running: Running) -> int:
     looks = 0
     while running.process.is_alive():
         if (run / "result.json").exists():
-            table = Table.of(run)
-            assert table.runs[0].result is not None
+            table = RunTable.read(run)
+            assert table.runs[0].seconds is not None  # its record was read
             assert sweep_page(table, run)
         if (run / "tensorboard").exists():
             EventAccumulator(str(run / "tensorboard")).Reload()

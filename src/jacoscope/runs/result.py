@@ -144,6 +144,18 @@ def _leaves(config: Any) -> dict[str, Any]:
     return flatten(config)
 
 
+def duration(seconds: float) -> str:
+    """Return a duration for people; empty text for none.
+
+    >>> duration(0), duration(59.4), duration(3725)
+    ('', '59 s', '1 h 02 min')
+    """
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes >= 60:
+        return f"{minutes // 60} h {minutes % 60:02} min"
+    return f"{minutes} min {rest:02} s" if minutes else f"{rest} s" if rest else ""
+
+
 def flatten(node: Any, prefix: str = "") -> dict[str, Any]:
     """Give the leaves of a config by their dotted keys.
 

@@ -13,7 +13,7 @@ from jacoscope.comparison.words import duration
 from jacoscope.runs import trust
 from jacoscope.runs.directory import RunDirectory
 from jacoscope.runs.quoting import as_typed
-from jacoscope.runs.result import Result
+from jacoscope.runs.result import Result, duration
 
 ACCURACIES = {"test/accuracy": "test accuracy", "val/accuracy": "validation accuracy"}
 

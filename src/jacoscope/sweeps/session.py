@@ -8,8 +8,8 @@ from types import FrameType
 
 from omegaconf import DictConfig
 
-from jacoscope.comparison.answer import answer
-from jacoscope.comparison.table import Table
+from jacoscope.comparison import show_sweep
+from jacoscope.comparison.collect import runs_below
 from jacoscope.errors import UserError
 from jacoscope.runs.known_keys import check_keys
 from jacoscope.runs.lock import alone_in
@@ -88,12 +88,12 @@ def conclude(sweep: SweepDirectory, repeated: Collection[int] = ()) -> None:
     if not sweep.jobs:
         print("There is nothing to do: the study has all the trials that were asked for")
         return
-    table = Table.of(sweep.path)
-    answer(table, sweep.path / "sweep.html")
-    failed = [run for run in table.runs if run.status not in DONE and int(run.name) not in repeated]
+    show_sweep(sweep.path)
+    runs = runs_below(sweep.path)
+    failed = [run for run in runs if run.status not in DONE and int(run.name) not in repeated]
     if failed:
         numbers = ", ".join(run.name for run in failed)
         raise UserError(
-            f"{len(failed)} of {len(table.runs)} runs failed: {numbers}. The same command runs them again, and only "
+            f"{len(failed)} of {len(runs)} runs failed: {numbers}. The same command runs them again, and only "
             f"them; what they printed is in {failed[0].path / LOG}"
         )
