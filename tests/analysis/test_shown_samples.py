@@ -95,9 +95,7 @@ def test_maps_come_back_as_they_were(tmp_path: Path, output: str) -> None:
     assert not holds_shown_samples(
         tmp_path / "shown.npz", replace(SPEC, config={"images": {"classes": 3, "shape": [1, 28, 28]}})
     )
-    read: dict[str, Any] = {
-        name: torch.from_numpy(values) for name, values in read_arrays(tmp_path / "shown.npz").items()
-    }
+    read = {name: torch.from_numpy(values) for name, values in read_arrays(tmp_path / "shown.npz").items()}
     first, *others = kept_samples(read, {13: "evenly spread"})
     assert (first.index, first.why) == (13, "evenly spread")
     assert [(sample.index, sample.why) for sample in others] == [(11, ""), (14, "")]
