@@ -1,4 +1,4 @@
-"""Writing files whole or not at all, and opening nothing but files."""
+"""Write files completely or not at all, and open nothing but regular files."""
 
 import errno
 import os
@@ -11,23 +11,23 @@ from pathlib import Path
 
 from jacoscope.errors import UserError
 
-_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class NotAFileError(OSError):
-    """A folder, a pipe or a device where a file should be."""
+    """A folder, a pipe or a device was found where a file should be."""
 
 
 def write_whole(path: Path, content: bytes | memoryview, previous: Path | None = None) -> None:
-    """Write ``content`` to ``path`` so that a reader finds the old file or the new one, never a part.
+    """Write ``content`` to ``path``. A reader finds the old file or the complete new one, never a part of it.
 
     Args:
-        path: the file; missing folders are created.
-        content: all of it.
-        previous: where the old file is kept, if there is one, in the same folder.
+        path: the file. Missing folders are created.
+        content: the whole content.
+        previous: if given, the old file is kept there, in the same folder.
 
     Raises:
-        UserError: if the folder cannot be written or the disk is full; the old file is then as it was.
+        UserError: if the folder cannot be written or the disk is full. The old file is unchanged.
     """
     with replacement(path, previous) as new:
         new.write_bytes(content)
@@ -35,14 +35,22 @@ def write_whole(path: Path, content: bytes | memoryview, previous: Path | None =
 
 @contextmanager
 def replacement(path: Path, previous: Path | None = None) -> Iterator[Path]:
-    """Yield a new, empty file beside ``path`` to write to; at the end it is synced to disk and replaces ``path``.
+    """Yield an empty temporary file in the folder of ``path``; when the body ends, it replaces ``path``.
+
+    It is synced to the disk before it is renamed. If the body raises, it is removed.
 
     Args:
-        path: the file; missing folders are created.
-        previous: where the old file is kept, if there is one, in the same folder.
+        path: the file. Missing folders are created.
+        previous: if given, the old file is kept there, in the same folder.
 
     Raises:
-        UserError: if the folder cannot be written or the disk is full; the old file is then as it was.
+        UserError: if the folder cannot be written or the disk is full. The old file is unchanged.
+
+    >>> path = Path(tempfile.mkdtemp()) / "greeting"
+    >>> with replacement(path) as new:
+    ...     _ = new.write_text("hello")
+    >>> path.read_text()
+    'hello'
     """
     temporary: Path | None = None
     try:
@@ -66,20 +74,20 @@ def replacement(path: Path, previous: Path | None = None) -> Iterator[Path]:
 
 
 def write_together(folder: Path, contents: Mapping[str, bytes], advice: str = "") -> list[Path]:
-    """Write files that belong together into a folder: all of them, or none.
+    """Write several files into a folder: all of them, or none.
 
-    All are on the disk before the first one takes its place.
+    All of them are on the disk before the first one gets its final name.
 
     Args:
         folder: created if it does not exist.
-        contents: of the files, by name.
-        advice: added to the message of an error: what to type for another folder.
+        contents: the content of each file, by its name.
+        advice: added to the message of an error, such as what to type for another folder.
 
     Returns:
-        The files, in the order of ``contents``.
+        The paths of the files, in the order of ``contents``.
 
     Raises:
-        UserError: if the folder cannot be written or the disk is full; what was there before is then as it was.
+        UserError: if the folder cannot be written or the disk is full. Files that existed before are unchanged.
     """
     staging: Path | None = None
     is_new = not folder.exists()
@@ -102,37 +110,37 @@ def write_together(folder: Path, contents: Mapping[str, bytes], advice: str = ""
 
 
 def _sync(path: Path) -> None:
-    """Have what was written to a file stored on the disk."""
+    """Wait until the content of a file is on the disk."""
     with path.open("rb+") as file:
         os.fsync(file.fileno())
 
 
 def _reason(error: OSError) -> str:
-    """Return the system's own words: other libraries have texts of theirs in ``strerror``."""
+    """Return the operating system's reason: some libraries put other texts into ``strerror``."""
     return os.strerror(error.errno) if error.errno else str(error)
 
 
 def remedy(error: OSError) -> str:
-    """Say what helps where a file could not be written."""
+    """Return what to do if a file could not be written."""
     return (
         "Free some space, or choose another folder"
-        if error.errno in _NO_ROOM
+        if error.errno in _DISK_FULL
         else "Choose a folder that you may write to"
     )
 
 
 def remove_unfinished(folder: Path) -> None:
-    """Remove what writers that were killed have left in a folder: files that :func:`write_whole` never renamed."""
+    """Remove the temporary files that killed processes have left in a folder."""
     for part in folder.glob(".*.part"):
         part.unlink(missing_ok=True)
 
 
 def require_file(path: Path) -> None:
-    """See, before it is opened, that a path is a file: a pipe or a device could be read for ever.
+    """Check that a path is a regular file, before it is opened: reading a pipe or a device could take forever.
 
     Raises:
         NotAFileError: if it is something else.
-        FileNotFoundError: if it is not there.
+        FileNotFoundError: if it does not exist.
     """
     if not stat.S_ISREG(path.stat().st_mode):
         raise NotAFileError(errno.EINVAL, "it is not a file", str(path))

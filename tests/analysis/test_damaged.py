@@ -120,6 +120,25 @@ def test_a_wrong_summary_of_somebody_else_is_refused_in_words(cfg: DictConfig, r
             answer(asked, cfg, [])
 
 
+@pytest.mark.parametrize("name", ["samples.parquet", "maps.npz", "shown_samples.npz", "adversarial.parquet"])
+def test_a_file_of_somebody_else_that_says_to_be_ours_is_not_gone_on_with(
+    analysed: Analysed, finished: AnswerFolder, tmp_path: Path, name: str
+) -> None:
+    shutil.copytree(finished.path, tmp_path / "a")
+    other = "maps.npz" if name.endswith("parquet") else "samples.parquet"
+    shutil.copy(finished.file(other), tmp_path / "a" / name)
+    manifest = json.loads((tmp_path / "a" / "analysis.json").read_text())
+    for stage in manifest["done"].values():
+        if name in stage["files"]:
+            stage["files"][name] = hashlib.sha256(b"." + (tmp_path / "a" / name).read_bytes()).hexdigest()
+    del manifest["done"]["report"]
+    (tmp_path / "a" / "analysis.json").write_text(json.dumps(manifest))
+    folder = analysed(tmp_path / "a", report=True, attack=6, save_jacobians=True)
+    assert_same(folder, finished)
+    assert folder.file(name).read_bytes() == finished.file(name).read_bytes()
+    assert folder.file("report.html").stat().st_size > 100_000
+
+
 def test_a_file_that_was_there_before_is_not_replaced(cfg: DictConfig, run: Path, tmp_path: Path) -> None:
     (tmp_path / "summary.json").write_text("mine")
     with pytest.raises(UserError, match=r"holds summary\.json, which analyze\.py did not write"):

@@ -30,6 +30,15 @@ def table_of(folder: AnswerFolder) -> Any:
     return pq.read_table(folder.file("samples.parquet"))
 
 
+def assert_same_arrays(folder: AnswerFolder, expected: AnswerFolder) -> None:
+    """Compare the mean maps, and the samples that the report shows."""
+    for file in ("maps.npz", "shown_samples.npz"):
+        with np.load(folder.file(file)) as mine, np.load(expected.file(file)) as theirs:
+            assert mine.files == theirs.files
+            for name in mine.files:
+                np.testing.assert_array_equal(mine[name], theirs[name])
+
+
 @pytest.mark.parametrize("output", ["logits", "probs", "log_probs"])
 def test_every_column_is_what_its_name_says(
     small: TrainedNetwork, analysed: Analysed, by_hand: ByHand, tmp_path: Path, output: str
@@ -126,6 +135,7 @@ def test_interrupted_it_goes_on_where_it_stopped(
     folder = analysed(tmp_path, save_jacobians=True)
     assert (seen, resumed) == ([0, 8], [16, 24])
     assert table_of(folder).equals(table_of(finished))
+    assert_same_arrays(folder, finished)
     zarr = pytest.importorskip("zarr")
     mine, whole = (zarr.open_array(f.file("jacobians.zarr"), mode="r")[:] for f in (folder, finished))
     np.testing.assert_array_equal(mine, whole)
@@ -137,9 +147,7 @@ def test_processes_share_the_samples_without_gaps_or_duplicates(
 ) -> None:
     shared = analysed(tmp_path, devices=Devices("cpu", 2), save_jacobians=True)
     assert table_of(shared).equals(table_of(finished))
-    with np.load(shared.file("maps.npz")) as mine, np.load(finished.file("maps.npz")) as theirs:
-        for name in mine.files:
-            np.testing.assert_array_equal(mine[name], theirs[name])
+    assert_same_arrays(shared, finished)
     zarr = pytest.importorskip("zarr")
     mine, theirs = (zarr.open_array(f.file("jacobians.zarr"), mode="r")[:] for f in (shared, finished))
     np.testing.assert_array_equal(mine, theirs)

@@ -134,7 +134,8 @@ class Reduction:
             outputs.append(batch.J)
             if sums is not None:
                 own = batch.J[torch.arange(len(batch.J)), labels[part]]
-                sensitivity = torch.linalg.vector_norm(batch.J, dim=1) / batch.J.shape[1] ** 0.5
+                squares = batch.magnitudes.square_()  # in place: no column of the piece is computed after this
+                sensitivity = squares.mean(1).sqrt_().view_as(own)
                 sums.add(x[part], labels[part], own, sensitivity, batch.finite)
         columns = {name: torch.cat([row[name] for row in rows]) for name in rows[0]}
         return columns, J if self.output == "logits" else torch.cat(outputs)

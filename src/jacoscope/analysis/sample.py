@@ -266,7 +266,7 @@ def as_record(reading: Reading, class_names: list[str]) -> dict[str, Any]:
 
 
 def decision_in_words(reading: Reading, class_names: list[str]) -> str:
-    """Say what would turn the decision, to first order and in the network itself."""
+    """Describe what would turn the decision, to first order and in the network itself."""
     distance = float(reading.boundary.distance)
     now, then = class_names[reading.prediction], class_names[int(reading.boundary.nearest)]
     if math.isinf(distance):

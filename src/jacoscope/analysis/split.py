@@ -3,8 +3,9 @@
 import json
 import shutil
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -100,10 +101,8 @@ def analyse(
     network.spec.checkpoint.require(folder.manifest.question["checkpoint_sha256"])  # its run may be training
     about = _about(folder, question, network)
     work = split_table(folder, question, network, about)
+    _forget_unsound(work, folder)
     stages = to_do(folder, question)
-    if "table" not in stages and not _is_of(work, folder):
-        folder.forget("table")
-        stages = to_do(folder, question)
     for name in sorted(folder.damaged):
         console.print(f"{folder.file(name)} is damaged, and is made again", highlight=False, markup=False)
     if "table" in stages:
@@ -116,8 +115,10 @@ def analyse(
         with folder.stage("adversarial", question.attack, [ADVERSARIAL]), searching:
             found = search(network, question.split, folder.file(TABLE), question.attack)
             write_whole(folder.file(ADVERSARIAL), as_parquet(found))
+    # What this start has not computed itself may hold anything.
+    reading = nullcontext if "table" in stages else partial(shown_from, folder.path)
     if "summary" in stages and not folder.has("summary", folder.made("table", "adversarial")):
-        with folder.stage("summary", folder.made("table", "adversarial"), [SUMMARY]):
+        with folder.stage("summary", folder.made("table", "adversarial"), [SUMMARY]), reading():
             summary = about | summarise(folder.file(TABLE), network.class_names)
             if folder.has("adversarial"):
                 summary["adversarial"] = compare_distances(pq.read_table(folder.file(ADVERSARIAL)))
@@ -125,7 +126,7 @@ def analyse(
             write_whole(folder.file(SUMMARY), content.encode())
     if "report" in stages:
         made_of = folder.made("table", "adversarial", "summary")
-        with folder.stage("report", made_of, [REPORT]), console.status("Writing the report"):
+        with folder.stage("report", made_of, [REPORT]), console.status("Writing the report"), reading():
             _write_report(work, folder, question, network)
 
 
@@ -195,18 +196,19 @@ def split_table(folder: AnswerFolder, question: Question, network: TrainedNetwor
     return SplitTable((spec,), question.split, samples, chunk_size, parts, output, strategy, store)
 
 
-def _is_of(work: SplitTable, folder: AnswerFolder) -> bool:
-    """Check the sizes of an earlier table and its arrays before they are read: somebody else may have written them."""
+def _forget_unsound(work: SplitTable, folder: AnswerFolder) -> None:
+    """Check the sizes of earlier tables and arrays before they are read: somebody else may have written them."""
     samples, spec = work.samples, work.specs[0]
     with torch.device("meta"):  # shapes alone
         maps = {name: total.shape for name, total in MapSums.zero(spec.classes, spec.shape).arrays().items()}
-    searched = folder.file(ADVERSARIAL)
-    return (
+    if folder.has("table") and not (
         holds_table(folder.file(TABLE), work.schema, range(samples, samples + 1))
         and (not spec.keeps_maps or holds_arrays(folder.file(MAPS), maps))
         and holds_shown_samples(folder.file(SHOWN), spec)
-        and (not searched.exists() or holds_table(searched, SCHEMA, range(samples + 1)))
-    )
+    ):
+        folder.forget("table")
+    if folder.has("adversarial") and not holds_table(folder.file(ADVERSARIAL), SCHEMA, range(samples + 1)):
+        folder.forget("adversarial")
 
 
 def _make_table(

@@ -129,7 +129,7 @@ def show_labelled(console: Console, label: str, text: str) -> None:
 
 
 def left_out_in_words(missing: dict[str, Any]) -> str:
-    """Say which samples are not finite; nothing where all are.
+    """Describe which samples are not finite; an empty text where all are.
 
     >>> left_out_in_words({"samples": 12, "first": [4, 20]})
     'Left out: 12 samples whose Jacobian is NaN or infinite (index 4, 20, …)'
