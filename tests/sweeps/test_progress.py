@@ -51,11 +51,11 @@ def sweep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Sweep]:
 
 def test_the_line_counts_and_tells_the_time_left(sweep: Sweep, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(progress.time, "monotonic", sweep.monotonic)
-    course = progress.Course(sweep.directory, sweep.directory.jobs)
+    shown = progress.Progress(sweep.directory, sweep.directory.jobs)
 
     def at(seconds: float) -> tuple[list[str], str]:
         sweep.now = seconds
-        return [course.ending(job, state) for job, state in course.look()], course.line()
+        return [shown.ending(job, state) for job, state in shown.update()], shown.line()
 
     assert at(5) == ([], "0 of 4 runs done · starting · 5 s")
     sweep.begin(0, 1)
@@ -88,7 +88,7 @@ def output_into(descriptor: int) -> Iterator[None]:
 
 
 def carried_out(sweep: Sweep) -> None:
-    with progress.progress(sweep.directory, sweep.directory.jobs):
+    with progress.show_progress(sweep.directory, sweep.directory.jobs):
         sweep.begin(0, 1, 2, 3)
         for number in range(3):
             sweep.end(number)

@@ -67,7 +67,7 @@ def test_pruned_trials_count_and_are_told(tiny: Tiny) -> None:
 
 def test_a_run_is_ended_that_is_worse_than_the_median(tmp_path: Path) -> None:
     """What the search space and the runs make of it is Optuna's; here, that the run tells it and listens."""
-    from jacoscope.sweeps.pruning import Pruning
+    from jacoscope.callbacks.pruning import Pruning
 
     where = {"study_name": "mine", "storage": f"sqlite:///{tmp_path}/study.db"}
     study = optuna.create_study(**where, direction="maximize")

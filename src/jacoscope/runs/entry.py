@@ -66,7 +66,7 @@ def enter(task: Task, config_name: str) -> None:
     warnings.filterwarnings("ignore", message=".*LeafSpec", module="pytorch_lightning")  # Lightning's to mend
     os.environ["HYDRA_FULL_ERROR"] = "1"  # let exceptions come here instead of Hydra's own report
     end_with_parent()
-    register()
+    register(show_sweep)
     OmegaConf.register_resolver("folder_of", folder_of, replace=True)
     try:
         with last_words(tell):
@@ -74,6 +74,14 @@ def enter(task: Task, config_name: str) -> None:
     except Exception as error:
         _leave_with_message(error, configs, config_name)
         raise
+
+
+def show_sweep(path: Path) -> None:
+    """Print the table of a sweep and write its page."""
+    from jacoscope.comparison.answer import answer
+    from jacoscope.comparison.table import Table
+
+    answer(Table.of(path), path / "sweep.html")
 
 
 def _check_single() -> None:
