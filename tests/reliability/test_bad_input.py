@@ -76,7 +76,7 @@ TRAIN = [
     ("data.val_size=1.5", "data.val_size="),
     ("data.val_size=0", "data.val_size=0|validation"),
     ("data.source.name=FashionMNISTT", "torchvision.datasets has no such class. Did you mean FashionMNIST?"),
-    ("data.source.name=SVHN", "torchvision's SVHN is not divided by train=True|False"),
+    ("data.source.name=SVHN", "torchvision's SVHN does not take train=True|False"),
     ("-m seed=0,1 --cfg job", "Only one of --run, --multirun, --cfg"),
     ("images.classes=3", "images.classes=3|images.classes=10"),
     ("images.shape=[3,32,32]", "images.shape"),
