@@ -1,4 +1,4 @@
-"""Each launcher, started for real, carries out the same sweep with the same results."""
+"""Every launcher runs the same sweep with the same results."""
 
 import os
 import shutil

@@ -1,4 +1,4 @@
-"""What a sweep tells while it goes on."""
+"""What a sweep shows while it runs."""
 
 import os
 import pty
@@ -16,7 +16,7 @@ from jacoscope.sweeps.directory import Job, SweepDirectory
 
 
 class Sweep:
-    """Four runs that go on as the test says, and the clock."""
+    """Four runs that begin and end when the test says so, and a clock."""
 
     def __init__(self, folder: Path) -> None:
         self.directory = SweepDirectory(folder, jobs=[Job(number, (f"seed={number}",)) for number in range(4)])
@@ -62,7 +62,7 @@ def test_the_line_counts_and_tells_the_time_left(sweep: Sweep, monkeypatch: pyte
     assert at(10) == ([], "0 of 4 runs done · 2 running · 10 s")
     sweep.end(0)
     told = ["run 0 finished after 58 s"]
-    # Three are left, a minute each, two at a time; one of them is at its end.
+    # Three runs are left, a minute each, two at a time; one of them is about to end.
     assert at(70) == (told, "1 of 4 runs done · 1 running · 1 min 10 s · about 1 min 00 s left")
     sweep.end(1)
     sweep.begin(2, 3)
@@ -96,10 +96,10 @@ def carried_out(sweep: Sweep) -> None:
 
 
 def read(terminal: int) -> str:
-    """Give what has come so far, after the last of it nothing."""
+    """Return what has been written so far; empty text when nobody writes any more."""
     try:
         return os.read(terminal, 100_000).decode()
-    except OSError:  # by which Linux tells that nobody writes any more
+    except OSError:  # Linux raises it when nobody has the other end open
         return ""
 
 

@@ -1,4 +1,4 @@
-"""Whatever happens to a sweep, the same command ends it as if nothing had happened."""
+"""Whatever happens to a sweep, the same command completes it with the same results."""
 
 import os
 import random
@@ -158,7 +158,7 @@ def test_however_often_ctrl_c_is_pressed_it_stops_at_once_and_leaves_no_process(
 
 
 def test_two_processes_never_work_on_one_run(tiny: Tiny) -> None:
-    """A worker that its sweep lost, and one of the next start: the second waits, and finds the run done."""
+    """A worker of a sweep that was killed, and one of the next start: the second waits, and finds the run done."""
     words = ("seconds=0.4", "run_name=mine", "hydra/launcher=basic", "lr=1e-2,1e-1")
     first = tiny.start(*words)
     run = tiny.folder / "logs" / "train" / "sweeps" / "mine" / "0"

@@ -1,4 +1,4 @@
-"""A search works towards its total, whatever happens to it on the way."""
+"""A search reaches its number of trials, whatever happens on the way."""
 
 import signal
 import time
@@ -66,7 +66,7 @@ def test_pruned_trials_count_and_are_told(tiny: Tiny) -> None:
 
 
 def test_a_run_is_ended_that_is_worse_than_the_median(tmp_path: Path) -> None:
-    """What the search space and the runs make of it is Optuna's; here, that the run tells it and listens."""
+    """The decision is that of Optuna's pruner; the callback reports the metric and obeys."""
     from jacoscope.callbacks.pruning import Pruning
 
     where = {"study_name": "mine", "storage": f"sqlite:///{tmp_path}/study.db"}

@@ -1,4 +1,7 @@
-"""Images in memory: sources, splits, batches and augmentation."""
+"""Images in memory: sources, splits, batches and augmentation.
+
+A new data set is a class with the two methods of :class:`Source`, and a file in ``configs/data`` that names it.
+"""
 
 from jacoscope.data.augmentation import RandomAffine, RandomDistortion, RandomElastic
 from jacoscope.data.datamodule import ImageDataModule

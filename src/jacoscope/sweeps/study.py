@@ -7,7 +7,7 @@ from typing import Any
 
 import optuna
 from hydra.utils import instantiate
-from hydra_plugins.hydra_optuna_sweeper._impl import create_params_from_overrides
+from hydra_plugins.hydra_optuna_sweeper._impl import create_params_from_overrides  # Hydra has no public one
 from omegaconf import DictConfig
 from optuna.distributions import BaseDistribution
 from optuna.trial import Trial, TrialState
@@ -60,7 +60,7 @@ class Study:
 
     Args:
         storage: URL of the database.
-        name: of the study there; it is made if it does not exist.
+        name: name of the study there; it is made if it does not exist.
         directions: ``maximize`` or ``minimize`` for each objective.
         sampler: config of an Optuna sampler.
         pruner: config of an Optuna pruner.

@@ -122,7 +122,7 @@ class ResumableSweeper(Sweeper):
             self.directory.forget_failure(job)
         while left:
             batch = [job for job in left if crashes[job.number] < CRASHES_IN_COMPANY] or left[:1]
-            crashed = self._launch(batch)
+            crashed = self._launch_once(batch)
             crashes.update(job.number for job in crashed)
             if crashed:
                 left = [job for job in left if self.directory.state(job) in ("waiting", "interrupted")]
@@ -130,8 +130,8 @@ class ResumableSweeper(Sweeper):
             else:
                 left = [job for job in left if job not in batch]
 
-    def _launch(self, jobs: Sequence[Job]) -> list[Job]:
-        """Launch some jobs. If the launcher crashes, return those that it had begun; otherwise none."""
+    def _launch_once(self, jobs: Sequence[Job]) -> list[Job]:
+        """Launch some jobs. If the launcher crashes, return the jobs that had begun; otherwise none."""
         assert self.launcher is not None
         log = self.directory.path / LAUNCHER_LOG
         before = [self._time_of_start(job) for job in jobs]
@@ -145,7 +145,7 @@ class ResumableSweeper(Sweeper):
             begun = [job for job, time in zip(jobs, before, strict=True) if self._time_of_start(job) != time]
             if not begun:
                 printed = f"\nWhat it printed is in {log}" if log.stat().st_size > 0 else ""
-                raise UserError(f"{_choice(self.config)} does not work here: {error}{printed}") from error
+                raise UserError(f"{_launcher_name(self.config)} does not work here: {error}{printed}") from error
             return begun
         finally:
             os.environ.pop(SWEEP_PROCESS, None)
@@ -198,9 +198,9 @@ class ResumableSweeper(Sweeper):
         try:
             plugins.register(pkgutil.resolve_name(self.config.hydra.launcher["_target_"]))  # may be the user's own
             return plugins.instantiate_launcher(self.hydra_context, self.task_function, self.config)
-        except (ImportError, AttributeError, ValueError, RuntimeError) as error:
+        except (ImportError, AttributeError, TypeError, ValueError, RuntimeError) as error:
             raise UserError(
-                f"{_choice(self.config)} cannot be used: {error}. "
+                f"{_launcher_name(self.config)} cannot be used: {error}. "
                 "Install its plugin with pip install -e '.[sweep]'; hydra/launcher=basic needs none"
             ) from error
 
@@ -227,7 +227,7 @@ class ResumableSweeper(Sweeper):
             )
 
 
-def _choice(config: DictConfig) -> str:
+def _launcher_name(config: DictConfig) -> str:
     return f"hydra/launcher={config.hydra.runtime.choices['hydra/launcher']}"
 
 
@@ -236,13 +236,15 @@ def _one_interrupt() -> Iterator[None]:
     """Ignore Ctrl-C after the first: it would stop the cleaning up, and leave processes that go on training."""
     handler = signal.getsignal(signal.SIGINT)
 
+    if not callable(handler):  # it is ignored, as in a process in the background
+        yield
+        return
+
     def handle_once(number: int, frame: FrameType | None) -> None:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
-        if callable(handler):
-            handler(number, frame)
+        handler(number, frame)
 
-    if callable(handler):  # in a process in the background it is ignored
-        signal.signal(signal.SIGINT, handle_once)
+    signal.signal(signal.SIGINT, handle_once)
     yield
     signal.signal(signal.SIGINT, handler)  # not in a finally: after Ctrl-C it stays ignored to the end
 
@@ -260,7 +262,7 @@ def _end_workers() -> None:
 
 
 def leave_torchrun() -> None:
-    """Go on as an ordinary process, if torchrun started this one; end it if it is not the first.
+    """If torchrun started this process, continue as an ordinary process, or exit if it is not the first one.
 
     One process launches a sweep. Its runs train in as many processes as ``trainer.devices`` says, which Lightning
     starts.
