@@ -139,7 +139,7 @@ class Study:
         if space.extend is not None:
             space.extend(config, trial)
         if both := sorted(trial.params.keys() & space.fixed.keys()):
-            raise UserError(f"hydra.sweeper.custom_search_space chooses {', '.join(both)}, which have a fixed value")
+            raise UserError(f"hydra.sweeper.custom_search_space chooses values of fixed keys: {', '.join(both)}")
         values = trial.params | space.fixed
         return Job(trial.number, (*(f"{key}={value}" for key, value in values.items()), *space.deleted))
 
