@@ -13,8 +13,8 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from jacoscope.errors import UserError
+from jacoscope.runs.keys import quoted
 from jacoscope.runs.processes import SWEEP_PROCESS, end_with_parent
-from jacoscope.runs.quoting import quoted
 from jacoscope.sweeps.directory import LOG, record_failure, result_of
 from jacoscope.sweeps.gpus import spread_over_gpus
 

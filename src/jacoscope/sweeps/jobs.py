@@ -14,8 +14,8 @@ from omegaconf import DictConfig, open_dict, read_write
 from omegaconf.errors import OmegaConfBaseException
 
 from jacoscope.errors import UserError
+from jacoscope.runs.keys import quoted
 from jacoscope.runs.processes import SWEEP_PROCESS
-from jacoscope.runs.quoting import quoted
 from jacoscope.sweeps.directory import DONE, LAUNCHER_LOG, LOG, Job, SweepDirectory, result_of
 from jacoscope.sweeps.job import output_to
 

@@ -1,5 +1,7 @@
 """``python train.py -m hparams_search=optuna``: Optuna proposes the runs, as many as it takes to reach a total."""
 
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from hydra.core.plugins import Plugins
@@ -51,9 +53,15 @@ def _plain(value: Any) -> Any:
     return OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
 
 
-def register() -> None:
-    """Make Hydra take the sweepers of this package."""
+def register(show: Callable[[Path], None]) -> None:
+    """Make the sweepers known to Hydra.
+
+    Args:
+        show: shows the runs of a sweep at its end, given its directory.
+    """
+    from jacoscope.sweeps import session
     from jacoscope.sweeps.grid import GridSweeper
 
+    session.show_at_end = show
     for sweeper in (GridSweeper, SearchSweeper):
         Plugins.instance().register(sweeper)

@@ -1,7 +1,7 @@
 """One start of a sweep: which one it is, that nobody else is at it, and what to say when it is over."""
 
 import signal
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -9,13 +9,15 @@ from types import FrameType
 from omegaconf import DictConfig
 
 from jacoscope.errors import UserError
-from jacoscope.runs.known_keys import check_keys
+from jacoscope.runs.keys import check_keys
 from jacoscope.runs.lock import alone_in
-from jacoscope.comparison.answer import answer
-from jacoscope.comparison.table import Table
 from jacoscope.sweeps.directory import DONE, LAUNCHER_LOG, LOG, SweepDirectory, name_of_sweep, names_the_sweep
 from jacoscope.sweeps.jobs import dismiss_workers
 from jacoscope.sweeps.torchrun import be_the_only_process
+
+show_at_end: Callable[[Path], None] = print
+"""Shows the runs of a sweep, given its directory; set by :func:`jacoscope.sweeps.search.register`."""
+
 
 
 @contextmanager
@@ -88,12 +90,11 @@ def conclude(sweep: SweepDirectory, repeated: Collection[int] = ()) -> None:
     if not sweep.jobs:
         print("There is nothing to do: the study has all the trials that were asked for")
         return
-    table = Table.of(sweep.path)
-    answer(table, sweep.path / "sweep.html")
-    failed = [run for run in table.runs if run.status not in DONE and int(run.name) not in repeated]
+    show_at_end(sweep.path)
+    failed = [job for job in sweep.jobs if sweep.state(job) not in DONE and job.number not in repeated]
     if failed:
-        numbers = ", ".join(run.name for run in failed)
+        numbers = ", ".join(str(job.number) for job in failed)
         raise UserError(
-            f"{len(failed)} of {len(table.runs)} runs failed: {numbers}. The same command runs them again, and only "
-            f"them; what they printed is in {failed[0].path / LOG}"
+            f"{len(failed)} of {len(sweep.jobs)} runs failed: {numbers}. The same command runs them again, and only "
+            f"them; what they printed is in {sweep.run_path(failed[0]) / LOG}"
         )
