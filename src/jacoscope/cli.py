@@ -7,8 +7,10 @@ imported at all, so that ``--help`` and ``--cfg`` are fast.
 import errno
 import inspect
 import os
+import re
 import signal
 import sys
+import traceback
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -164,6 +166,7 @@ def _message(error: Exception, configs: Path, config_name: str) -> str | None:
 
     from jacoscope.errors import UserError
     from jacoscope.files import remedy
+    from jacoscope.runs.keys import misspelt_key
     from jacoscope.runs.processes import lost_process
 
     cause: BaseException = error
@@ -175,9 +178,9 @@ def _message(error: Exception, configs: Path, config_name: str) -> str | None:
         return _explain_composition(error, configs, config_name)
     if isinstance(error, YAMLError | UnicodeDecodeError):  # Hydra does not wrap these
         return f"A config file cannot be read: {error}"
-    if isinstance(error, ValueError) and _raised_in(error, "hydra"):
+    if isinstance(error, ValueError) and _raised_in(error, "hydra", "omegaconf"):
         advice = ". A group's config is chosen with GROUP=CHOICE; ~GROUP leaves it out"
-        return f"{error}{advice if 'group' in str(error) else ''}"
+        return misspelt_key(sys.argv[1:], configs, config_name) or f"{error}{advice if 'group' in str(error) else ''}"
     if isinstance(error, OSError) and error.errno in _PLACE_ERRORS:
         named = f"{error.filename}: " if error.filename else ""
         return f"{named}{error.strerror}. {remedy(error)}"
@@ -211,15 +214,16 @@ def _explain_composition(error: Exception, configs: Path, config_name: str) -> s
             f"{error.override} cannot be read. A key is set with KEY=VALUE, a group's config chosen with GROUP=CHOICE"
         )
     if isinstance(error, ConfigCompositionException):
-        misspelt = misspelt_key(sys.argv[1:], configs, config_name)
-        if misspelt:
+        if file := re.match(r"In '(.+?)': ConfigTypeError", str(error)):  # Hydra does not chain it
+            return f"{file[1]} holds a list; a config file holds keys: KEY: VALUE"
+        if misspelt := misspelt_key(sys.argv[1:], configs, config_name):
             return misspelt
     reason = f"\n{error.__cause__}" if error.__cause__ and str(error.__cause__) not in str(error) else ""
     return f"The configuration cannot be composed: {error}{reason}"
 
 
-def _raised_in(error: Exception, package: str) -> bool:
-    """Whether an exception was raised by the code of a package itself."""
-    frames = inspect.getinnerframes(error.__traceback__) if error.__traceback__ else []
-    module = frames[-1].frame.f_globals.get("__name__", "") if frames else ""
-    return module == package or module.startswith(f"{package}.")
+def _raised_in(error: Exception, *packages: str) -> bool:
+    """Whether an exception was raised by the code of one of these packages itself."""
+    *_, (frame, _) = traceback.walk_tb(error.__traceback__)
+    module = frame.f_globals["__name__"]
+    return any(module == package or module.startswith(f"{package}.") for package in packages)

@@ -128,8 +128,9 @@ def _has(config: DictConfig, key: str) -> bool:
         node = OmegaConf.select(config, parent) if parent else config
     except OmegaConfBaseException:  # a key below a value
         return False
-    # With keys(), since a key whose value is ??? is not `in` its node.
-    return name in node.keys() if isinstance(node, DictConfig) else isinstance(node, ListConfig)  # noqa: SIM118
+    if isinstance(node, DictConfig):
+        return name in list(node)  # unlike `in node`, also if its value is ???
+    return isinstance(node, ListConfig) and name.isdigit()
 
 
 def _unknown_key(key: str, config: DictConfig, groups: list[str]) -> str:
