@@ -23,10 +23,10 @@ from torch.utils.tensorboard import SummaryWriter
 
 from jacoscope.analysis.picture import read_picture
 from jacoscope.checkpoints import read_checkpoint
-from jacoscope.data import TorchvisionSource
-from jacoscope.errors import UserError
 from jacoscope.comparison.curves import read_curves
 from jacoscope.comparison.runs import differing_settings, runs_below
+from jacoscope.data import TorchvisionSource
+from jacoscope.errors import UserError
 from jacoscope.runs.result import Result
 from jacoscope.sweeps.directory import SweepDirectory
 

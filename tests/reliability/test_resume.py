@@ -11,9 +11,9 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from jacoscope.checkpoints import read_checkpoint
-from jacoscope.errors import UserError
 from jacoscope.comparison.page import sweep_page
 from jacoscope.comparison.table import Table
+from jacoscope.errors import UserError
 
 from .commands import Running, run, start
 from .records import differences, of_run, points

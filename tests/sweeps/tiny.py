@@ -12,8 +12,8 @@ from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
 
+from jacoscope.cli import command
 from jacoscope.files import write_whole
-from jacoscope.runs.command import command
 from jacoscope.runs.lock import alone_in
 from jacoscope.runs.result import Result
 

@@ -23,8 +23,8 @@ from jacoscope.analysis.subject import Subject
 from jacoscope.analysis.summary import summarise
 from jacoscope.analysis.terminal import progress_bar
 from jacoscope.files import write_whole
-from jacoscope.runs import trust
-from jacoscope.runs.quoting import as_typed
+from jacoscope.runs.keys import as_typed
+from jacoscope.runs.targets import trust_override
 
 
 class FullAnalysis:
@@ -163,7 +163,7 @@ class FullAnalysis:
         words = [as_typed("checkpoint", str(checkpoint.path)), f"split={question.split}"]
         words += [f"output={question.named_output}"]
         words += [f"limit={question.limit}"] if question.limit else []
-        words += trust.as_typed(question.trust)
+        words += trust_override(question.trust)
         again = " ".join(("python analyze.py", *words))
         changed = "" if self.subject.origin.is_the_runs_own else ", with model or data as changed then"
         return {

@@ -11,7 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 from jacoscope.analysis.checkpoint import CheckpointFile
 from jacoscope.errors import UserError
 from jacoscope.runs.result import Result, moved
-from jacoscope.runs.trust import targets_in
+from jacoscope.runs.targets import targets_in
 
 PARTS = ("images", "data", "model")
 MAP_ENTRIES = 1 << 24  # mean maps of the classes are kept up to this size, 64 MiB each in float32

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from jacoscope.analysis.single import Reading, as_record, decision_in_words
-from jacoscope.analysis.together import write_together
+from jacoscope.files import write_together
 from jacoscope.visuals import diverging, jacobian_figure
 
 
@@ -37,7 +37,7 @@ def save_reading(reading: Reading, class_names: list[str], folder: Path) -> list
         "heatmap.svg": _rendered(heatmap, "svg"),
         "decision.png": _rendered(decision_figure(reading, class_names), "png"),
     }
-    return write_together(folder, contents)
+    return write_together(folder, contents, advice=", output_dir=FOLDER")
 
 
 def decision_figure(reading: Reading, class_names: list[str]) -> Figure:

@@ -17,8 +17,7 @@ from jacoscope.analysis.weights import load_weights
 from jacoscope.checkpoints import read_checkpoint
 from jacoscope.errors import UserError
 from jacoscope.runs.config import build, build_network
-from jacoscope.runs.targets import check_targets
-from jacoscope.runs.trust import check_namespaces, whitelist
+from jacoscope.runs.targets import check_namespaces, check_targets, whitelist
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 
 from jacoscope.comparison.table import Table
-from jacoscope.comparison.words import duration, title, with_spread, written
+from jacoscope.comparison.words import title, with_spread, written
+from jacoscope.runs.result import duration
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,8 @@ from jacoscope.comparison.cells import Cells, cells_of_runs, cells_over_seeds
 from jacoscope.comparison.curves import read_curves
 from jacoscope.comparison.study import importances
 from jacoscope.comparison.table import Table, objectives_of, pareto_front
-from jacoscope.comparison.words import NORM, duration, shortened, title, written
+from jacoscope.comparison.words import NORM, shortened, title, written
+from jacoscope.runs.result import duration
 from jacoscope.visuals.page import chart, page, section
 
 TAGS = {"val/accuracy": "val accuracy", "val/loss": "val loss", "train/loss": "train loss", NORM: "‖J‖F of the logits"}

@@ -63,15 +63,3 @@ def shortened(text: str, length: int = 28) -> str:
     """
     half = (length - 1) // 2
     return text if len(text) <= length else f"{text[:half]}…{text[-half:]}"
-
-
-def duration(seconds: float) -> str:
-    """Write a duration.
-
-    >>> duration(0), duration(59.4), duration(3725)
-    ('', '59 s', '1 h 02 min')
-    """
-    minutes, rest = divmod(round(seconds), 60)
-    if minutes >= 60:
-        return f"{minutes // 60} h {minutes % 60:02} min"
-    return f"{minutes} min {rest:02} s" if minutes else f"{rest} s" if rest else ""

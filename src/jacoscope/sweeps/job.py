@@ -16,9 +16,9 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from jacoscope.errors import UserError
+from jacoscope.runs.keys import quoted
 from jacoscope.runs.lock import take_lock
 from jacoscope.runs.processes import SWEEP_PROCESS, end_with_parent
-from jacoscope.runs.quoting import quoted
 from jacoscope.runs.result import Result
 from jacoscope.sweeps.directory import LOG, result_of
 

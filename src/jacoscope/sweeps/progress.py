@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
-from jacoscope.comparison.words import duration
+from jacoscope.runs.result import duration
 from jacoscope.sweeps.directory import DONE, LOG, Job, SweepDirectory, result_of
 
 INTERVAL = 1.0  # seconds between two readings of the run directories

@@ -23,10 +23,9 @@ from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from omegaconf.errors import OmegaConfBaseException
 
 from jacoscope.errors import UserError
-from jacoscope.runs.known_keys import check_keys
+from jacoscope.runs.keys import check_keys, quoted
 from jacoscope.runs.lock import alone_in
 from jacoscope.runs.processes import SWEEP_PROCESS
-from jacoscope.runs.quoting import quoted
 from jacoscope.runs.targets import check_targets
 from jacoscope.sweeps.directory import DONE, LAUNCHER_LOG, LOG, Job, SweepDirectory, name_of_sweep
 from jacoscope.sweeps.job import DISTRIBUTED, output_to
