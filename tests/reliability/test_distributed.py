@@ -12,7 +12,7 @@ import pytest
 from lightning_fabric.strategies.launchers.subprocess_script import _ChildProcessObserver
 
 from jacoscope.runs.directory import RunDirectory
-from jacoscope.runs.processes import last_words, tell
+from jacoscope.runs.processes import on_forced_end, print_unbuffered
 from jacoscope.runs.result import Result
 
 from .commands import ROOT, run
@@ -94,7 +94,7 @@ def test_the_watch_that_ends_the_first_says_and_records_why(
     monkeypatch.setattr(_ChildProcessObserver, "_terminate_all", lambda _: None)
     caplog.set_level(logging.INFO, "lightning_fabric")
     recorded = RunDirectory(tmp_path).recording({"seed": 0}, None)
-    with subprocess.Popen(["sleep", "60"]) as second, last_words(tell), recorded:
+    with subprocess.Popen(["sleep", "60"]) as second, on_forced_end(print_unbuffered), recorded:
         watch = _ChildProcessObserver(os.getpid(), [second])
         assert not watch._run()
         second.kill()
