@@ -1,4 +1,4 @@
-"""``python -m jacoscope.runs FOLDER``: what the runs of a sweep, or below any folder, have come to."""
+"""``python -m jacoscope.runs FOLDER``: show the runs of a sweep, or of any folder, in a table and on a page."""
 
 import argparse
 import sys
@@ -8,19 +8,21 @@ from jacoscope.errors import UserError
 
 
 def main(words: list[str] | None = None) -> int:
-    """Show the table, write what is asked for, and tell a mistake in one message."""
-    parser = argparse.ArgumentParser("python -m jacoscope.runs", description="All runs below a folder, compared.")
-    parser.add_argument("folder", type=Path, help="a sweep's directory, or any folder that runs are in: logs")
-    parser.add_argument("--sort", metavar="COLUMN", help="sort by a column; --sort=-COLUMN from large to small")
+    """Show the table, write the files that are asked for, and return the exit status."""
+    parser = argparse.ArgumentParser("python -m jacoscope.runs", description="Compare all runs below a folder.")
+    parser.add_argument(
+        "folder", type=Path, help="the directory of a sweep, or any folder that contains runs, such as logs"
+    )
+    parser.add_argument("--sort", metavar="COLUMN", help="sort by a column; with --sort=-COLUMN from large to small")
     parser.add_argument(
         "--export",
         metavar="FILE",
         type=Path,
         action="append",
-        help="write all columns, as .csv or .parquet; may be given several times",
+        help="write all columns to a .csv or .parquet file; may be typed several times",
     )
-    parser.add_argument("--html", metavar="FILE", type=Path, help="where the page goes; by default FOLDER/sweep.html")
-    parser.add_argument("--no-html", action="store_true", help="the table alone")
+    parser.add_argument("--html", metavar="FILE", type=Path, help="file of the page; by default FOLDER/sweep.html")
+    parser.add_argument("--no-html", action="store_true", help="show the table, and write no page")
     options = parser.parse_args(words)
     try:
         from jacoscope.comparison.answer import answer
