@@ -58,7 +58,7 @@ class Reader:
 
 
 def survives(reader: Reader, folder: Path, content: bytes) -> bool:
-    """Whether it can read the content. It must return the right value, or refuse with a message that names the place."""
+    """Whether it can read the content. It must return the right value, or refuse in a message that names the place."""
     path = folder / reader.file
     path.write_bytes(content)
     try:

@@ -165,9 +165,7 @@ def _with_advice(stop: BaseException, run_name: str) -> BaseException:
     """Return the exception that ends an interrupted run: it says how to go on."""
     from pytorch_lightning.utilities.exceptions import SIGTERMException
 
-    advice = (
-        f"Stopped. What was written stays; the same command with run_name={run_name} goes on from the last checkpoint"
-    )
+    advice = f"Stopped. The same command with run_name={run_name} goes on from the last checkpoint"
     # During training LastCheckpoint exits with this status; during the test Lightning raises its own exception.
     if isinstance(stop, SIGTERMException) or (isinstance(stop, SystemExit) and stop.code == TERMINATED):
         print(f"\n{advice}", file=sys.stderr)
