@@ -17,7 +17,7 @@ def main(cfg: "DictConfig") -> float | list[float]:
     from jacoscope.runs.config import checked_config
     from jacoscope.runs.directory import RunDirectory
     from jacoscope.runs.lock import alone_in
-    from jacoscope.runs.summary import show_summary
+    from jacoscope.runs.terminal import show_summary
 
     config = checked_config(cfg)
     run = RunDirectory(config["paths"]["output_dir"])

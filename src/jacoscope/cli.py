@@ -1,7 +1,7 @@
 """The frame around train.py and analyze.py: Hydra composes the config, and mistakes end in one message.
 
-Only the standard library is imported at the top: Ctrl-C during the other imports ends in a message too. Torch is not
-imported at all, so that ``--help`` and ``--cfg`` are fast.
+What takes time to import is imported inside functions, so that Ctrl-C during that ends in a message too. Torch is not
+imported at all: ``--help`` and ``--cfg`` are fast.
 """
 
 import errno
@@ -18,6 +18,9 @@ from functools import wraps
 from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
+
+from jacoscope.errors import UserError, nearest
+from jacoscope.files import remedy
 
 Task = Callable[[Any], Any]
 """A function of a config."""
@@ -72,7 +75,7 @@ def _run_hydra(task: Task, config_name: str) -> None:
 
     from jacoscope.runs.directory import folder_of
     from jacoscope.runs.keys import check_keys
-    from jacoscope.runs.processes import end_with_parent, on_forced_end, print_unbuffered
+    from jacoscope.runs.processes import LOCAL_RANK, SWEEP_PROCESS, end_with_parent, on_forced_end, print_unbuffered
     from jacoscope.sweeps.job import run_job
     from jacoscope.sweeps.search import register
 
@@ -85,7 +88,9 @@ def _run_hydra(task: Task, config_name: str) -> None:
         if HydraConfig.get().mode is RunMode.MULTIRUN:
             return run_job(task, cfg, script)
         with _mistakes_as_messages(script, config_name):  # here already, since Hydra would print the error
-            _require_multirun_for_search()
+            search = HydraConfig.get().runtime.choices.get("hparams_search")
+            if search and SWEEP_PROCESS not in os.environ and LOCAL_RANK not in os.environ:  # else a run of a search
+                raise UserError(f"hparams_search={search} is a search, many runs: type -m before it")
             check_keys(cfg, HydraConfig.get())
             return task(cfg)
 
@@ -96,18 +101,6 @@ def _run_hydra(task: Task, config_name: str) -> None:
     OmegaConf.register_resolver("folder_of", folder_of, replace=True)
     with _mistakes_as_messages(script, config_name), on_forced_end(print_unbuffered):
         run_or_job()
-
-
-def _require_multirun_for_search() -> None:
-    """Refuse a search without ``-m``. (The processes of one of its runs are single runs.)"""
-    from hydra.core.hydra_config import HydraConfig
-
-    from jacoscope.errors import UserError
-    from jacoscope.runs.processes import LOCAL_RANK, SWEEP_PROCESS
-
-    choice = HydraConfig.get().runtime.choices.get("hparams_search")
-    if choice and SWEEP_PROCESS not in os.environ and LOCAL_RANK not in os.environ:
-        raise UserError(f"hparams_search={choice} is a search, many runs: type -m before it")
 
 
 def _show_sweep(folder: Path) -> None:
@@ -143,8 +136,6 @@ def _mistakes_as_messages(script: Path, config_name: str) -> Iterator[None]:
         KeyboardInterrupt: if the exception came after Ctrl-C.
         Exception: if it is a defect of jacoscope, or the user wants to see the traceback.
     """
-    from jacoscope.errors import UserError
-
     try:
         yield
     except Exception as error:
@@ -164,8 +155,6 @@ def _message(error: Exception, configs: Path, config_name: str) -> str | None:
     from omegaconf.errors import OmegaConfBaseException
     from yaml import YAMLError
 
-    from jacoscope.errors import UserError
-    from jacoscope.files import remedy
     from jacoscope.runs.keys import misspelt_key
     from jacoscope.runs.processes import lost_process
 
@@ -198,7 +187,6 @@ def _explain_composition(error: Exception, configs: Path, config_name: str) -> s
     """Return what was wrong with a command line or config file, and what to type instead."""
     from hydra.errors import ConfigCompositionException, MissingConfigException, OverrideParseException
 
-    from jacoscope.errors import nearest
     from jacoscope.runs.keys import misspelt_key
 
     if isinstance(error, MissingConfigException) and error.options:

@@ -1,4 +1,4 @@
-"""Wrong command lines, configs, files and data: what each is told, and that nothing else is left of it."""
+"""Wrong command lines, configs, files and data: each ends in a message, and leaves nothing behind."""
 
 from pathlib import Path
 
@@ -13,7 +13,7 @@ PICTURES = (
 )
 MORE = "--config-dir more"
 
-# What is typed after `python train.py data=fashion_mnist …`, and what must be told, piece by piece.
+# The words after `python train.py data=fashion_mnist …`, and what the message must contain, separated by |.
 TRAIN = [
     ("model=lenet6", "There is no model=lenet6|Did you mean model=lenet5?"),
     ("optimizer.lrr=1", "no key optimizer.lrr|Did you mean optimizer.lr?"),
@@ -197,7 +197,7 @@ def test_a_name_that_leads_out_is_refused_before_anything_is_made(tmp_path: Path
 
 
 def refuse(folder: Path, script: str, words: list[str], told: str) -> None:
-    """Type it; see that it is refused in words, and what is left behind."""
+    """Run it, and check that it is refused with a message and leaves nothing behind."""
     before = {path: path.read_bytes() for path in (folder / "logs").rglob("*.ckpt")}
     done = run(folder, script, *words)
     assert done.process.exitcode == (2 if "unrecognized arguments" in told else 1), done.told

@@ -1,4 +1,4 @@
-"""Checkpoints under damage: torn, flipped, with code inside, on a full disk, by a process that dies."""
+"""Checkpoints that are cut short, damaged or contain code; a full disk; a process that is killed while writing."""
 
 import os
 import pickle

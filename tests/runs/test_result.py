@@ -52,8 +52,8 @@ def test_what_is_not_a_record_is_refused_by_name(tmp_path: Path, content: str) -
 
 def test_names_every_difference_of_config_but_not_where_the_run_lies() -> None:
     other = {"seed": 2, "run_name": "b", "optimizer": {"lr": 0.1, "eps": 0}, "paths": {"output_dir": "y"}}
-    assert result().differences(CONFIG) == []
-    assert result().differences(other) == ["optimizer.eps: absent then, 0 now", "seed: 1 then, 2 now"]
+    assert differences(CONFIG, CONFIG) == []
+    assert differences(CONFIG, other) == ["optimizer.eps: absent then, 0 now", "seed: 1 then, 2 now"]
 
 
 def test_a_run_may_be_moved() -> None:

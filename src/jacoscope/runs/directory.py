@@ -13,7 +13,7 @@ from typing import Any
 from jacoscope.errors import UserError
 from jacoscope.files import remove_unfinished
 from jacoscope.runs.processes import lost_process, on_forced_end
-from jacoscope.runs.result import Result, now
+from jacoscope.runs.result import Result, differences, now
 
 LONGEST_NAME = 255  # bytes of a folder's name, on nearly every file system
 TERMINATED = 128 + signal.SIGTERM  # exit status after SIGTERM, as shells report it
@@ -51,26 +51,21 @@ class RunDirectory:
 
     Args:
         path: the directory; it need not exist yet.
+
+    Attributes:
+        result_file: the record.
+        best_checkpoint: the weights with the lowest validation loss.
+        last_checkpoint: the state to resume from.
+        previous_checkpoint: the one before it.
     """
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
-
-    @property
-    def result_file(self) -> Path:
-        return self.path / "result.json"
-
-    @property
-    def best_checkpoint(self) -> Path:
-        return self.path / "checkpoints" / "best.ckpt"
-
-    @property
-    def last_checkpoint(self) -> Path:
-        return self.path / "checkpoints" / "last.ckpt"
-
-    @property
-    def previous_checkpoint(self) -> Path:
-        return self.path / "checkpoints" / "previous.ckpt"
+        self.result_file = self.path / "result.json"
+        checkpoints = self.path / "checkpoints"
+        self.best_checkpoint, self.last_checkpoint, self.previous_checkpoint = (
+            checkpoints / f"{name}.ckpt" for name in ("best", "last", "previous")
+        )
 
     def checkpoint_to_resume(self) -> Path | None:
         """Return the latest undamaged checkpoint, or None if there is no checkpoint.
@@ -108,10 +103,10 @@ class RunDirectory:
         if not self.result_file.exists():
             return None
         result = Result.read(self.result_file)
-        if differences := result.differences(config):
+        if changes := differences(result.config, config):
             raise UserError(
                 f"{self.path} holds a run with another configuration:\n  "
-                + "\n  ".join(differences)
+                + "\n  ".join(changes)
                 + "\nType the same configuration to go on with it, or leave run_name out to start a new run"
             )
         return result
@@ -170,9 +165,7 @@ def _with_advice(stop: BaseException, run_name: str) -> BaseException:
     """Return the exception that ends an interrupted run: it says how to go on."""
     from pytorch_lightning.utilities.exceptions import SIGTERMException
 
-    advice = (
-        f"Stopped. What was written stays; the same command with run_name={run_name} goes on from the last checkpoint"
-    )
+    advice = f"Stopped. The same command with run_name={run_name} goes on from the last checkpoint"
     # During training LastCheckpoint exits with this status; during the test Lightning raises its own exception.
     if isinstance(stop, SIGTERMException) or (isinstance(stop, SystemExit) and stop.code == TERMINATED):
         print(f"\n{advice}", file=sys.stderr)

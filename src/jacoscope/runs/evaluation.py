@@ -36,14 +36,17 @@ def evaluate_best(
     unneeded = (Checkpoint, ProgressBar, WeightAveraging)
     measuring = [callback for callback in trainer.callbacks if not isinstance(callback, unneeded)]  # type: ignore[attr-defined]
     metrics = _validate(config, module, data, measuring)
-    on_training_images = _validate(config, module, _TrainingImages(data), [])
+    on_training_images = _validate(config, module, _training_images(data), [])
     metrics |= {name.replace("val/", "train/", 1): value for name, value in on_training_images.items()}
     trainer.test(module, data, verbose=False)
     return metrics | _logged_metrics(trainer)
 
 
 def _validate(
-    config: dict[str, Any], module: LightningModule, data: LightningDataModule, callbacks: Sequence[Callback]
+    config: dict[str, Any],
+    module: LightningModule,
+    data: LightningDataModule | DataLoader[Any],
+    callbacks: Sequence[Callback],
 ) -> dict[str, float]:
     """Validate with a trainer that logs and shows nothing, on the devices of the training."""
     quiet: Trainer = build(
@@ -58,25 +61,16 @@ def _validate(
     return _logged_metrics(quiet)
 
 
-class _TrainingImages(LightningDataModule):
-    """The training images of another data module as validation images: in order, not augmented."""
+def _training_images(data: LightningDataModule) -> DataLoader[Any]:
+    """Return the training images in order, without augmentation."""
+    loader = data.train_dataloader()
 
-    def __init__(self, data: LightningDataModule) -> None:
-        super().__init__()
-        self._data = data
+    def collate(samples: Any) -> Any:
+        return data.on_after_batch_transfer(
+            loader.collate_fn(samples), 0
+        )  # to pixels, and not augmented after training
 
-    def val_dataloader(self) -> DataLoader[Any]:
-        loader = self._data.train_dataloader()
-        return DataLoader(loader.dataset, TRAIN_BATCH_SIZE, collate_fn=loader.collate_fn)
-
-    def on_before_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
-        return self._data.on_before_batch_transfer(batch, dataloader_idx)
-
-    def transfer_batch_to_device(self, batch: Any, device: Any, dataloader_idx: int) -> Any:
-        return self._data.transfer_batch_to_device(batch, device, dataloader_idx)
-
-    def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
-        return self._data.on_after_batch_transfer(batch, dataloader_idx)
+    return DataLoader(loader.dataset, TRAIN_BATCH_SIZE, collate_fn=collate)
 
 
 def _logged_metrics(trainer: Trainer) -> dict[str, float]:

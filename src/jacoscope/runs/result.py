@@ -85,10 +85,6 @@ class Result:
                 )
         return self.metrics[objective] if isinstance(objective, str) else [self.metrics[name] for name in objective]
 
-    def differences(self, config: dict[str, Any]) -> list[str]:
-        """Return the differences between the config of the run and another one, one line for each key."""
-        return differences(self.config, config)
-
 
 def now() -> str:
     """Return the current time, as it is recorded."""

@@ -186,7 +186,7 @@ def _any_process(trainer: Trainer, value: bool) -> bool:
 
 
 def _move_best_checkpoints(trainer: Trainer, states: dict[str, Any]) -> None:
-    """Let ModelCheckpoint find the best checkpoints of a run that was moved or renamed.
+    """Make ModelCheckpoint find the best checkpoints of a run that was moved or renamed.
 
     In a folder of another name it would forget which one was the best, and replace it by a worse one.
     """
