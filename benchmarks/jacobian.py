@@ -2,7 +2,7 @@
 
     python -m benchmarks.jacobian                         the table, JSON and plots under benchmarks/results/
     python -m benchmarks.jacobian --models lenet5 --batches 512 --rounds 9
-    ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 python -m benchmarks.jacobian      as on a processor with AVX2 alone
+    ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 python -m benchmarks.jacobian      as if it had AVX2 alone
 
 All ways run interleaved, round after round, so that whatever else the machine does hits them alike; each is first
 checked against the others. Figures are medians. What does not run is listed with the reason: a peer that is not

@@ -105,10 +105,9 @@ def _run_hydra(task: Task, config_name: str) -> None:
 
 def _show_sweep(folder: Path) -> None:
     """Show the runs of a sweep: the table in the terminal, and the page ``sweep.html``."""
-    from jacoscope.comparison.answer import answer
-    from jacoscope.comparison.table import Table
+    from jacoscope.comparison import show_sweep
 
-    answer(Table.of(folder), folder / "sweep.html")
+    show_sweep(folder)
 
 
 # Ctrl-C.

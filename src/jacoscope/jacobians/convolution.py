@@ -26,11 +26,12 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
+from torch.nn.grad import conv1d_weight, conv2d_weight
 
 _CONVOLUTIONS: dict[int, Callable[..., Tensor]] = {1: F.conv1d, 2: F.conv2d}
 """By the number of spatial dimensions."""
-_WEIGHT_GRADIENTS: dict[int, Callable[..., Tensor]] = {1: nn.grad.conv1d_weight, 2: nn.grad.conv2d_weight}
+_WEIGHT_GRADIENTS: dict[int, Callable[..., Tensor]] = {1: conv1d_weight, 2: conv2d_weight}
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,7 @@ class BlockKernel:
         out = _CONVOLUTIONS[dims](g, self.weight, None, self.stride, self.padding, 1, self.groups)
         for dim, (skip, blocks) in enumerate(zip(self.skip, self.blocks, strict=True), start=2):
             out = out.narrow(dim, skip, blocks)
-        out = out.unflatten(1, (-1, *self.block))  # [n, channels, *block, *blocks]
+        out = torch.unflatten(out, 1, (-1, *self.block))  # [n, channels, *block, *blocks]
         pairs = [axis for dim in range(2, 2 + dims) for axis in (dim + dims, dim)]
         sizes = [block * blocks for block, blocks in zip(self.block, self.blocks, strict=True)]
         out = out.permute(0, 1, *pairs).reshape(*out.shape[:2], *sizes)
@@ -123,14 +124,14 @@ def _entries(shape: tuple[int, ...], groups: int, axes: tuple[_Axis, ...], geome
     zero = prod(shape)
     cpu = torch.device("cpu")  # whatever the default device is while this is made: it is kept
     at = torch.arange(zero, device=cpu).view(shape)
-    at = at.unflatten(0, (groups, -1)).transpose(1, 2).flatten(0, 1)
+    at = torch.unflatten(at, 0, (groups, -1)).transpose(1, 2).flatten(0, 1)
     for dim, (axis, (k, t, p, d)) in enumerate(zip(axes, geometry, strict=True)):
         reach = [[r + p - t * v for v in range(axis.first, axis.first + axis.taps)] for r in range(axis.block)]
         indices = [[j // d if j % d == 0 and 0 <= j // d < k else k for j in row] for row in reach]
         entries = torch.tensor(indices, device=cpu)
         along = 2 + 2 * dim
         padded = torch.cat([at, torch.full_like(at.narrow(along, 0, 1), zero)], along)
-        at = padded.index_select(along, entries.flatten()).unflatten(along, entries.shape)
+        at = torch.unflatten(padded.index_select(along, entries.flatten()), along, entries.shape)
     # [in, out, block, taps, block, taps, …] to [in * blocks, out, taps, taps, …]
     dims = len(axes)
     order = [0, *range(2, 2 + 2 * dims, 2), 1, *range(3, 3 + 2 * dims, 2)]

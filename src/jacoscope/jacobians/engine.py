@@ -211,13 +211,15 @@ def _by_chunks(function: Function, x: Tensor, strategy: str, pieces: Plan, alone
     compute, count = STRATEGIES[strategy], alone.outputs.shape[1]
     if len(x) == 1 and strategy == "vmap-vjp" and not x.requires_grad:
         return pulled_back(alone.leaf, alone.outputs, pieces.rows)
-    results = (compute(function, x[part], pieces.rows, count) for part in _parts(len(x), pieces.samples))
-    if torch.is_grad_enabled() or len(x) <= pieces.samples:
-        Js, values = zip(*results, strict=True)
-        return (torch.cat(Js), torch.cat(values)) if len(Js) > 1 else (Js[0], values[0])
+    parts = list(_parts(len(x), pieces.samples))
+    if len(parts) == 1:
+        return compute(function, x, pieces.rows, count)
+    if torch.is_grad_enabled():
+        Js, outputs = zip(*(compute(function, x[part], pieces.rows, count) for part in parts), strict=True)
+        return torch.cat(Js), torch.cat(outputs)
     J, values = x.new_empty(len(x), count, *x.shape[1:]), alone.outputs.detach().new_empty(len(x), count)
-    for part, result in zip(_parts(len(x), pieces.samples), results, strict=True):
-        J[part], values[part] = result
+    for part in parts:
+        J[part], values[part] = compute(function, x[part], pieces.rows, count)
     return J, values
 
 

@@ -63,7 +63,7 @@ def _convolution(
     output_size = tuple((n + 2 * p - d * (k - 1) - 1) // t + 1 for n, k, t, p, d in reach)
     geometry = Geometry(stride, padding, dilation, groups, size, output_size)
     block = vector_filling_block(weight.shape, geometry, cotangents, vector_lanes())
-    return None if block is None else BlockConvolution.apply(input, weight, bias, geometry, block)
+    return None if block is None else _applied(BlockConvolution, input, weight, bias, geometry, block)
 
 
 def _average_pool(
@@ -77,7 +77,7 @@ def _average_pool(
     divisor_override: int | None = None,
 ) -> Tensor | None:
     window = _tiling(input, kernel_size, stride, padding)
-    return None if window is None or divisor_override else AveragePool.apply(input, window)
+    return None if window is None or divisor_override else _applied(AveragePool, input, window)
 
 
 def _maximum_pool(
@@ -113,7 +113,7 @@ def _batch_norm(
         return None
     if any(t is not None and (t.requires_grad or t.dtype != input.dtype) for t in fixed):
         return None
-    return ChannelScaling.apply(input, *fixed, eps)
+    return _applied(ChannelScaling, input, *fixed, eps)
 
 
 _LAYERS: dict[Any, Callable[..., Tensor | None]] = {
@@ -124,6 +124,11 @@ _LAYERS: dict[Any, Callable[..., Tensor | None]] = {
     F.max_pool2d: _maximum_pool,
     torch.max_pool2d: _maximum_pool,
 }
+
+
+def _applied(layer: type[torch.autograd.Function], *given: Any) -> Tensor:
+    result: Tensor = layer.apply(*given)
+    return result
 
 
 def _is_plain(x: Tensor, ndim: int) -> bool:
@@ -143,7 +148,7 @@ def _tiling(x: Tensor, kernel_size: Sizes, stride: Sizes | None, padding: Sizes)
         return None
     rows, columns = _per_axis(kernel_size, 2)
     is_tiled = not (x.shape[-2] % rows or x.shape[-1] % columns or any(_per_axis(padding, 2)))
-    steps = (rows, columns) if stride is None or stride == [] else _per_axis(stride, 2)
+    steps = _per_axis(stride, 2) if stride else (rows, columns)
     return (rows, columns) if is_tiled and steps == (rows, columns) else None
 
 

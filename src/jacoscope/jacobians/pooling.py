@@ -1,4 +1,4 @@
-"""Pooling over windows that tile the image, whose pull-back spreads each cotangent over its window by a matrix product."""
+"""Pooling over windows that tile the image, pulled back by a matrix product that spreads cotangents over windows."""
 
 from functools import lru_cache
 from typing import Any
@@ -82,8 +82,8 @@ class MaximumPool(torch.autograd.Function):
         """Give everything to the position that has been chosen."""
         (places,) = ctx.saved_tensors
         chosen = torch.zeros(*places.shape[:-2], ctx.image.numel(), dtype=g.dtype, device=g.device)
-        chosen = chosen.scatter(-1, places.flatten(-2), 1.0).unflatten(-1, ctx.image)
-        return spread(g, ctx.window) * chosen, None
+        chosen = chosen.scatter(-1, places.flatten(-2), 1.0)
+        return spread(g, ctx.window) * torch.unflatten(chosen, -1, ctx.image), None
 
     @staticmethod
     def vmap(

@@ -155,18 +155,6 @@ def moved(node: Any, old: str, new: str) -> Any:
     return new + node.removeprefix(old) if is_inside else node
 
 
-def duration(seconds: float) -> str:
-    """Return a duration for people; empty text for none.
-
-    >>> duration(0), duration(59.4), duration(3725)
-    ('', '59 s', '1 h 02 min')
-    """
-    minutes, rest = divmod(round(seconds), 60)
-    if minutes >= 60:
-        return f"{minutes // 60} h {minutes % 60:02} min"
-    return f"{minutes} min {rest:02} s" if minutes else f"{rest} s" if rest else ""
-
-
 def flatten(node: Any, prefix: str = "") -> dict[str, Any]:
     """Return the leaves of a config by their dotted keys.
 
