@@ -54,6 +54,11 @@ EVERYWHERE: frozenset[Place] = frozenset(
 Statistic = Literal["mean", "median", "p05", "p95", "max"]
 SPREAD: tuple[Statistic, ...] = ("mean", "median", "p05", "p95", "max")
 
+SINGULAR = {"logits": "logit", "probs": "probability", "log_probs": "log-probability"}
+PLURAL = {"logits": "logits", "probs": "probabilities", "log_probs": "log-probabilities"}
+DERIVATIVE = {"logits": "∂ logit / ∂ pixel", "probs": "∂ probability / ∂ pixel", "log_probs": "∂ log p / ∂ pixel"}
+"""What the outputs and their derivatives are called in texts."""
+
 PER_PIXEL = "output per pixel unit"
 PIXELS = "pixel units, L2"
 

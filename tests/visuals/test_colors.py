@@ -1,5 +1,6 @@
 """Colours keep what they promise: a neutral zero, even steps, and signs that everyone can tell apart."""
 
+import colorsys
 from typing import Any
 
 import numpy as np
@@ -8,7 +9,12 @@ import torch
 from numpy.typing import NDArray
 from torch.overrides import TorchFunctionMode
 
-from jacoscope.visuals import diverging, paint_magnitude, paint_signed, sequential, symmetric_limit
+from jacoscope.visuals import WORDS, Scale, diverging, heatmap, sequential, symmetric_limit
+
+
+def signed(values: torch.Tensor, limit: float, bend: float | None = None) -> NDArray[np.uint8]:
+    return heatmap(values, Scale.signed(values, limit=limit, bend=bend))
+
 
 # sRGB as the cones of dichromats see it, on linear light: Machado, Oliveira & Fernandes, 2009, severity 1.
 DICHROMATS = {
@@ -55,14 +61,22 @@ def test_signs_are_told_apart_by_colour_blind_readers(kind: str) -> None:
     assert np.linalg.norm(seen[half] - seen[-1 - half]) > 20
 
 
+def test_colours_are_what_texts_call_them() -> None:
+    (low, high), strong = np.asarray(diverging().colors)[[0, -1]], np.asarray(sequential().colors)[-1]
+    hues = [colorsys.rgb_to_hsv(*color)[0] * 360 for color in (low, high, strong)]
+    named = {"blue": (190, 250), "orange": (15, 45), "violet": (255, 300)}
+    for hue, word in zip(hues, (WORDS["negative"], WORDS["positive"], WORDS["strong"]), strict=True):
+        assert named[word][0] < hue < named[word][1]
+
+
 def test_painting_puts_values_at_their_place() -> None:
     table = np.rint(np.asarray(diverging().colors) * 255)
-    painted = paint_signed(torch.tensor([[-9.0, -2.0, 0.0, 2.0, torch.nan]]), 2.0)[0]
+    painted = signed(torch.tensor([[-9.0, -2.0, 0.0, 2.0, torch.nan]]), 2.0)[0]
     assert painted[0].tolist() == painted[1].tolist() == table[0].tolist()
     assert painted[2].tolist() == table[len(table) // 2].tolist()
     assert painted[3].tolist() == table[-1].tolist()
     assert painted[4].tolist() == [90, 90, 90]
-    assert paint_magnitude(torch.zeros(1, 1), 1.0)[0, 0].tolist() == painted[2].tolist()
+    assert heatmap(torch.zeros(1, 1), Scale.magnitude(torch.zeros(1), limit=1.0))[0, 0].tolist() == painted[2].tolist()
 
 
 @pytest.mark.parametrize("bend", [1e-4, 0.3, 5.0])
@@ -73,13 +87,13 @@ def test_a_bent_scale_is_even_below_the_bend_and_logarithmic_above(bend: float) 
     half = len(table) // 2
     shares = np.linspace(-1, 1, 81)
     values = torch.from_numpy(bend * np.sinh(shares * reach))  # the inverse: values whose places are even
-    painted = paint_signed(values[None], limit, bend)[0].astype(int)
+    painted = signed(values[None], limit, bend)[0].astype(int)
     assert painted == pytest.approx(table[np.rint(half * (1 + shares)).astype(int)], abs=3)
     assert painted[[0, 40, 80]].tolist() == table[[0, half, -1]].tolist(), "the ends and zero stay where they are"
-    beyond = paint_signed(torch.tensor([[-9.0, 9.0, torch.nan]]), limit, bend)[0].tolist()
+    beyond = signed(torch.tensor([[-9.0, 9.0, torch.nan]]), limit, bend)[0].tolist()
     assert beyond == [table[0].tolist(), table[-1].tolist(), [90, 90, 90]]
     if bend > limit:
-        assert paint_signed(values[None], limit, bend) == pytest.approx(paint_signed(values[None], limit), abs=6)
+        assert signed(values[None], limit, bend) == pytest.approx(signed(values[None], limit), abs=6)
 
 
 def test_the_scale_is_not_set_by_one_pixel_and_always_has_a_length() -> None:
@@ -105,7 +119,7 @@ def test_numbers_become_doubles_on_the_cpu_alone() -> None:
             self.names.append(getattr(func, "__name__", ""))
             return func(*args, **(kwargs or {}))
 
-    for use in (symmetric_limit, lambda values: paint_signed(values, 1.0, bend=0.01)):
+    for use in (symmetric_limit, lambda values: signed(values, 1.0, bend=0.01)):
         with Calls() as calls:
             use(torch.randn(3, 4, 4))
         assert "cpu" in calls.names[: calls.names.index("double")]

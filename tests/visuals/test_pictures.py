@@ -1,5 +1,6 @@
 """Pictures show the values they are given, for any number of classes and channels."""
 
+import io
 from pathlib import Path
 
 import matplotlib
@@ -7,16 +8,20 @@ import matplotlib.pyplot
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from jacoscope.visuals import (
+    Scale,
     class_maps_sheet,
     compose_sheet,
     diverging,
+    encode_png,
+    heatmap,
     jacobian_figure,
     maps_over_epochs,
-    paint_signed,
     probe_sheet,
     sensitivity_overlay,
+    sequential,
     shrink,
     spectrum_over_epochs,
 )
@@ -44,7 +49,8 @@ def test_every_picture_takes_any_channels_and_classes(channels: int, classes: in
 
 
 def test_a_sheet_holds_every_map_enlarged_by_whole_pixels() -> None:
-    tile = paint_signed(torch.tensor([[1.0, -1.0], [0.0, 0.5]]), 1.0)
+    values = torch.tensor([[1.0, -1.0], [0.0, 0.5]])
+    tile = heatmap(values, Scale.signed(values, limit=1.0))
     sheet = compose_sheet([[tile, tile]], "title", [RowLabel("row")], ["a", "b"], tile_size=20)
     enlarged = tile.repeat(10, 0).repeat(10, 1)
     windows = np.lib.stride_tricks.sliding_window_view(sheet, enlarged.shape)[:, :, 0]
@@ -89,7 +95,7 @@ def test_standardised_images_look_as_they_did_before(channels: int) -> None:
 
 def test_large_images_are_averaged_over_blocks() -> None:
     maps = torch.arange(168.0 * 336).reshape(1, 168, 336)
-    small = shrink(maps)
+    small = shrink(maps, 84)
     assert small.shape == (1, 42, 84)
     assert torch.allclose(small, maps.unflatten(2, (84, 4)).unflatten(1, (42, 4)).mean((2, 4)))
     assert shrink(maps, 336) is maps
@@ -103,6 +109,27 @@ def test_values_that_are_not_finite_do_not_spoil_a_sheet() -> None:
     J = torch.randn(2, 2, 1, 4, 4)
     J[0, 0, 0, 0, 0] = torch.nan
     assert probe_sheet(torch.zeros(2, 1, 4, 4), J, torch.eye(2), [0, 1], ["a", "b"]).shape[2] == 3
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (7, 5), (120, 333)])
+def test_a_png_holds_the_very_pixels(shape: tuple[int, int]) -> None:
+    picture = torch.randint(0, 256, (*shape, 3), dtype=torch.uint8).numpy()
+    decoded = Image.open(io.BytesIO(encode_png(picture)))
+    assert decoded.mode == "RGB"
+    assert np.array_equal(np.asarray(decoded), picture)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [[3.0, 1.0, 0.0], [5.0], [0.0, 0.0], [1e-9, 1e-12], [2.0] * 40, [float(10**-k) for k in range(12)]],
+    ids=["falling", "one", "zeros", "tiny", "level", "wide"],
+)
+def test_a_spectrum_of_any_size_is_drawn_in_the_order_of_its_epochs(values: list[float]) -> None:
+    sigma = torch.tensor(values)
+    picture = spectrum_over_epochs({1: sigma, 2: 2 * sigma})
+    pale, dark = ((picture.astype(int) == shade).all(2) for shade in np.rint(sequential()([0.25, 1.0])[:, :3] * 255))
+    assert bool(pale.any() and dark.any())
+    assert not (dark | pale)[:36].any(), "nothing runs into the title"
 
 
 @pytest.mark.parametrize("kind", ["png", "svg"])

@@ -25,7 +25,7 @@ from jacoscope.analysis.subject import Subject
 from jacoscope.analysis.terminal import progress_bar
 from jacoscope.errors import UserError
 from jacoscope.files import write_whole
-from jacoscope.visuals.maps import SINGULAR
+from jacoscope.measures import SINGULAR
 
 MAPS_SHOWN = 8  # checkpoints whose maps are drawn, evenly spread
 

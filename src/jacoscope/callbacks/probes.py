@@ -14,6 +14,7 @@ from jacoscope.callbacks.processes import from_all_processes
 from jacoscope.errors import UserError
 from jacoscope.jacobians import sensitivity_map
 from jacoscope.visuals import shrink
+from jacoscope.visuals.sheet import TILE_SIZE
 
 MOST = 24
 """Probes that fit on a sheet."""
@@ -109,7 +110,7 @@ class Probes:
             logits.append(z.cpu())
             for name in outputs:
                 Jo = jacobian_of(name, J, z)
-                maps[name].append(shrink(Jo.sum(2, keepdim=True)).cpu())
+                maps[name].append(shrink(Jo.sum(2, keepdim=True), TILE_SIZE).cpu())
                 sensitivity[name].append(sensitivity_map(Jo).cpu())
         return Portrait(
             list(indices),

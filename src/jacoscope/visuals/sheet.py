@@ -4,7 +4,8 @@ matplotlib needs seconds for the hundred axes of a probe sheet; this takes milli
 possible to draw sheets during training.
 """
 
-import math
+import struct
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -12,36 +13,20 @@ from pathlib import Path
 
 import matplotlib
 import numpy as np
-from matplotlib.colors import ListedColormap
 from PIL import Image, ImageDraw, ImageFont
 
-from jacoscope.visuals.colors import Pixels
+from jacoscope.visuals.colors import SHEET, Pixels
+from jacoscope.visuals.heatmaps import Scale
 
 TILE_SIZE = 84
 """Pixels, about, of a picture's longer side on a sheet of many."""
 
-_INK = (30, 30, 30)
-_FAINT = (110, 110, 110)
-_WRONG = (176, 0, 32)
-_PAGE = (255, 255, 255)
 _MARGIN = 14
 _GAP = 4
 _BAR_WIDTH = 20
-
-
-@dataclass(frozen=True)
-class Scale:
-    """A colour bar: the map, the values at its two ends, and the units.
-
-    With ``bend``, the scale is that of ``paint_signed`` with the same ``bend``; else it is even, and what lies beyond
-    its ends has the colour of the end.
-    """
-
-    colors: ListedColormap
-    low: float
-    high: float
-    units: str
-    bend: float | None = None
+_TITLE_FROM = 20
+"""Points of a title, at least: TensorBoard shows a sheet some 340 pixels wide at first."""
+_LABEL_FROM = 17
 
 
 @dataclass(frozen=True)
@@ -56,8 +41,8 @@ class RowLabel:
 def compose_sheet(
     tiles: Sequence[Sequence[Pixels | None]],
     title: str,
-    row_labels: Sequence[RowLabel],
-    column_labels: Sequence[str],
+    row_labels: Sequence[RowLabel] = (),
+    column_labels: Sequence[str] = (),
     scale: Scale | None = None,
     tile_size: int = TILE_SIZE,
     captions: Sequence[Sequence[str]] = (),
@@ -79,11 +64,9 @@ def compose_sheet(
     height, width = next(tile.shape[:2] for row in tiles for tile in row if tile is not None)
     factor = max(1, round(tile_size / max(height, width)))
     cell_h, cell_w = height * factor, width * factor
-    columns = max(len(row) for row in tiles)
-    grid_w = columns * (cell_w + _GAP) - _GAP
-    # TensorBoard shows a sheet some 340 pixels wide at first: the wider the sheet, the larger its type.
-    size = max(20, round(grid_w / 26))
-    large, small = font(size), font(max(17, round(0.6 * size)))
+    grid_w = max(len(row) for row in tiles) * (cell_w + _GAP) - _GAP
+    size = max(_TITLE_FROM, round(grid_w / 26))  # the wider the sheet, the larger its type
+    large, small = font(size), font(max(_LABEL_FROM, round(0.6 * size)))
     heads = large if all(large.getlength(text) <= cell_w for text in column_labels) else small
     label_w = max((max(large.getlength(label.title), small.getlength(label.detail)) for label in row_labels), default=0)
     left = _MARGIN + int(label_w) + (10 if label_w else 0)
@@ -91,17 +74,17 @@ def compose_sheet(
     above = round(1.4 * small.size) if captions else 0
     row_h = above + max(cell_h, round(2.2 * size if any(label.detail for label in row_labels) else 1.2 * size))
     grid_h = len(tiles) * (row_h + _GAP) - _GAP
-    bar = None if scale is None else _bar(scale, max(grid_h, 150), font(max(17, round(0.75 * size))))
+    bar = None if scale is None else _bar(scale, max(grid_h, 150), font(max(_LABEL_FROM, round(0.75 * size))))
     bar_w = 0 if bar is None else 18 + bar.width
     full_w = max(left + grid_w + bar_w, _MARGIN + int(large.getlength(title))) + _MARGIN
     full_h = top + max(grid_h, 0 if bar is None else bar.height) + _MARGIN
 
-    page = Image.new("RGB", (full_w, full_h), _PAGE)
+    page = Image.new("RGB", (full_w, full_h), SHEET["page"])
     draw = ImageDraw.Draw(page)
-    draw.text((_MARGIN, _MARGIN - 4), title, _INK, large)
+    draw.text((_MARGIN, _MARGIN - 4), title, SHEET["ink"], large)
     for column, text in enumerate(column_labels):
         center = left + column * (cell_w + _GAP) + cell_w / 2
-        draw.text((center, top - 6), fitted(text, heads, cell_w), _INK, heads, anchor="ms")
+        draw.text((center, top - 6), fitted(text, heads, cell_w), SHEET["ink"], heads, anchor="ms")
     for row, pictures in enumerate(tiles):
         y = top + row * (row_h + _GAP)
         if row_labels:
@@ -110,10 +93,10 @@ def compose_sheet(
             x = left + column * (cell_w + _GAP)
             if captions:
                 caption = fitted(captions[row][column], small, cell_w)
-                draw.text((x + cell_w / 2, y + above - 5), caption, _INK, small, anchor="ms")
+                draw.text((x + cell_w / 2, y + above - 5), caption, SHEET["ink"], small, anchor="ms")
             if picture is not None:
-                enlarged = picture.repeat(factor, 0).repeat(factor, 1)
-                page.paste(Image.fromarray(enlarged), (x, y + (above + row_h - cell_h) // 2))
+                enlarged = Image.fromarray(picture).resize((cell_w, cell_h), Image.Resampling.NEAREST)
+                page.paste(enlarged, (x, y + (above + row_h - cell_h) // 2))
     if bar is not None:
         page.paste(bar, (left + grid_w + 18, top))
     return np.asarray(page)
@@ -121,7 +104,7 @@ def compose_sheet(
 
 @cache
 def font(size: int) -> ImageFont.FreeTypeFont:
-    """Give the font that matplotlib brings, DejaVu Sans, which has ∂ and subscripts."""
+    """Return the font that matplotlib brings, DejaVu Sans, which has ∂ and subscripts."""
     return ImageFont.truetype(str(Path(matplotlib.get_data_path()) / "fonts/ttf/DejaVuSans.ttf"), size)
 
 
@@ -134,6 +117,32 @@ def fitted(text: str, face: ImageFont.FreeTypeFont, width: float) -> str:
     return f"{text}…"
 
 
+def turned_text(text: str, face: ImageFont.FreeTypeFont) -> Image.Image:
+    """Return a mask of a text that is read from below."""
+    mask = Image.new("L", (int(face.getlength(text)) + 4, round(1.4 * face.size)), 0)
+    ImageDraw.Draw(mask).text((2, 0), text, 255, face)
+    return mask.rotate(90, expand=True)
+
+
+def encode_png(picture: Pixels) -> bytes:
+    """Return a picture, ``[height, width, 3]``, as the bytes of a PNG file.
+
+    2.5 times as fast as Pillow, which tries five filters on each row. Here each row is stored as its difference from
+    the row above, which is zero in most rows of an enlarged map; the file is as small.
+    """
+    height, width, _ = picture.shape
+    flat = picture.reshape(height, 3 * width)
+    rows = np.empty((height, 1 + 3 * width), np.uint8)
+    rows[:, 0] = 2  # the filter "up"
+    rows[0, 1:] = flat[0]
+    np.subtract(flat[1:], flat[:-1], out=rows[1:, 1:])
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)  # eight bits, colours, not interlaced
+    chunks = ((b"IHDR", header), (b"IDAT", zlib.compress(rows.data, 1)), (b"IEND", b""))
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data)) for kind, data in chunks
+    )
+
+
 def _draw_row_label(
     draw: ImageDraw.ImageDraw,
     label: RowLabel,
@@ -142,49 +151,34 @@ def _draw_row_label(
     large: ImageFont.FreeTypeFont,
     small: ImageFont.FreeTypeFont,
 ) -> None:
-    color = _WRONG if label.marked else _INK
+    color = SHEET["wrong" if label.marked else "ink"]
     if label.detail:
         draw.text((right, middle + 0.1 * large.size), label.title, color, large, anchor="rs")
-        draw.text((right, middle + 0.3 * large.size), label.detail, color if label.marked else _FAINT, small, "rt")
+        faint = SHEET["wrong" if label.marked else "faint"]
+        draw.text((right, middle + 0.3 * large.size), label.detail, faint, small, "rt")
     else:
         draw.text((right, middle), label.title, color, large, anchor="rm")
 
 
 def _bar(scale: Scale, height: int, face: ImageFont.FreeTypeFont) -> Image.Image:
     """Draw a colour bar with ticks and units, ``height`` pixels high."""
-    ticks = _ticks(scale)
+    ticks = scale.ticks()
     tick_w = int(max(face.getlength(tick) for tick in ticks)) + 1
-    units = Image.new("L", (int(face.getlength(scale.units)) + 4, round(1.4 * face.size)), 0)
-    ImageDraw.Draw(units).text((2, 0), scale.units, 255, face)
-    turned = units.rotate(90, expand=True)
+    units = turned_text(scale.units, face)
     # Between two ticks where it fits, else beside them all.
     gap = (height - 1) / (len(ticks) - 1)
-    fits = turned.height < gap - 2 * face.size
+    fits = units.height < gap - 2 * face.size
     x = _BAR_WIDTH + (6 if fits else 10 + tick_w)
-    y = round((gap if fits else height) / 2 - turned.height / 2)
-    page = Image.new("RGB", (max(_BAR_WIDTH + 6 + tick_w, x + turned.width), max(height, turned.height)), _PAGE)
+    y = round((gap if fits else height) / 2 - units.height / 2)
+    full = max(_BAR_WIDTH + 6 + tick_w, x + units.width), max(height, units.height)
+    page = Image.new("RGB", full, SHEET["page"])
     draw = ImageDraw.Draw(page)
-    colors = np.asarray(scale.colors.colors)
-    rows = np.linspace(len(colors) - 1, 0, height).round().astype(int)
-    strip = np.rint(colors[rows] * 255).astype(np.uint8)[:, None].repeat(_BAR_WIDTH, 1)
-    page.paste(Image.fromarray(strip), (0, 0))
-    draw.rectangle((0, 0, _BAR_WIDTH - 1, height - 1), outline=_FAINT)
+    table = scale.table
+    rows = np.linspace(len(table) - 1, 0, height).round().astype(int)
+    page.paste(Image.fromarray(table[rows][:, None].repeat(_BAR_WIDTH, 1)), (0, 0))
+    draw.rectangle((0, 0, _BAR_WIDTH - 1, height - 1), outline=SHEET["faint"])
     for place, tick in enumerate(ticks):
         anchor = "lt" if place == 0 else "lb" if place == len(ticks) - 1 else "lm"
-        draw.text((_BAR_WIDTH + 6, place * gap), tick, _INK, face, anchor=anchor)
-    page.paste(Image.new("RGB", turned.size, _INK), (x, max(0, y)), turned)
+        draw.text((_BAR_WIDTH + 6, place * gap), tick, SHEET["ink"], face, anchor=anchor)
+    page.paste(Image.new("RGB", units.size, SHEET["ink"]), (x, max(0, y)), units)
     return page
-
-
-def _ticks(scale: Scale) -> list[str]:
-    """What stands at even distances along the bar, from the top."""
-    if scale.bend is not None:
-        reach = math.asinh(scale.high / scale.bend)
-        halfway = scale.bend * math.sinh(reach / 2)
-        return [_number(value) for value in (scale.high, halfway, 0.0, -halfway, scale.low)]
-    ends = f"≥ {_number(scale.high)}", f"≤ {_number(scale.low)}" if scale.low else "0"
-    return [ends[0], _number((scale.low + scale.high) / 2), ends[1]]
-
-
-def _number(value: float) -> str:
-    return f"{value:.2g}".replace("-", "−").replace("e−0", "e−")

@@ -16,7 +16,7 @@ from jacoscope.analysis.report.pictures import color_table
 from jacoscope.analysis.stream import read_samples
 from jacoscope.analysis.subject import Subject
 from jacoscope.files import write_whole
-from jacoscope.visuals.maps import SINGULAR
+from jacoscope.measures import SINGULAR
 from jacoscope.visuals.page import chart, page, section
 
 ROWS = 6  # samples shown with all their maps, of each kind

@@ -7,7 +7,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from jacoscope.visuals import Pixels, diverging, paint_magnitude, paint_signed
+from jacoscope.visuals import Pixels, Scale, diverging, heatmap
 
 
 def data_uri(pixels: Pixels) -> str:
@@ -33,18 +33,18 @@ def digit(image: Tensor, alt: str) -> str:
 
 def signed_map(values: Tensor, limit: float, alt: str) -> str:
     """Draw derivatives ``[C, H, W]``, summed over the channels: that of the pixel's brightness."""
-    return picture(paint_signed(values.sum(0), limit), alt)
+    return picture(heatmap(values.sum(0), Scale.signed(values, limit=limit)), alt)
 
 
 def magnitude_map(values: Tensor, limit: float, alt: str) -> str:
     """Draw magnitudes ``[C, H, W]``, as their L2 norm over the channels."""
-    return picture(paint_magnitude(torch.linalg.vector_norm(values, dim=0), limit), alt)
+    return picture(heatmap(torch.linalg.vector_norm(values, dim=0), Scale.magnitude(values, limit=limit)), alt)
 
 
 def scale_bar(limit: float, unit: str) -> str:
     """Draw the signed scale, with its ends."""
     ramp = torch.linspace(-limit, limit, 128).unsqueeze(0)
-    bar = picture(paint_signed(ramp, limit), "colour scale")
+    bar = picture(heatmap(ramp, Scale.signed(ramp, limit=limit)), "colour scale")
     return f'<div class="scale"><span>−{limit:.3g}</span>{bar}<span>+{limit:.3g}</span><span>{unit}</span></div>'
 
 

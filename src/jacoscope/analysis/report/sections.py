@@ -10,8 +10,8 @@ from torch import Tensor
 
 from jacoscope.analysis.report.numbers import Numbers
 from jacoscope.analysis.report.pictures import digit, magnitude_map, scale_bar, signed_map
+from jacoscope.measures import SINGULAR
 from jacoscope.visuals import symmetric_limit
-from jacoscope.visuals.maps import SINGULAR
 
 
 def headline(n: Numbers) -> str:
