@@ -110,9 +110,9 @@ def _draw_lines(axes: _Axes, lines: Sequence[Line], legend: Sequence[tuple[Line,
             draw.line(_enlarged(*points), line.color, 2 * _FINER, joint="curve")
         for point in points if line.name else ():
             draw.circle(_enlarged(point), _DOT * _FINER, line.color)
-    for line, left, y in legend:
-        draw.line(_enlarged((left - 38, y), (left - 10, y)), line.color, 2 * _FINER)
-        draw.circle(_enlarged((left - 24, y)), _DOT * _FINER, line.color)
+    for line, left, down in legend:
+        draw.line(_enlarged((left - 38, down), (left - 10, down)), line.color, 2 * _FINER)
+        draw.circle(_enlarged((left - 24, down)), _DOT * _FINER, line.color)
     draw.rectangle(_enlarged((axes.left, axes.top), (axes.right, axes.bottom)), outline=SHEET["ink"], width=_FINER)
     return page.reduce(_FINER)
 
