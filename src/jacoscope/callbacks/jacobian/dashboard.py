@@ -68,14 +68,17 @@ def explanation(samples: int) -> str:
     """
     shown = shown_in("curves")
     measures = "\n".join(
-        f"| `jacobian/{measure.key('OUTPUT')}/…` | {measure.symbol}: {measure.definition} | {measure.reading} |"
-        for measure in shown
+        f"| `jacobian/{measure.key('OUTPUT')}/…` | {_what(measure)} | {measure.reading} |" for measure in shown
     )
     few = " and ".join(measure.label for measure in shown if measure.statistics == ("mean",))
     only_mean = f"; those of the {few} in `mean` alone" if few else ""
     page = _PAGE.format(samples=samples, measures=measures, only_mean=only_mean, **WORDS)
     # TensorBoard breaks a line wherever the text does, so each paragraph is made one line; tables have theirs.
     return re.sub(r"(?<=[^\n|])\n(?=[^\n|`])", " ", page)
+
+
+def _what(measure: Measure) -> str:
+    return f"{measure.label} {measure.symbol}: {measure.definition}" if measure.per_output else measure.definition
 
 
 def layout(outputs: Sequence[str], tags: Sequence[str]) -> dict[str, dict[str, Chart]]:
