@@ -2,12 +2,11 @@
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
-from pytorch_lightning.utilities import rank_zero_info, rank_zero_warn
+from pytorch_lightning.utilities import rank_zero_warn
 from pytorch_lightning.utilities.combined_loader import CombinedLoader
 from torch import Tensor
 
@@ -21,44 +20,23 @@ from jacoscope.callbacks.jacobian.measuring import (
     measure,
     summarise,
     summarise_training,
+    warn_of_not_finite,
 )
 from jacoscope.callbacks.jacobian.pictures import Album, Probes
 from jacoscope.callbacks.jacobian.sampling import NO_SAMPLES, TrainingSamples, ValidationSamples
-from jacoscope.callbacks.jacobian.sinks import Sink, sinks_of
-from jacoscope.callbacks.jacobian.timing import Stopwatch, final_weights, is_due, is_last_validation, logged_step
+from jacoscope.callbacks.jacobian.sinks import Sink, say_what_is_left_out, sinks_of
+from jacoscope.callbacks.jacobian.timing import (
+    Progress,
+    Stopwatch,
+    final_weights,
+    is_due,
+    is_last_validation,
+    logged_step,
+)
 from jacoscope.errors import UserError
 
 OUTPUTS = ("logits", "probs")
 FORMAT = 2  # of the state in checkpoints; raised when what is in there changes
-
-
-@dataclass
-class Progress:
-    """How far the callback is in a training."""
-
-    measured_epochs: int | None = None
-    """Epochs that were done at the last measurement."""
-    measured_step: int = -1
-    """Step of the last measurement of a validation."""
-    drawn_epochs: int | None = None
-    """Epochs that were done when pictures were last drawn."""
-    drawn_step: int = -1
-    optimizer_step: int = 0
-    """At which ``every_n_steps`` last measured."""
-    introduced_to: list[str] = field(default_factory=list)
-    """Where the page and the layout are written already."""
-
-    samples: ValidationSamples | None = None
-    """Of the last validation that was measured; this and what follows is not kept in checkpoints."""
-    loader_idx: int = 0
-    """Which loader of the present validation is measured."""
-    is_measuring: bool = False
-    """Whether the present validation is to be measured, and has not been yet."""
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return what a resumed run needs."""
-        passing = ("samples", "loader_idx", "is_measuring")
-        return {name: value for name, value in vars(self).items() if name not in passing}
 
 
 class JacobianCallback(Callback):
@@ -175,7 +153,7 @@ class JacobianCallback(Callback):
                 "loader, a validation_step and limit_val_batches above 0. Nothing will be logged"
             )
         elif self.images_every_n_epochs > 0:
-            _say_what_is_left_out(sinks_of(trainer.loggers))
+            say_what_is_left_out(sinks_of(trainer.loggers))
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
         self.training.clear()
@@ -351,7 +329,7 @@ class JacobianCallback(Callback):
             names = self._names(trainer, measured.classes)
             scalars = summarise(measured, names, self.max_classes)
             scalars |= summarise_training(trained_on, scalars)
-            _warn_of_not_finite(measured, trained_on)
+            warn_of_not_finite(measured, trained_on)
             if self.images_every_n_epochs > 0 and not trainer.testing:
                 self.probes.gather()
             if draws:
@@ -416,25 +394,3 @@ class JacobianCallback(Callback):
         for sink in sinks:
             sink.log_text("jacobian/how_to_read", explanation(self.max_samples))
             sink.log_layout(layout(self.outputs, tags))
-
-
-def _say_what_is_left_out(sinks: Sequence[Sink]) -> None:
-    """Name the loggers that take less than is drawn; a warning if nobody will see the pictures."""
-    say = rank_zero_info if any(sink.takes_pictures for sink in sinks) else rank_zero_warn
-    for sink in sinks:
-        if sink.lacks:
-            say(f"JacobianCallback: {type(sink.logger).__name__} takes no {sink.lacks}; it gets the rest")
-
-
-def _warn_of_not_finite(measured: Measurement, trained_on: Measurement) -> None:
-    indices = measured.not_finite
-    if indices:
-        rank_zero_warn(
-            f"The Jacobian is not finite at {len(indices)} of {len(indices) + len(measured.indices)} samples, left out "
-            f"here: indices {', '.join(map(str, indices[:10]))}{' …' if len(indices) > 10 else ''}"
-        )
-    if trained_on.not_finite:  # their indices are known to the sampler alone
-        count = len(trained_on.not_finite)
-        rank_zero_warn(
-            f"The Jacobian is not finite at {count} of {count + len(trained_on.indices)} training samples, left out"
-        )

@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from pytorch_lightning import LightningModule
+from pytorch_lightning.utilities import rank_zero_warn
 from torch import Tensor, nn
 
 from jacoscope.callbacks.jacobian.sampling import NO_SAMPLES, Samples, from_all_processes
@@ -244,6 +245,21 @@ def summarise_training(measured: Measurement, scalars: dict[str, float]) -> dict
         if result.get(f"{tag}/mean") and f"jacobian/{key}/mean" in scalars:
             result[f"{tag}/val_over_train"] = scalars[f"jacobian/{key}/mean"] / result[f"{tag}/mean"]
     return result
+
+
+def warn_of_not_finite(measured: Measurement, trained_on: Measurement) -> None:
+    """Warn of samples whose Jacobian is not finite, if there are any."""
+    indices = measured.not_finite
+    if indices:
+        rank_zero_warn(
+            f"The Jacobian is not finite at {len(indices)} of {len(indices) + len(measured.indices)} samples, left out "
+            f"here: indices {', '.join(map(str, indices[:10]))}{' …' if len(indices) > 10 else ''}"
+        )
+    if trained_on.not_finite:  # their indices are known to the sampler alone
+        count = len(trained_on.not_finite)
+        rank_zero_warn(
+            f"The Jacobian is not finite at {count} of {count + len(trained_on.indices)} training samples, left out"
+        )
 
 
 def is_headline(tag: str) -> bool:

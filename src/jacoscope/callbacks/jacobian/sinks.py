@@ -9,6 +9,7 @@ from importlib import import_module
 from typing import Any
 
 from pytorch_lightning.loggers import Logger
+from pytorch_lightning.utilities import rank_zero_info, rank_zero_warn
 from tensorboard.compat.proto.summary_pb2 import Summary
 from torch import Tensor
 
@@ -108,6 +109,14 @@ _SINKS = {"TensorBoardLogger": TensorBoardSink, "WandbLogger": WandbSink, "MLFlo
 def sinks_of(loggers: Sequence[Logger]) -> list[Sink]:
     """Return a sink for each logger."""
     return [next((sink for name, sink in _SINKS.items() if is_a(logger, name)), Sink)(logger) for logger in loggers]
+
+
+def say_what_is_left_out(sinks: Sequence[Sink]) -> None:
+    """Name the loggers that take less than is drawn; a warning if nobody will see the pictures."""
+    say = rank_zero_info if any(sink.takes_pictures for sink in sinks) else rank_zero_warn
+    for sink in sinks:
+        if sink.lacks:
+            say(f"JacobianCallback: {type(sink.logger).__name__} takes no {sink.lacks}; it gets the rest")
 
 
 def is_a(thing: object, name: str) -> bool:

@@ -1,12 +1,44 @@
-"""When a training is measured and drawn, at which step that is logged, and what it costs."""
+"""When a training is measured and drawn, how far it is, at which step that is logged, and what it costs."""
 
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from typing import Any
 
 from pytorch_lightning import LightningModule, Trainer
 
+from jacoscope.callbacks.jacobian.sampling import ValidationSamples
 from jacoscope.callbacks.jacobian.sinks import is_a
+
+
+@dataclass
+class Progress:
+    """How far the callback is in a training."""
+
+    measured_epochs: int | None = None
+    """Epochs that were done at the last measurement."""
+    measured_step: int = -1
+    """Step of the last measurement of a validation."""
+    drawn_epochs: int | None = None
+    """Epochs that were done when pictures were last drawn."""
+    drawn_step: int = -1
+    optimizer_step: int = 0
+    """At which ``every_n_steps`` last measured."""
+    introduced_to: list[str] = field(default_factory=list)
+    """Where the page and the layout are written already."""
+
+    samples: ValidationSamples | None = None
+    """Of the last validation that was measured; this and what follows is not kept in checkpoints."""
+    loader_idx: int = 0
+    """Which loader of the present validation is measured."""
+    is_measuring: bool = False
+    """Whether the present validation is to be measured, and has not been yet."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what a resumed run needs."""
+        passing = ("samples", "loader_idx", "is_measuring")
+        return {name: value for name, value in vars(self).items() if name not in passing}
 
 
 def is_due(epochs: int, every: int, last: int | None) -> bool:
