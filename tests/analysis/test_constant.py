@@ -1,6 +1,7 @@
 """A network that nothing moves: no decision turns, every boundary is infinitely far, and all answers say just that."""
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,15 +13,12 @@ import torch
 from rich.console import Console
 from torch import Tensor, nn
 
-from jacoscope.analysis.full import FullAnalysis
-from jacoscope.analysis.request import Request
-from jacoscope.analysis.single import decision_in_words, read_single
-from jacoscope.analysis.single_files import decision_figure, save_reading
-from jacoscope.analysis.split_folder import SplitFolder
-from jacoscope.analysis.split_terminal import show_summary
-from jacoscope.analysis.stream import Where
-from jacoscope.analysis.subject import Subject
+from jacoscope.analysis.folder import AnswerFolder
+from jacoscope.analysis.network import TrainedNetwork
+from jacoscope.analysis.question import Question
+from jacoscope.analysis.sample import decision_figure, decision_in_words, read, save
 from jacoscope.analysis.summary import summarise
+from jacoscope.analysis.terminal import show_summary
 
 NAMES = ["a", "b", "c"]
 
@@ -38,11 +36,12 @@ class Constant(nn.Module):
 
 @pytest.mark.parametrize(("bend", "told"), [(0.0, "nothing depends on them"), (0.1, "no change up to")])
 def test_where_no_change_turns_the_decision_none_is_claimed(
-    small: Subject, tmp_path: Path, bend: float, told: str
+    small: TrainedNetwork, tmp_path: Path, bend: float, told: str
 ) -> None:
-    reading = read_single(replace(small, network=Constant(bend)), "a picture", torch.rand(1, 8, 8), None, "logits")
+    constant, question = replace(small, module=Constant(bend)), Question(output="logits")
+    reading = read(constant, "a picture", torch.rand(1, 8, 8), None, question)
     assert told in decision_in_words(reading, NAMES)
-    save_reading(reading, NAMES, tmp_path)
+    save(reading, NAMES, tmp_path)
     decision = json.loads((tmp_path / "reading.json").read_text())["decision"]
     assert (decision["verified_distance"], decision["verified_class"]) == (None, None)
     figure = decision_figure(reading, NAMES)
@@ -53,19 +52,22 @@ def test_where_no_change_turns_the_decision_none_is_claimed(
 
 
 def test_a_whole_split_of_it_has_no_distances_and_no_number_is_made_up(
-    small: Subject, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    small: TrainedNetwork,
+    analysed: Callable[..., AnswerFolder],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    folder = SplitFolder(Request(attack=3), small.origin, tmp_path)
-    FullAnalysis(folder, replace(small, network=Constant())).run(Console(quiet=True), Where())
-    distance = folder.summary()["measures"]["boundary_distance"]
+    folder = analysed(tmp_path, network=replace(small, module=Constant()), attack=3, report=True)
+    summary = folder.json("summary.json")
+    distance = summary["measures"]["boundary_distance"]
     assert (distance["infinite"], distance["mean"], distance["median"]) == (27, None, None)
-    assert folder.summary()["adversarial"]["along"]["found"] == 0
-    show_summary(Console(), folder.summary(), "logits", "test")
+    assert summary["adversarial"]["along"]["found"] == 0
+    show_summary(Console(), summary)
     assert "27 infinite" in " ".join(capsys.readouterr().out.split())
     assert ">27</span> that are infinite" in folder.file("report.html").read_text()
 
 
-def test_one_infinite_distance_does_not_hide_the_mean_of_the_others(finished: SplitFolder, tmp_path: Path) -> None:
+def test_one_infinite_distance_does_not_hide_the_mean_of_the_others(finished: AnswerFolder, tmp_path: Path) -> None:
     table = pq.read_table(finished.file("samples.parquet"))
     distances = table["boundary_distance"].to_numpy().copy()
     distances[4] = np.inf

@@ -13,16 +13,13 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from omegaconf import DictConfig
-from rich.console import Console
 from torch import Tensor, nn
 
 from jacoscope.analysis.answer import answer
-from jacoscope.analysis.full import FullAnalysis
+from jacoscope.analysis.folder import AnswerFolder
+from jacoscope.analysis.network import TrainedNetwork
+from jacoscope.analysis.question import Question
 from jacoscope.analysis.reduction import MapSums
-from jacoscope.analysis.request import Request
-from jacoscope.analysis.split_folder import SplitFolder
-from jacoscope.analysis.stream import Where
-from jacoscope.analysis.subject import Subject
 from jacoscope.analysis.summary import summarise
 from jacoscope.errors import UserError
 
@@ -43,21 +40,21 @@ class Spoilt(nn.Module):
 
 
 @pytest.fixture(scope="module")
-def spoilt(small: Subject) -> Subject:
+def spoilt(small: TrainedNetwork) -> TrainedNetwork:
     images = [small.split("test")[i][0] / 255 for i in (20, 11)]
-    return replace(small, network=Spoilt(small.network, *images).eval())
+    return replace(small, module=Spoilt(small.module, *images).eval())
 
 
 @pytest.fixture(scope="module")
-def analysed_spoilt(spoilt: Subject, tmp_path_factory: pytest.TempPathFactory) -> SplitFolder:
-    asked = Request(output="probs", chunk_size=8, attack=6, save_jacobians=True)
-    folder = SplitFolder(asked, spoilt.origin, tmp_path_factory.mktemp("spoilt"))
-    FullAnalysis(folder, spoilt).run(Console(quiet=True), Where())
-    return folder
+def analysed_spoilt(
+    spoilt: TrainedNetwork, analysed: Callable[..., AnswerFolder], tmp_path_factory: pytest.TempPathFactory
+) -> AnswerFolder:
+    asked = {"output": "probs", "attack": 6, "save_jacobians": True, "report": True}
+    return analysed(tmp_path_factory.mktemp("spoilt"), network=spoilt, **asked)
 
 
 @pytest.fixture(scope="module")
-def others(analysed: Callable[..., SplitFolder], tmp_path_factory: pytest.TempPathFactory) -> Path:
+def others(analysed: Callable[..., AnswerFolder], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The table of the sound network, without those samples."""
     sound = analysed(tmp_path_factory.mktemp("sound"), output="probs")
     table = pq.read_table(sound.file("samples.parquet"))
@@ -67,7 +64,7 @@ def others(analysed: Callable[..., SplitFolder], tmp_path_factory: pytest.TempPa
 
 
 def test_they_have_rows_of_nulls_and_the_other_rows_are_as_without_them(
-    analysed_spoilt: SplitFolder, others: Path
+    analysed_spoilt: AnswerFolder, others: Path
 ) -> None:
     table = pq.read_table(analysed_spoilt.file("samples.parquet"))
     assert table["index"].to_pylist() == list(range(27))
@@ -81,8 +78,8 @@ def test_they_have_rows_of_nulls_and_the_other_rows_are_as_without_them(
         assert known == {"index", "label", "finite"}
 
 
-def test_summary_maps_and_search_are_over_the_others(analysed_spoilt: SplitFolder, others: Path) -> None:
-    summary = analysed_spoilt.summary()
+def test_summary_maps_and_search_are_over_the_others(analysed_spoilt: AnswerFolder, others: Path) -> None:
+    summary = analysed_spoilt.json("summary.json")
     assert (summary["samples"], summary["left_out"]) == (25, {"samples": 2, "first": [11, 20]})
     expected = summarise(others, ["a", "b", "c"])
     for name in ("accuracy", "errors", "wrong", "measures", "by_class", "auroc_of_errors", "spectrum"):
@@ -105,7 +102,7 @@ def leaves(node: Any, path: str = "") -> Iterator[tuple[str, Any]]:
         yield path, node
 
 
-def test_the_report_names_them(analysed_spoilt: SplitFolder) -> None:
+def test_the_report_names_them(analysed_spoilt: AnswerFolder) -> None:
     page = analysed_spoilt.file("report.html").read_text()
     assert "NaN or infinite" in page
     assert [f'data-from="left_out/first/{i}"' in page for i in range(3)] == [True, True, False]
@@ -113,16 +110,16 @@ def test_the_report_names_them(analysed_spoilt: SplitFolder) -> None:
 
 
 @contextmanager
-def asked_of(monkeypatch: pytest.MonkeyPatch, *subjects: Subject) -> Iterator[None]:
+def asked_of(monkeypatch: pytest.MonkeyPatch, *subjects: TrainedNetwork) -> Iterator[None]:
     with monkeypatch.context() as patch:
         left = list(subjects)
-        patch.setattr(Subject, "of", classmethod(lambda cls, origin: left.pop(0)))
+        patch.setattr(TrainedNetwork, "load", classmethod(lambda cls, spec: left.pop(0)))
         yield
 
 
 def test_the_terminal_names_them_and_one_of_them_alone_is_refused_in_words_that_can_be_typed(
-    spoilt: Subject,
-    small: Subject,
+    spoilt: TrainedNetwork,
+    small: TrainedNetwork,
     run: Path,
     cfg: DictConfig,
     tmp_path: Path,
@@ -131,29 +128,30 @@ def test_the_terminal_names_them_and_one_of_them_alone_is_refused_in_words_that_
 ) -> None:
     told = "Left out: 2 samples whose Jacobian is NaN or infinite (index 11, 20)"
     with asked_of(monkeypatch, spoilt):
-        answer(Request(str(run), report=False, attack=0, output_dir=str(tmp_path / "table")), cfg, [])
+        answer(Question(str(run), report=False, attack=0, output_dir=str(tmp_path / "table")), cfg, [])
     assert told in capsys.readouterr().out
     with asked_of(monkeypatch, small, spoilt):
-        answer(Request(compare=[str(run)] * 2, output_dir=str(tmp_path / "both")), cfg, [])
+        answer(Question(compare=[str(run)] * 2, output_dir=str(tmp_path / "both")), cfg, [])
     assert told in capsys.readouterr().out
     row = pq.read_table(tmp_path / "both" / "comparison.parquet").to_pylist()[11]
     assert {name for name, value in row.items() if value is not None} == {"index", "label", "finite"}
     for index, blame in ((20, "logits"), (11, "derivatives")):
         with asked_of(monkeypatch, spoilt), pytest.raises(UserError) as error:
-            answer(Request(str(run), sample=index, output_dir=str(tmp_path / "one")), cfg, [])
+            answer(Question(str(run), sample=index, output_dir=str(tmp_path / "one")), cfg, [])
         assert f"test sample {index}: the network's {blame} are NaN or infinite" in str(error.value)
         assert "check_finite" not in str(error.value)
     assert not (tmp_path / "one").exists()
 
 
-def test_a_network_of_nan_alone_is_one_message(small: Subject, tmp_path: Path) -> None:
+def test_a_network_of_nan_alone_is_one_message(
+    small: TrainedNetwork, analysed: Callable[..., AnswerFolder], tmp_path: Path
+) -> None:
     class Lost(nn.Module):
         def forward(self, x: Tensor) -> Tensor:
             return x.flatten(1)[:, :3] * torch.nan
 
-    folder = SplitFolder(Request(), small.origin, tmp_path)
     with pytest.raises(UserError, match="every sample is NaN or infinite"):
-        FullAnalysis(folder, replace(small, network=Lost())).run(Console(quiet=True), Where())
+        analysed(tmp_path, network=replace(small, module=Lost()), attack=3, report=True)
 
 
 def test_the_maps_of_what_is_not_finite_add_nothing() -> None:

@@ -12,25 +12,36 @@ import torch
 from omegaconf import DictConfig
 from torchmetrics.functional.classification import binary_auroc
 
-from jacoscope.analysis import derivatives, split_table
+from jacoscope.analysis import reduction
 from jacoscope.analysis.answer import answer
-from jacoscope.analysis.request import Request
-from jacoscope.analysis.split_folder import SplitFolder
-from jacoscope.analysis.stream import Where, _worker
-from jacoscope.analysis.subject import Subject
+from jacoscope.analysis.folder import AnswerFolder
+from jacoscope.analysis.network import TrainedNetwork
+from jacoscope.analysis.question import Question
+from jacoscope.analysis.split import SplitTable, to_do
+from jacoscope.analysis.streaming import Devices, stream
 from jacoscope.errors import UserError
 
-Analysed = Callable[..., SplitFolder]
+Analysed = Callable[..., AnswerFolder]
+TABLE_ONLY = Question(attack=0, report=False)
 ByHand = Callable[[int, str], "np.ndarray[Any, Any]"]
 
 
-def table_of(folder: SplitFolder) -> Any:
+def table_of(folder: AnswerFolder) -> Any:
     return pq.read_table(folder.file("samples.parquet"))
+
+
+def assert_same_arrays(folder: AnswerFolder, expected: AnswerFolder) -> None:
+    """Compare the mean maps, and the samples that the report shows."""
+    for file in ("maps.npz", "shown_samples.npz"):
+        with np.load(folder.file(file)) as mine, np.load(expected.file(file)) as theirs:
+            assert mine.files == theirs.files
+            for name in mine.files:
+                np.testing.assert_array_equal(mine[name], theirs[name])
 
 
 @pytest.mark.parametrize("output", ["logits", "probs", "log_probs"])
 def test_every_column_is_what_its_name_says(
-    small: Subject, analysed: Analysed, by_hand: ByHand, tmp_path: Path, output: str
+    small: TrainedNetwork, analysed: Analysed, by_hand: ByHand, tmp_path: Path, output: str
 ) -> None:
     table = table_of(analysed(tmp_path, output=output)).to_pylist()
     assert [row["index"] for row in table] == list(range(27))
@@ -65,7 +76,7 @@ def test_every_column_is_what_its_name_says(
         assert row["nearest_class"] == min(distances, key=lambda j: distances[j])
 
 
-def test_the_maps_are_the_means_of_each_class(small: Subject, finished: SplitFolder, by_hand: ByHand) -> None:
+def test_the_maps_are_the_means_of_each_class(small: TrainedNetwork, finished: AnswerFolder, by_hand: ByHand) -> None:
     table = table_of(finished).to_pylist()
     with np.load(finished.file("maps.npz")) as maps:
         for k in range(3):
@@ -82,7 +93,7 @@ def test_the_maps_are_the_means_of_each_class(small: Subject, finished: SplitFol
                 np.testing.assert_allclose(maps[name][k].ravel(), expected, rtol=1e-4, atol=1e-6)
 
 
-def test_the_schema_tells_units_and_meanings_and_the_documentation_has_every_column(finished: SplitFolder) -> None:
+def test_the_schema_tells_units_and_meanings_and_the_documentation_has_every_column(finished: AnswerFolder) -> None:
     documented = (Path(__file__).parents[2] / "docs" / "analysis.md").read_text()
     for field in pq.read_schema(finished.file("samples.parquet")):
         assert field.metadata[b"meaning"]
@@ -90,7 +101,7 @@ def test_the_schema_tells_units_and_meanings_and_the_documentation_has_every_col
         assert f"`{field.name}`" in documented
 
 
-def test_chunks_do_not_change_the_numbers(analysed: Analysed, finished: SplitFolder, tmp_path: Path) -> None:
+def test_chunks_do_not_change_the_numbers(analysed: Analysed, finished: AnswerFolder, tmp_path: Path) -> None:
     other = analysed(tmp_path, chunk_size=64)
     np.testing.assert_allclose(table_of(finished)["frobenius"], table_of(other)["frobenius"], rtol=1e-5)
     with np.load(finished.file("maps.npz")) as first, np.load(other.file("maps.npz")) as second:
@@ -99,31 +110,32 @@ def test_chunks_do_not_change_the_numbers(analysed: Analysed, finished: SplitFol
 
 
 def test_interrupted_it_goes_on_where_it_stopped(
-    analysed: Analysed, finished: SplitFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    analysed: Analysed, finished: AnswerFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    original = split_table.read_samples
+    original = TrainedNetwork.read_samples
     seen: list[int] = []
 
-    def interrupted(dataset: Any, indices: list[int]) -> Any:
+    def interrupted(self: TrainedNetwork, split: str, indices: list[int]) -> Any:
         if len(seen) == 2:
             raise KeyboardInterrupt
         seen.append(indices[0])
-        return original(dataset, indices)
+        return original(self, split, indices)
 
-    monkeypatch.setattr(split_table, "read_samples", interrupted)
+    monkeypatch.setattr(TrainedNetwork, "read_samples", interrupted)
     with pytest.raises(KeyboardInterrupt):
         analysed(tmp_path, save_jacobians=True)
     assert {path.name.partition("_")[0] for path in tmp_path.iterdir()} == {"analysis.json", "parts"}
 
     resumed: list[int] = []
     monkeypatch.setattr(
-        split_table,
+        TrainedNetwork,
         "read_samples",
-        lambda dataset, indices: (resumed.append(indices[0]), original(dataset, indices))[1],
+        lambda self, split, indices: (resumed.append(indices[0]), original(self, split, indices))[1],
     )
     folder = analysed(tmp_path, save_jacobians=True)
     assert (seen, resumed) == ([0, 8], [16, 24])
     assert table_of(folder).equals(table_of(finished))
+    assert_same_arrays(folder, finished)
     zarr = pytest.importorskip("zarr")
     mine, whole = (zarr.open_array(f.file("jacobians.zarr"), mode="r")[:] for f in (folder, finished))
     np.testing.assert_array_equal(mine, whole)
@@ -131,29 +143,21 @@ def test_interrupted_it_goes_on_where_it_stopped(
 
 
 def test_processes_share_the_samples_without_gaps_or_duplicates(
-    analysed: Analysed, finished: SplitFolder, tmp_path: Path
+    analysed: Analysed, finished: AnswerFolder, tmp_path: Path
 ) -> None:
-    shared = analysed(tmp_path, where=Where("cpu", 2), save_jacobians=True)
+    shared = analysed(tmp_path, devices=Devices("cpu", 2), save_jacobians=True)
     assert table_of(shared).equals(table_of(finished))
-    with np.load(shared.file("maps.npz")) as mine, np.load(finished.file("maps.npz")) as theirs:
-        for name in mine.files:
-            np.testing.assert_array_equal(mine[name], theirs[name])
+    assert_same_arrays(shared, finished)
     zarr = pytest.importorskip("zarr")
     mine, theirs = (zarr.open_array(f.file("jacobians.zarr"), mode="r")[:] for f in (shared, finished))
     np.testing.assert_array_equal(mine, theirs)
 
 
-def test_a_mistake_found_in_another_process_is_told_in_its_own_words(small: Subject, tmp_path: Path) -> None:
-    class Told(list[str]):
-        put = list.append
-
-    told = Told()
+def test_a_mistake_found_in_another_process_is_told_in_its_own_words(small: TrainedNetwork, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    work = split_table.SplitTable((small.origin,), "test", 27, 8, tmp_path / "file" / "parts", "logits", None)
-    with pytest.raises(SystemExit):
-        _worker(1, work, [0, 1, 2, 3], Where("cpu", 2), 1, told)
-    assert len(told) == 1
-    assert "Cannot write" in told[0]
+    work = SplitTable((small.spec,), "test", 27, 8, tmp_path / "file" / "parts", "logits", "auto", None)
+    with pytest.raises(UserError, match=r"^Cannot write .*: Not a directory"):
+        stream(work, [], Devices("cpu", 2), lambda _: None)
 
 
 def test_more_gpus_than_there_are_are_refused_before_anything_is_made(
@@ -161,7 +165,7 @@ def test_more_gpus_than_there_are_are_refused_before_anything_is_made(
 ) -> None:
     cfg.trainer = {"accelerator": "gpu", "devices": torch.cuda.device_count() + 1, "strategy": "ddp"}
     with pytest.raises(UserError, match=r"has \d+ GPUs"):
-        answer(Request(str(run), output_dir=str(tmp_path / "here")), cfg, [])
+        answer(Question(str(run), output_dir=str(tmp_path / "here")), cfg, [])
     assert not (tmp_path / "here").exists()
 
 
@@ -170,18 +174,20 @@ def test_finished_it_answers_without_computing(
 ) -> None:
     analysed(tmp_path)
     before = (tmp_path / "samples.parquet").stat().st_mtime_ns
-    monkeypatch.setattr(split_table, "read_samples", lambda *_: pytest.fail("computed again"))
-    assert analysed(tmp_path).to_do() == []
+    monkeypatch.setattr(TrainedNetwork, "read_samples", lambda *_: pytest.fail("computed again"))
+    assert to_do(analysed(tmp_path), TABLE_ONLY) == []
     assert (tmp_path / "samples.parquet").stat().st_mtime_ns == before
 
 
-def test_what_was_deleted_or_never_asked_for_is_to_do(small: Subject, analysed: Analysed, tmp_path: Path) -> None:
+def test_what_was_deleted_or_never_asked_for_is_to_do(analysed: Analysed, tmp_path: Path) -> None:
     folder = analysed(tmp_path)
-    more = Request(report=True, attack=3, save_jacobians=True)
-    assert SplitFolder(more, small.origin, tmp_path).to_do() == ["table", "adversarial", "report"]
-    assert folder.to_do() == []
+    more = Question(report=True, attack=3, save_jacobians=True)
+    assert to_do(folder, more) == ["table", "adversarial", "summary", "report"]
+    assert to_do(folder, TABLE_ONLY) == []
     folder.file("summary.json").unlink()
-    assert folder.to_do() == ["table"]
+    assert to_do(folder, TABLE_ONLY) == ["summary"]
+    folder.file("samples.parquet").unlink()
+    assert to_do(folder, TABLE_ONLY) == ["table", "summary"]
 
 
 def test_the_answer_to_another_question_is_cleared_away(analysed: Analysed, tmp_path: Path) -> None:
@@ -193,6 +199,7 @@ def test_the_answer_to_another_question_is_cleared_away(analysed: Analysed, tmp_
         "maps.npz",
         "notes.txt",
         "samples.parquet",
+        "shown_samples.npz",
         "summary.json",
     ]
     with pytest.raises(UserError, match=r"another question \(another limit"):
@@ -214,7 +221,7 @@ def test_saved_jacobians_are_read_one_by_one(
     assert J[2, 1] == pytest.approx(expected[1, 2], abs=tolerance * np.abs(expected).max())
 
 
-def test_the_summary_follows_from_the_table(finished: SplitFolder) -> None:
+def test_the_summary_follows_from_the_table(finished: AnswerFolder) -> None:
     summary = json.loads(finished.file("summary.json").read_text(), parse_constant=pytest.fail)
     rows = table_of(finished).to_pylist()
     correct = np.array([row["correct"] for row in rows])
@@ -244,35 +251,46 @@ def test_the_summary_follows_from_the_table(finished: SplitFolder) -> None:
     assert summary["spectrum"]["percentile_95"] == pytest.approx(np.percentile(singular_values, 95, axis=0), rel=1e-5)
 
 
-def test_search_and_report_hold_one_jacobian_at_a_time(
-    analysed: Analysed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_search_and_report_compute_no_jacobian_again(
+    analysed: Analysed, finished: AnswerFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    analysed(tmp_path, limit=9)
-    original, batches = derivatives.jacobian, []
-    monkeypatch.setattr(
-        derivatives, "jacobian", lambda f, x, *a, **k: (batches.append(len(x)), original(f, x, *a, **k))[1]
-    )
-    analysed(tmp_path, limit=9, attack=3, report=True)
-    assert len(batches) > 3 + 9
-    assert set(batches) == {1}
+    analysed(tmp_path)
+    monkeypatch.setattr(reduction, "jacobian", lambda *_, **__: pytest.fail("computed again"))
+    folder = analysed(tmp_path, attack=6, report=True)
+    assert pq.read_table(folder.file("adversarial.parquet")).equals(pq.read_table(finished.file("adversarial.parquet")))
 
 
-def test_adversarial_examples_are_where_the_table_says(small: Subject, finished: SplitFolder, by_hand: ByHand) -> None:
+@pytest.mark.parametrize("strategy", ["vmap-jacrev", "backward"])
+def test_the_strategy_is_what_the_jacobians_are_computed_with(
+    analysed: Analysed, finished: AnswerFolder, tmp_path: Path, strategy: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original, used = reduction.jacobian, set()
+    monkeypatch.setattr(reduction, "jacobian", lambda *a, **k: (used.add(k["strategy"]), original(*a, **k))[1])
+    folder = analysed(tmp_path, strategy=strategy, report=True)
+    assert used == {strategy}
+    assert folder.json("summary.json")["strategy"] == strategy
+    assert f"strategy={strategy}" in folder.file("report.html").read_text()
+    np.testing.assert_allclose(table_of(folder)["frobenius"], table_of(finished)["frobenius"], rtol=1e-5)
+
+
+def test_adversarial_examples_are_where_the_table_says(
+    small: TrainedNetwork, finished: AnswerFolder, by_hand: ByHand
+) -> None:
     pytest.importorskip("foolbox")
-    summary = finished.summary()["adversarial"]
+    summary = finished.json("summary.json")["adversarial"]
     rows = pq.read_table(finished.file("adversarial.parquet")).to_pylist()
     assert summary["samples"] == len(rows) == 6
     for row in rows:
         image, _ = small.split("test")[row["index"]]
         x = image.float() / 255
         J = by_hand(row["index"], "logits")
-        said = int(small.network(x.unsqueeze(0)).argmax())
+        said = int(small.module(x.unsqueeze(0)).argmax())
         down = torch.tensor(J[row["predicted_class"]] - J[said]).float().view_as(x)
         down /= down.norm()
         if row["along_distance"] is not None:
             before, after = (x + down * row["along_distance"] * factor for factor in (0.99, 1.01))
-            assert int(small.network(before.unsqueeze(0)).argmax()) == said
-            assert int(small.network(after.unsqueeze(0)).argmax()) == row["along_class"] != said
+            assert int(small.module(before.unsqueeze(0)).argmax()) == said
+            assert int(small.module(after.unsqueeze(0)).argmax()) == row["along_class"] != said
     ratios = [row["along_distance"] / row["predicted_distance"] for row in rows if row["along_distance"] is not None]
     assert summary["along"]["found"] == len(ratios)
     assert summary["along"]["ratio_median"] == pytest.approx(np.median(ratios), rel=1e-5)

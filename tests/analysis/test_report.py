@@ -16,13 +16,15 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from jacoscope.analysis.folder import AnswerFolder
+from jacoscope.analysis.network import TrainedNetwork
 from jacoscope.analysis.report.charts import norm_against_confidence
 from jacoscope.analysis.report.numbers import Numbers, short
-from jacoscope.analysis.report.sections import class_text, confidence_text
-from jacoscope.analysis.split_folder import SplitFolder
-from jacoscope.analysis.subject import Subject
+from jacoscope.measures import shown_in
+from jacoscope.pages import load_template
 
 ByHand = Callable[[int, str], "np.ndarray[Any, Any]"]
+SENTENCES = "analysis/report/sentences.html"
 HOSTILE = '<script>alert("x")</script>/"b'
 
 
@@ -30,12 +32,12 @@ def test_numbers_are_written_with_three_digits() -> None:
     assert [short(v) for v in (10.04, 0.98765, 1234567.0, 3)] == ["10.0", "0.988", "1,234,567", "3"]
 
 
-def test_the_report_holds_the_numbers_of_the_summary_and_needs_no_network(finished: SplitFolder) -> None:
+def test_the_report_holds_the_numbers_of_the_summary_and_needs_no_network(finished: AnswerFolder) -> None:
     page = finished.file("report.html").read_text()
     assert finished.file("report.html").stat().st_size < 10_000_000
     body, _, _ = page.partition('<script type="application/json"')
     assert not re.search(r"""(src|href)=["'](?!data:)""", body)
-    summary = finished.summary()
+    summary = finished.json("summary.json")
     traced = re.findall(r'data-from="([^"]+)"[^>]*>([^<]*)</span>', body)
     assert len(traced) > 30
     for path, text in traced:
@@ -50,7 +52,7 @@ def test_the_report_holds_the_numbers_of_the_summary_and_needs_no_network(finish
         assert shown == pytest.approx(value * scale, rel=0.006, abs=0.51 if scale == 100 else 0.006), path
 
 
-def test_no_measured_number_stands_in_the_text_untraced(finished: SplitFolder) -> None:
+def test_no_measured_number_stands_in_the_text_untraced(finished: AnswerFolder) -> None:
     text = " ".join(re.findall(r"<(?:p|b|small)>(.*?)</(?:p|b|small)>", finished.file("report.html").read_text(), re.S))
     untraced = re.sub(r"<[^>]*>", " ", re.sub(r'<span class="n".*?</span>|scale ±[\d.e-]+', "", text))
     of_the_method = {"0", "1", "0.1", "50", "90", "100", "2019"}  # J[0, 1], noise of 0.1, the middle 90 %, the attack
@@ -58,13 +60,13 @@ def test_no_measured_number_stands_in_the_text_untraced(finished: SplitFolder) -
 
 
 @pytest.fixture(scope="module")
-def data(finished: SplitFolder) -> Any:
+def data(finished: AnswerFolder) -> Any:
     """What the report's charts and its explorer are drawn from."""
     _, _, scripts = finished.file("report.html").read_text().partition('<script type="application/json"')
     return json.loads(scripts[scripts.index(">") + 1 : scripts.index("</script>")])
 
 
-def test_the_charts_hold_the_tables(data: Any, finished: SplitFolder) -> None:
+def test_the_charts_hold_the_tables(data: Any, finished: AnswerFolder) -> None:
     rows = pq.read_table(finished.file("samples.parquet")).to_pylist()
     norms = {right: [row["frobenius"] for row in rows if row["correct"] is right] for right in (True, False)}
     for trace, right in zip(data["charts"]["norms"]["data"], (True, False), strict=True):
@@ -72,8 +74,10 @@ def test_the_charts_hold_the_tables(data: Any, finished: SplitFolder) -> None:
         counted = [sum(abs(norm - middle) <= half * 1.001 for norm in norms[right]) for middle in trace["x"]]
         assert trace["customdata"] == counted
         assert trace["y"] == pytest.approx([100 * count / len(norms[right]) for count in counted], rel=1e-4)
-    for name, chart in data["byClass"].items():
-        (box,) = chart["data"]
+    by_class = {name: chart for name, chart in data["charts"].items() if name.startswith("by-class-")}
+    assert len(by_class) >= 4
+    for place, chart in by_class.items():
+        name, (box,) = place.removeprefix("by-class-"), chart["data"]
         for k in range(3):
             values = [row[name] for row in rows if row["label"] == k]
             expected = np.percentile(values, [5, 25, 50, 75, 95])
@@ -94,7 +98,7 @@ def test_the_charts_hold_the_tables(data: Any, finished: SplitFolder) -> None:
     assert [low, high] == [pytest.approx(np.percentile(spectra, q, axis=0), rel=1e-5) for q in (5, 95)]
 
 
-def test_the_chart_of_distances_holds_the_search(data: Any, finished: SplitFolder) -> None:
+def test_the_chart_of_distances_holds_the_search(data: Any, finished: AnswerFolder) -> None:
     searched = {row["index"]: row for row in pq.read_table(finished.file("adversarial.parquet")).to_pylist()}
     line, *traces = data["charts"]["distances"]["data"]
     assert line["x"] == line["y"]
@@ -104,9 +108,11 @@ def test_the_chart_of_distances_holds_the_search(data: Any, finished: SplitFolde
             assert (x, y) == pytest.approx((searched[index]["predicted_distance"], searched[index][name]), rel=1e-4)
 
 
-def test_the_explorer_holds_the_derivatives(data: Any, finished: SplitFolder, small: Subject, by_hand: ByHand) -> None:
+def test_the_explorer_holds_the_derivatives(
+    data: Any, finished: AnswerFolder, small: TrainedNetwork, by_hand: ByHand
+) -> None:
     rows = pq.read_table(finished.file("samples.parquet")).to_pylist()
-    for entry in data["samples"][::7]:
+    for entry in data["explorer"]["samples"][::7]:
         row = rows[entry["index"]]
         maps = np.frombuffer(base64.b64decode(entry["maps"]), "<i2").reshape(3, 64)
         rebuilt = maps / 32767 * np.array(entry["limits"])[:, None]
@@ -115,13 +121,15 @@ def test_the_explorer_holds_the_derivatives(data: Any, finished: SplitFolder, sm
         image, label = small.split("test")[entry["index"]]
         assert base64.b64decode(entry["image"]) == image.numpy().tobytes()
         assert (entry["label"], entry["prediction"]) == (int(label), row["prediction"])
-        assert entry["frobenius"] == pytest.approx(np.linalg.norm(expected), rel=1e-4)
-        assert entry["distance"] == pytest.approx(row["boundary_distance"], rel=1e-4)
+        assert entry["measures"]["frobenius"] == pytest.approx(np.linalg.norm(expected), rel=1e-4)
+        assert entry["measures"]["boundary_distance"] == pytest.approx(row["boundary_distance"], rel=1e-4)
         p = np.exp(np.array(row["logits"])) / np.exp(row["logits"]).sum()
         assert entry["probabilities"] == pytest.approx(p, rel=1e-4)
 
 
-def test_the_pictures_of_the_classes_show_their_means(finished: SplitFolder, small: Subject, by_hand: ByHand) -> None:
+def test_the_pictures_of_the_classes_show_their_means(
+    finished: AnswerFolder, small: TrainedNetwork, by_hand: ByHand
+) -> None:
     page = finished.file("report.html").read_text()
     labels = [int(label) for _, label in (small.split("test")[i] for i in range(27))]
     own = {k: np.mean([by_hand(i, "logits")[k] for i in range(27) if labels[i] == k], 0) for k in range(3)}
@@ -140,7 +148,7 @@ def picture_of(page: str, alt: str) -> "np.ndarray[Any, Any]":
     return np.asarray(Image.open(io.BytesIO(base64.b64decode(encoded))).convert("RGB"))
 
 
-def test_samples_are_shown_with_what_the_table_says_of_them(finished: SplitFolder) -> None:
+def test_samples_are_shown_with_what_the_table_says_of_them(finished: AnswerFolder) -> None:
     page = finished.file("report.html").read_text()
     rows = pq.read_table(finished.file("samples.parquet")).to_pylist()
     by_norm = sorted(rows, key=lambda row: -row["frobenius"])[:6]
@@ -148,16 +156,17 @@ def test_samples_are_shown_with_what_the_table_says_of_them(finished: SplitFolde
     shown = re.findall(r'<div class="row" data-sample="(\d+)">.*?<small>(.*?)</small>', page, re.S)
     assert [int(index) for index, _ in shown] == [row["index"] for row in by_norm + errors]
     for (_, text), row in zip(shown, by_norm + errors, strict=True):
-        index, norm, distance = re.findall(r"data-from[^>]*>([^<]*)<", text.replace("−", "-"))
-        assert (int(index), float(norm), float(distance)) == pytest.approx(
-            (row["index"], row["frobenius"], row["boundary_distance"]), rel=0.006
-        )
+        index, *numbers = re.findall(r"data-from[^>]*>([^<]*)<", text.replace("−", "-"))
+        assert int(index) == row["index"]
+        names = [measure.name for measure in shown_in("samples")]
+        assert {"frobenius", "boundary_distance"} <= set(names)
+        assert [float(number) for number in numbers] == pytest.approx([row[name] for name in names], rel=0.006)
 
 
 def test_names_of_the_users_are_shown_as_they_are_and_never_run() -> None:
     group = {"samples": 5, "frobenius": 2.0, "boundary_distance": 0.5}
     numbers = Numbers({"by_class": {HOSTILE: group, "b": {**group, "frobenius": 1.0}}})
-    text = class_text(numbers)
+    text = str(load_template(SENTENCES).module.classes_differ(numbers))
     assert "<script" not in text
     assert "2.00" in text
     assert "–" not in text  # each number was found, whatever the name
@@ -165,7 +174,8 @@ def test_names_of_the_users_are_shown_as_they_are_and_never_run() -> None:
 
 def test_the_words_follow_the_numbers() -> None:
     def related(rho: float) -> str:
-        return confidence_text(Numbers({"correlation_with_confidence": {"frobenius": {"spearman": rho}}}))
+        numbers = Numbers({"correlation_with_confidence": {"frobenius": {"spearman": rho}}})
+        return " ".join(str(load_template(SENTENCES).module.confidence_matters(numbers)).split())
 
     assert "clearly falls with confidence" in related(-0.4)
     assert "strongly rises with confidence" in related(0.7)
@@ -202,14 +212,14 @@ def browser() -> Iterator[Any]:
 
 
 def test_a_browser_draws_it_without_errors_and_a_pixel_tells_its_row_of_j(
-    browser: Any, finished: SplitFolder, tmp_path: Path
+    browser: Any, finished: AnswerFolder, tmp_path: Path
 ) -> None:
     page = shutil.copy(finished.file("report.html"), tmp_path / "report.html")  # alone, away from its neighbours
     browser.get(page.as_uri())
     assert browser.execute_script("return document.querySelectorAll('.chart .main-svg').length") >= 5
     assert browser.execute_script("return document.documentElement.scrollWidth <= innerWidth")
-    browser.execute_script("choose(3); state.pixel = 11; draw(); setTheme('dark')")
-    entry = browser.execute_script("return data.samples[3]")
+    browser.execute_script("explorer.choose(3); explorer.pixel = 11; explorer.draw(); setTheme('dark')")
+    entry = browser.execute_script("return data.explorer.samples[3]")
     assert "Row 1, column 3 (pixel 11)" in browser.find_element("id", "where").text
     shown = [row.find_elements("tag name", "td")[3].text for row in browser.find_elements("css selector", "#bars tr")]
     maps = np.frombuffer(base64.b64decode(entry["maps"]), "<i2").reshape(3, 64)

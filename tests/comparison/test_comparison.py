@@ -3,27 +3,26 @@
 import csv
 import json
 import math
+import re
 from dataclasses import replace
 from html import escape
 from itertools import product
 from pathlib import Path
 from statistics import fmean, stdev
+from typing import Any
 
 import pyarrow.parquet
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
-from scipy.stats import spearmanr
 
+from jacoscope.comparison.collect import Run, Setting
+from jacoscope.comparison.page import sweep_page
+from jacoscope.comparison.table import NORM, RunTable, pareto_front
+from jacoscope.comparison.terminal import print_table
 from jacoscope.errors import UserError
 from jacoscope.runs.__main__ import main
-from jacoscope.comparison.cells import cells_of_runs
-from jacoscope.comparison.page import spearman, sweep_page
-from jacoscope.comparison.runs import Run
-from jacoscope.comparison.table import Table, pareto_front
-from jacoscope.comparison.terminal import show
-from jacoscope.comparison.words import NORM
 from jacoscope.runs.result import Result
 from jacoscope.sweeps.directory import Job, SweepDirectory
 
@@ -52,18 +51,24 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+def data_of(page: str) -> Any:
+    """What the script of a page reads."""
+    content = page.partition('<script type="application/json"')[2].partition(">")[2].partition("</script>")[0]
+    return json.loads(content)
+
+
 def test_the_table_has_what_differs_and_every_run(folder: Path) -> None:
-    table = Table.of(folder)
+    table = RunTable.read(folder)
     assert table.keys == ["model", "seed"]
     assert [run.status for run in table.runs] == ["finished"] * 6 + ["waiting"]
     assert table.rows()[4]["gap"] == pytest.approx(1.0 - 0.94)
 
 
 def test_mean_and_spread_are_over_seeds(folder: Path) -> None:
-    (a, of_a), (b, _) = Table.of(folder).over_seeds()
-    assert (a["model"], b["model"]) == ("a", "b")
+    a, b = RunTable.read(folder).over_seeds()
+    assert (a.settings["model"], b.settings["model"]) == ("a", "b")
     values = [0.9, 0.91, 0.92]
-    assert of_a["test/accuracy"] == pytest.approx((fmean(values), stdev(values), 3))
+    assert a.metrics["test/accuracy"] == pytest.approx((fmean(values), stdev(values), 3))
 
 
 def test_sorted_and_exported_the_table_holds_the_same(
@@ -83,40 +88,39 @@ def test_sorted_and_exported_the_table_holds_the_same(
 
 
 def test_columns_are_named_shortly_where_that_is_clear_and_sorted_by_either_name(folder: Path) -> None:
-    table = Table.of(folder)
+    table = RunTable.read(folder)
     keys = ("optimizer.lr", "model.width", "data.width", "model.activation._target_")
-    table = Table(folder, table.runs, [dict.fromkeys(keys, float(-i)) for i in range(7)])
-    assert table.labels == ["lr", "model.width", "data.width", "activation"]
+    runs = [replace(run, settings=dict.fromkeys(keys, float(-i))) for i, run in enumerate(table.runs)]
+    table = RunTable(folder, runs)
+    assert list(table.labels.values()) == ["lr", "model.width", "data.width", "activation"]
     for column in ("lr", "optimizer.lr"):
         assert [run.name for run in table.sorted_by(column).runs] == list("6543210")
 
 
 def test_a_search_for_accuracy_and_a_small_norm_ends_in_its_front(folder: Path) -> None:
-    def told(objective: object) -> str:
-        table = Table.of(folder)
-        for run in table.runs[:6]:
-            assert run.result is not None
-            run.result.config["objective"] = objective
-            run.result.metrics["val/accuracy"] = 0.5  # so that the smallest norm is best in both
+    def printed(*objectives: str) -> str:
+        runs = RunTable.read(folder).runs
+        equal = {"val/accuracy": 0.5}  # so that the smallest norm is best in both
+        runs = [replace(run, objectives=objectives, metrics=run.metrics | equal) for run in runs[:6]]
         console = Console(record=True, width=160)
-        show(table, console)
+        print_table(RunTable(folder, runs), console)
         return console.export_text()
 
-    assert "No run beats these in both val accuracy and ‖J‖F logits: 0\n" in told(["val/accuracy", NORM])
-    assert "No run beats" not in told("val/accuracy")
+    assert "No run beats these in both val accuracy and ‖J‖F logits: 0\n" in printed("val/accuracy", NORM)
+    assert "No run beats" not in printed("val/accuracy")
 
 
-def of_values(folder: Path, key: str, *values: str) -> Table:
+def of_values(folder: Path, key: str, *values: Setting) -> RunTable:
     """A table of runs that differ in one setting."""
-    runs = Table.of(folder).runs[: len(values)]
-    return Table(folder, runs, [{key: value} for value in values])
+    runs = RunTable.read(folder).runs
+    return RunTable(folder, [replace(run, settings={key: value}) for run, value in zip(runs, values, strict=False)])
 
 
 def test_values_are_shown_as_they_are_whatever_they_look_like(folder: Path) -> None:
     values = ("[logits,probs]", "[/b]", "<i>&amp;</i>", "5 % “ñ”")
     console = Console(record=True, width=100)
     table = of_values(folder, "outputs", *values)
-    show(table, console)
+    print_table(table, console)
     printed, page = console.export_text(), sweep_page(table, folder)
     for value in values:
         assert value in printed
@@ -126,7 +130,7 @@ def test_values_are_shown_as_they_are_whatever_they_look_like(folder: Path) -> N
 
 def test_a_class_is_shown_by_its_own_name_where_that_is_clear(folder: Path) -> None:
     def texts(*values: str) -> list[str]:
-        return [row[1] for row in cells_of_runs(of_values(folder, "model.pooling._target_", *values)).rows]
+        return [row[1] for row in of_values(folder, "model.pooling._target_", *values).as_text().rows]
 
     assert texts("torch.nn.Tanh", "torch.nn.ReLU", "mine.ReLU") == ["Tanh", "torch.nn.ReLU", "mine.ReLU"]
 
@@ -134,9 +138,7 @@ def test_a_class_is_shown_by_its_own_name_where_that_is_clear(folder: Path) -> N
 def test_values_keep_the_order_of_the_sweep_however_the_table_is_sorted(folder: Path) -> None:
     names = ("none", "affine", "[6,16]", "[12,32]")
     assert of_values(folder, "x", *names).sorted_by("-x").values("x") == list(names)
-    numbers = of_values(folder, "x", *"abcd")
-    numbers = Table(folder, numbers.runs, [{"x": value} for value in (3.0, 0.5, 10.0, 0.5)])
-    assert numbers.values("x") == [0.5, 3.0, 10.0]
+    assert of_values(folder, "x", 3.0, 0.5, 10.0, 0.5).values("x") == [0.5, 3.0, 10.0]
 
 
 def test_long_values_are_shortened_on_the_page(folder: Path) -> None:
@@ -153,7 +155,7 @@ def test_mistakes_are_told_with_what_is_allowed(
     assert main([str(tmp_path)]) == 1
     assert "There is no run in" in capsys.readouterr().err
     with pytest.raises(UserError, match=r"\.csv and \.parquet"):
-        Table.of(folder).export(tmp_path / "runs.xlsx")
+        RunTable.read(folder).export(tmp_path / "runs.xlsx")
 
 
 def test_runs_of_different_experiments_are_not_taken_for_seeds_of_one(tmp_path: Path) -> None:
@@ -164,8 +166,8 @@ def test_runs_of_different_experiments_are_not_taken_for_seeds_of_one(tmp_path: 
         result.metrics = {"val/accuracy": 0.9 if experiment == "one" else 0.5}
         result.write(tmp_path / str(number) / "result.json")
     sweep.write()
-    groups = Table.of(tmp_path).over_seeds()
-    assert [(group["experiment"], means["val/accuracy"][0]) for group, means in groups] == [
+    groups = RunTable.read(tmp_path).over_seeds()
+    assert [(group.settings["experiment"], group.metrics["val/accuracy"][0]) for group in groups] == [
         ("one", 0.9),
         ("other", 0.5),
     ]
@@ -183,27 +185,27 @@ def test_a_folder_may_be_called_anything(folder: Path, tmp_path: Path, capsys: p
 def test_a_sweep_without_runs_says_so(tmp_path: Path) -> None:
     SweepDirectory(tmp_path, ["seed=0,1"]).write()
     with pytest.raises(UserError, match="has begun yet"):
-        Table.of(tmp_path)
+        RunTable.read(tmp_path)
 
 
 def test_runs_that_were_pruned_stand_in_the_table_and_not_in_the_effects(folder: Path) -> None:
-    table = Table.of(folder)
+    table = RunTable.read(folder)
 
     def page(pruned: int) -> str:
         runs = [replace(run, status="pruned") if i < pruned else run for i, run in enumerate(table.runs)]
-        return sweep_page(Table(folder, runs, table.settings), folder)
+        return sweep_page(RunTable(folder, runs), folder)
 
     told = page(2)
     assert "2 of them were pruned" in told
-    data = told.partition('<script type="application/json"')[2].partition(">")[2].partition("</script>")[0]
-    charts = json.loads(data)["charts"]
-    assert [len(charts[name]["data"][-1]["x"]) for name in ("tradeoff", "gap", "effect-0")] == [4, 4, 4]
+    charts = data_of(told)["charts"]
+    names = ("tradeoff", "gap", "effect-model-test/accuracy")
+    assert [len(charts[name]["data"][-1]["x"]) for name in names] == [4, 4, 4]
     assert len(charts["parallel"]["data"][0]["line"]["color"]) == 6
     assert "6 of them were pruned" in page(6)
 
 
 def test_the_page_stands_alone_and_names_every_run(folder: Path) -> None:
-    page = sweep_page(Table.of(folder), folder)
+    page = sweep_page(RunTable.read(folder), folder)
     assert "accuracy against sensitivity" in page.lower()
     assert all(f'<a href="{number}/">{number}</a>' in page for number in range(7))
     body = page[: page.index('<script type="application/json"')]
@@ -217,8 +219,7 @@ metrics = st.tuples(st.integers(0, 6), st.integers(0, 6))
 @given(st.lists(metrics, min_size=1, max_size=12))
 def test_the_front_is_what_no_run_dominates(points: list[tuple[int, int]]) -> None:
     def run(number: int, small: int, large: int) -> Run:
-        result = Result("finished", {}, 0, "", {"s": float(small), "l": float(large)}, versions={}, git_revision=None)
-        return Run(str(number), Path(), "finished", {}, result)
+        return Run(str(number), Path(), "finished", {}, {"s": float(small), "l": float(large)})
 
     runs = [run(i, *point) for i, point in enumerate(points)]
     front = {(r.metrics["s"], r.metrics["l"]) for r in pareto_front(runs, "s", "l")}
@@ -226,11 +227,41 @@ def test_the_front_is_what_no_run_dominates(points: list[tuple[int, int]]) -> No
     assert front == best
 
 
-@given(st.lists(metrics, min_size=3, max_size=12))
-def test_the_rank_correlation_is_scipys(points: list[tuple[int, int]]) -> None:
-    expected = (
-        spearmanr(*zip(*points, strict=True)).statistic
-        if all(len(set(s)) > 1 for s in zip(*points, strict=True))
-        else 0.0
-    )
-    assert math.isclose(spearman([(float(x), float(y)) for x, y in points]), expected, abs_tol=1e-9)
+@pytest.mark.parametrize(("gaps", "written"), [((0.1, 0.2, 0.4, 0.8), "+1.00"), ((4.0, 2.0, 3.0, 1.0), "-0.80")])
+def test_the_rank_correlation_of_norm_and_gap_stands_on_the_page(
+    folder: Path, gaps: tuple[float, ...], written: str
+) -> None:
+    def page(gaps: tuple[float, ...]) -> str:
+        runs = RunTable.read(folder).runs[: len(gaps)]  # their norms grow
+        runs = [replace(run, metrics=run.metrics | {"gap": gap}) for run, gap in zip(runs, gaps, strict=True)]
+        return sweep_page(RunTable(folder, runs), folder)
+
+    assert f"rank correlation of the two is <b>{written}</b>, over 4 runs" in page(gaps)
+    assert "rank correlation" not in page((0.5,) * 4)  # it is not defined
+    assert "rank correlation" not in page(gaps[:3])
+
+
+def test_a_metric_that_is_not_a_number_leaves_the_charts_whole(folder: Path) -> None:
+    runs = RunTable.read(folder).runs
+    broken = replace(runs[1], metrics=runs[1].metrics | {NORM: math.nan, "val/accuracy": math.inf})
+    points = data_of(sweep_page(RunTable(folder, [runs[0], broken]), folder))["charts"]["tradeoff"]["data"][-1]
+    assert points["x"] == [runs[0].metrics[NORM], None]
+
+
+def test_names_that_a_user_chose_are_no_html_anywhere(folder: Path, tmp_path: Path) -> None:
+    hostile = '<script>alert("x")</script>'
+    runs = [
+        replace(run, name=f"{hostile}{i}", settings={hostile: hostile + str(i)}, metrics=run.metrics | {hostile: 0.5})
+        for i, run in enumerate(RunTable.read(folder).runs[:6])
+    ]
+    runs[0] = replace(runs[0], status="failed", error=hostile, objectives=(hostile,))
+    page = sweep_page(RunTable(folder, runs), tmp_path)
+    assert hostile not in page
+    assert page.count("<script") == sweep_page(RunTable.read(folder), folder).count("<script")
+
+
+def test_the_page_loads_nothing(folder: Path) -> None:
+    page = sweep_page(RunTable.read(folder), folder)
+    before_plotly, after = page[: page.index('<script type="application/json"')], page[page.rindex("<script>") :]
+    loaded = re.findall(r"""(?:src|href)=["']([^"']*)|url\(|@import|fetch\(|XMLHttpRequest""", before_plotly + after)
+    assert set(loaded) <= {"data:,", "https://arxiv.org/abs/1802.08760", *(f"{number}/" for number in range(7))}

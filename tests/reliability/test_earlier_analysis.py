@@ -15,16 +15,14 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jacoscope.analysis.earlier import UNREADABLE, holds_arrays, holds_table, read_arrays
-from jacoscope.analysis.parts import as_npz, as_parquet
-from jacoscope.analysis.schema import arrow_schema, columns
-from jacoscope.analysis.several_folders import HISTORY_SCHEMA
-from jacoscope.analysis.store import JacobianStore
+from jacoscope.analysis.arrays import UNREADABLE, JacobianStore, as_npz, holds_arrays, read_arrays
+from jacoscope.analysis.history import SCHEMA as HISTORY_SCHEMA
+from jacoscope.analysis.tables import arrow_schema, as_parquet, columns, holds_table
 
 from .damage import Evil
 from .test_fuzz import MEGABYTE, peak_of
 
-SCHEMA = arrow_schema(columns(3, 3, "logits"), {})
+SCHEMA = arrow_schema(columns(3, 3, "logits"))
 ROWS = 12_345
 ARRAYS = {"count": torch.arange(3), "own": torch.rand(3, 1, 8, 8, dtype=torch.float64)}
 SHAPES = {"count": (3,), "own": (3, 1, 8, 8)}

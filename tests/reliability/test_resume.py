@@ -1,4 +1,4 @@
-"""A run that is killed again and again ends bitwise as the one that was left alone."""
+"""A run that is killed again and again has bitwise the same result as one that is not."""
 
 import os
 import random
@@ -11,16 +11,16 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from jacoscope.checkpoints import read_checkpoint
-from jacoscope.errors import UserError
 from jacoscope.comparison.page import sweep_page
-from jacoscope.comparison.table import Table
+from jacoscope.comparison.table import RunTable
+from jacoscope.errors import UserError
 
 from .commands import Running, run, start
 from .records import differences, of_run, points
 from .tiny import OVERRIDES
 
-# Whatever has a state: distortions, averaged weights, momentum, a schedule, validations and checkpoints within epochs,
-# sums of gradients; and the order of samples.
+# Everything that has a state: distortions, averaged weights, momentum, a schedule, validations and checkpoints within
+# epochs; and the order of samples.
 RECIPE = (
     *OVERRIDES,
     "trainer.max_epochs=3",
@@ -65,12 +65,12 @@ def test_killed_at_any_moment_and_looked_at_all_the_while_it_ends_bitwise_the_sa
 
 
 def look_at(run: Path, running: Running) -> int:
-    """Read all that a run's directory holds while it is written: every file is whole, or not there."""
+    """Read all files of a run while they are written: each is complete, or does not exist."""
     looks = 0
     while running.process.is_alive():
         if (run / "result.json").exists():
-            table = Table.of(run)
-            assert table.runs[0].result is not None
+            table = RunTable.read(run)
+            assert table.runs[0].seconds is not None  # its record was read
             assert sweep_page(table, run)
         if (run / "tensorboard").exists():
             EventAccumulator(str(run / "tensorboard")).Reload()

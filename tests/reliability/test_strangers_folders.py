@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from jacoscope.comparison.study import importances
+from jacoscope.comparison.importance import importances
 
 optuna = pytest.importorskip("optuna")
 

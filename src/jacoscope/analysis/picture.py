@@ -11,11 +11,12 @@ from torch import Tensor
 from jacoscope.data.pictures import opened, plain
 from jacoscope.errors import UserError
 
-DARK_ON_LIGHT = 0.6  # brightness of the rim above which a picture is taken for ink on paper
+DARK_ON_LIGHT = 0.6
+"""Brightness of the rim above which a picture counts as ink on paper."""
 
 
 def find_pictures(pattern: str) -> list[Path]:
-    """Give the files that a name or a pattern (``scans/*.png``) stands for, in the order of their names.
+    """Return the files that match a name or a pattern (``scans/*.png``), in the order of their names.
 
     Raises:
         UserError: if there are none.
@@ -35,8 +36,8 @@ def find_pictures(pattern: str) -> list[Path]:
 def read_picture(path: Path, shape: tuple[int, int, int], invert: bool) -> Tensor:
     """Read a picture as pixels in [0, 1], ``[C, H, W]``.
 
-    Whatever it is stored as (:func:`jacoscope.data.pictures.plain`), it is padded with the brightness of its rim to
-    the network's proportions, so that nothing is cut off, then resampled.
+    It may be stored in any mode that :func:`jacoscope.data.pictures.plain` reads. It is padded to the network's
+    proportions with the brightness of its rim, so that nothing is cut off, then resampled.
 
     Args:
         path: the file.
@@ -58,7 +59,7 @@ def read_picture(path: Path, shape: tuple[int, int, int], invert: bool) -> Tenso
 
 
 def looks_inverted(pixels: Tensor, training_mean: float) -> bool:
-    """Tell whether a picture seems to be dark on light although the network learnt light on dark."""
+    """Return whether a picture seems to be dark on light although the network learnt light on dark."""
     return _rim(pixels.mean(0)) > DARK_ON_LIGHT and training_mean < 0.5
 
 

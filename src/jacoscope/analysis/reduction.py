@@ -1,18 +1,52 @@
-"""A chunk of Jacobians, reduced: a row of numbers for each sample, and sums of maps for each class."""
+"""From a chunk of Jacobians to a row of numbers for each sample, and to sums of maps for each class."""
 
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from jacoscope.analysis.derivatives import of_output
+from jacoscope.analysis.network import TrainedNetwork
+from jacoscope.errors import UserError
+from jacoscope.jacobian_batch import JacobianBatch, Workspace
+from jacoscope.jacobians import JacobianError, jacobian
+from jacoscope.measures import MEASURES
 
-PIECE_ENTRIES = 1 << 20  # Jacobian entries reduced at a time: what stays in the cache is read once from memory
+PIECE_ENTRIES = 1 << 20
+"""Entries of Jacobians that are reduced at a time: what stays in the cache is read from memory once."""
+
+
+def logits_jacobian(network: TrainedNetwork, x: Tensor, strategy: str) -> tuple[Tensor, Tensor]:
+    """Compute the Jacobians of the logits on the network's device.
+
+    Args:
+        network: the network.
+        x: images, ``[batch, C, H, W]``, pixels in [0, 1].
+        strategy: of :func:`jacoscope.jacobians.jacobian`.
+
+    Returns:
+        The Jacobians, ``[batch, classes, C, H, W]``, and the logits, ``[batch, classes]``, both on the CPU. They may
+        be NaN or infinite.
+
+    Raises:
+        UserError: if the network has no such Jacobians.
+    """
+    try:
+        J, logits = jacobian(
+            network.module,
+            x.to(network.device),
+            "logits",
+            strategy=strategy,
+            return_outputs=True,
+            check_finite=False,
+        )
+    except JacobianError as error:
+        raise UserError(f"{network.spec.checkpoint.path}: {error}") from error
+    return J.cpu(), logits.cpu()
 
 
 @dataclass(frozen=True)
 class MapSums:
-    """Sums over samples, for each true class; divided by the counts they are mean maps.
+    """Sums of maps over samples, for each true class; divided by the counts they are mean maps.
 
     Attributes:
         count: samples, ``[classes]``.
@@ -30,19 +64,19 @@ class MapSums:
 
     @classmethod
     def zero(cls, classes: int, shape: tuple[int, ...]) -> "MapSums":
-        """Give the sums over nothing; in float64, so that millions of samples add up."""
+        """Return the sums over no samples, in float64, so that millions of samples can be added."""
         maps = [torch.zeros(classes, *shape, dtype=torch.float64) for _ in range(4)]
         return cls(torch.zeros(classes, dtype=torch.int64), *maps)
 
     def add(self, x: Tensor, labels: Tensor, own: Tensor, sensitivity: Tensor, finite: Tensor) -> None:
-        """Add a piece.
+        """Add samples.
 
         Args:
             x: images, ``[batch, C, H, W]``.
-            labels: their true classes, ``[batch]``.
-            own: derivatives of these classes, J[label], ``[batch, C, H, W]``.
+            labels: true classes, ``[batch]``.
+            own: derivatives of the true classes, J[label], ``[batch, C, H, W]``.
             sensitivity: root mean square of J over the outputs, ``[batch, C, H, W]``.
-            finite: which samples count, ``[batch]``; the others' Jacobians are not finite.
+            finite: which samples are added, ``[batch]``; the others' Jacobians are not finite.
         """
         whole = bool(finite.all())
 
@@ -57,142 +91,67 @@ class MapSums:
         add_to(self.sensitivity, sensitivity)
 
     def arrays(self) -> dict[str, Tensor]:
-        """Give the sums by their names."""
-        return {name: getattr(self, name) for name in ("count", "image", "own", "own_magnitude", "sensitivity")}
+        """Return the sums by name."""
+        return {name: getattr(self, name) for name in self.__dataclass_fields__}
 
 
 class Reduction:
-    """Reduces chunks of Jacobians, all of one shape.
-
-    It keeps the memory that it works in: pages fresh from the system cost a sixth of the time.
+    """Reduces chunks of Jacobians. It keeps its working memory from one chunk to the next.
 
     Args:
-        output: what the norms are of.
+        output: the output whose Jacobian the rows describe.
     """
 
     def __init__(self, output: str) -> None:
         self.output = output
-        self._precise = torch.empty(0, dtype=torch.float64)
-        self._magnitudes = torch.empty(0)
+        self._workspace = Workspace()
 
     def __call__(
-        self, x: Tensor, labels: Tensor, J: Tensor, logits: Tensor, sums: MapSums | None
+        self, x: Tensor, labels: Tensor, J: Tensor, logits: Tensor, sums: MapSums | None = None
     ) -> tuple[dict[str, Tensor], Tensor]:
-        r"""Reduce a chunk.
+        """Reduce a chunk, a piece at a time.
 
-        Jacobians are read from memory once, a piece at a time. Almost all columns follow from the Gram matrix of a
-        sample's gradients, :math:`G = J J^\top`, formed in float64, where products of float32 are exact: the singular
-        values are the roots of its eigenvalues, the Frobenius norm that of its trace, and
-        :math:`\|\nabla (z_y - z_j)\|^2 = G_{yy} + G_{jj} - 2 G_{yj}`. The trace also tells whether all entries of J
-        are finite. Where they or the logits are not, the column ``finite`` says so, the other columns mean nothing,
-        and nothing is added to the maps.
+        Where a sample's Jacobian or logits are not finite, the column ``finite`` is false, its other columns mean
+        nothing, and nothing is added to the sums.
 
         Args:
             x: images, ``[batch, C, H, W]``.
-            labels: their classes, ``[batch]``.
+            labels: true classes, ``[batch]``.
             J: Jacobians of the logits, ``[batch, classes, C, H, W]``.
             logits: ``[batch, classes]``.
             sums: that the chunk's maps are added to, if maps are wanted.
 
         Returns:
-            The columns by their names (all but ``index``), and the Jacobians of ``output``.
+            The columns by name (all but ``index``), and the Jacobians of ``output``.
         """
         step = max(1, PIECE_ENTRIES // J[0].numel())
-        names = ("gram", "gram_of_logits", "finite", "l1_operator", "linf_operator")
-        pieces: dict[str, list[Tensor]] = {name: [] for name in names}
-        outputs = []
+        rows: list[dict[str, Tensor]] = []
+        outputs: list[Tensor] = []
         for start in range(0, len(x), step):
             part = slice(start, start + step)
-            wanted = of_output(J[part], logits[part], self.output)
-            grams = [self._gram(wanted)]
-            if self.output != "logits":
-                grams.append(self._gram(J[part]))
-                outputs.append(wanted)
-            finite = logits[part].isfinite().all(1)
-            for gram in grams:
-                finite &= gram.diagonal(dim1=1, dim2=2).sum(1).isfinite()
-            for name, gram in zip(("gram", "gram_of_logits"), grams, strict=False):
-                pieces[name].append(gram.where(finite.view(-1, 1, 1), 0.0))  # eigenvalues of NaN are an error
-            pieces["finite"].append(finite)
-            magnitudes = self._magnitudes_of(wanted)
-            pieces["l1_operator"].append(magnitudes.sum(1).amax(1))
-            pieces["linf_operator"].append(magnitudes.sum(2).amax(1))
+            batch = JacobianBatch(J[part], logits[part], self._workspace).of(self.output)
+            rows.append(_columns(batch, labels[part]))
+            outputs.append(batch.J)
             if sums is not None:
-                own = wanted[torch.arange(len(wanted)), labels[part]]
-                sensitivity = magnitudes.square_().mean(1).sqrt_().view_as(own)
-                sums.add(x[part], labels[part], own, sensitivity, finite)
-        joined = {name: torch.cat(tensors) for name, tensors in pieces.items() if tensors}
-        gram = joined.pop("gram")
-        distance, nearest = _boundary(joined.pop("gram_of_logits", gram), logits)
-        columns = {**_of_logits(logits, labels), **_of_gram(gram, J[0, 0].numel()), **joined}
-        columns |= {"boundary_distance": distance, "nearest_class": nearest}
-        return columns, torch.cat(outputs) if outputs else J
-
-    def _gram(self, J: Tensor) -> Tensor:
-        """``[batch, classes, classes]``, in float64; features come first there, for which BLAS is twice as fast."""
-        columns = J.flatten(2).mT
-        self._precise = _with_room(self._precise, columns)
-        precise = self._precise[: len(J)].copy_(columns)
-        return torch.bmm(precise.mT, precise)
-
-    def _magnitudes_of(self, J: Tensor) -> Tensor:
-        """``[batch, classes, features]``, good until the next piece."""
-        rows = J.flatten(2)
-        self._magnitudes = _with_room(self._magnitudes, rows)
-        return torch.abs(rows, out=self._magnitudes[: len(J)])
+                own = batch.J[torch.arange(len(batch.J)), labels[part]]
+                squares = batch.magnitudes.square_()  # in place: no column of the piece is computed after this
+                sensitivity = squares.mean(1).sqrt_().view_as(own)
+                sums.add(x[part], labels[part], own, sensitivity, batch.finite)
+        columns = {name: torch.cat([row[name] for row in rows]) for name in rows[0]}
+        return columns, J if self.output == "logits" else torch.cat(outputs)
 
 
-def _with_room(memory: Tensor, values: Tensor) -> Tensor:
-    """The same memory if a piece fits into it, else memory as large as the piece."""
-    fits = memory.shape[1:] == values.shape[1:] and len(memory) >= len(values)
-    return memory if fits else memory.new_empty(values.shape)
-
-
-def _of_logits(logits: Tensor, labels: Tensor) -> dict[str, Tensor]:
-    probabilities = logits.softmax(1)
-    confidence, prediction = probabilities.max(1)
-    best = logits.topk(2, dim=1).values
+def _columns(batch: JacobianBatch, labels: Tensor) -> dict[str, Tensor]:
+    prediction = batch.logits.argmax(1)
     return {
         "label": labels,
+        "finite": batch.finite,
         "prediction": prediction,
         "correct": prediction == labels,
-        "confidence": confidence,
-        "label_probability": probabilities.gather(1, labels.unsqueeze(1)).squeeze(1),
-        "margin": best[:, 0] - best[:, 1],
-        "logits": logits,
+        "label_probability": batch.probabilities.gather(1, labels.unsqueeze(1)).squeeze(1),
+        **{name: measure(batch) for name, measure in MEASURES.items()},
+        "nearest_class": batch.boundary[1],
+        "logits": batch.logits,
+        "output_norms": batch.output_norms.float(),
+        "singular_values": batch.singular_values.float(),
     }
-
-
-def _of_gram(gram: Tensor, features: int) -> dict[str, Tensor]:
-    s = torch.linalg.eigvalsh(gram).clamp_(min=0).sqrt_().flip(1)[:, :features]
-    spectral, nuclear = s[:, 0], s.sum(1)
-    q = s / nuclear.where(nuclear > 0, torch.ones_like(nuclear)).unsqueeze(1)
-    share = s / spectral.where(spectral > 0, torch.ones_like(spectral)).unsqueeze(1)
-    squares = gram.diagonal(dim1=1, dim2=2)
-    columns = {
-        "frobenius": squares.sum(1).sqrt(),
-        "spectral": spectral,
-        "nuclear": nuclear,
-        "stable_rank": share.square().sum(1),
-        "effective_rank": torch.special.entr(q).sum(1).exp() * (nuclear > 0),
-        "output_norms": squares.sqrt(),
-        "singular_values": s,
-    }
-    return {name: values.float() for name, values in columns.items()}
-
-
-def _boundary(gram: Tensor, logits: Tensor) -> tuple[Tensor, Tensor]:
-    r"""First-order distance to the decision boundary and the class behind it, as
-    :func:`jacoscope.jacobians.boundary_distance` gives them from J.
-    """
-    y = logits.argmax(1, keepdim=True)
-    squares = gram.diagonal(dim1=1, dim2=2)
-    row = gram.gather(1, y.unsqueeze(2).expand(-1, 1, gram.shape[2])).squeeze(1)
-    slopes = (squares.gather(1, y) + squares - 2 * row).clamp(min=0).sqrt()
-    # What is left of the largest gradient after rounding is no slope.
-    slopes = slopes.where(slopes > 1e-7 * squares.amax(1, keepdim=True).sqrt(), torch.zeros_like(slopes))
-    margins = logits.gather(1, y).double() - logits
-    distances = (margins / slopes).where(slopes > 0, torch.full_like(slopes, torch.inf)).scatter(1, y, torch.inf)
-    distance, nearest = distances.min(1)
-    runner_up = logits.scatter(1, y, -torch.inf).argmax(1)
-    return distance.float(), runner_up.where(distance.isinf(), nearest)

@@ -1,99 +1,143 @@
 """summary.json: what the table says as a whole, every number computed from samples.parquet alone."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
+import torch
+from numpy.typing import NDArray
+from scipy.stats import pearsonr, spearmanr
 
-from jacoscope.analysis.finite import finite_rows, left_out
-from jacoscope.analysis.statistics import Values, auroc, correlation, quantiles, ranks
+from jacoscope.analysis.tables import finite_rows, left_out
+from jacoscope.measures import MEASURES, auroc, shown_in
 
-NORMS = ("frobenius", "spectral", "nuclear", "l1_operator", "linf_operator")
-MEASURES = (*NORMS, "stable_rank", "effective_rank", "boundary_distance", "confidence", "margin")
-DETECTORS = {
-    "frobenius": 1,
-    "spectral": 1,
-    "nuclear": 1,
-    "effective_rank": 1,
-    "boundary_distance": -1,
-    "margin": -1,
-    "confidence": -1,
-}
-"""What may tell errors from right decisions, and whether large (1) or small (-1) values point to an error."""
-
-
+Values = NDArray[Any]
 SPECTRA = 20_000
-"""Percentiles of the singular values are taken over at most so many samples, evenly spread."""
+"""Percentiles of the singular values are computed from at most so many samples, evenly spread."""
+LISTED = 12
+"""Samples in each ranking."""
+LISTED_COLUMNS = ("index", "label", "prediction", "correct", *(measure.name for measure in shown_in("samples")))
+"""Columns that the rankings are made from."""
 
 
-def summarise(table_file: Path, class_names: list[str]) -> dict[str, Any]:
+def summarise(file: Path, class_names: list[str]) -> dict[str, Any]:
     """Summarise a table of samples, with a few columns of it in memory at a time: some 60 bytes a sample.
 
     Args:
-        table_file: samples.parquet, as :mod:`jacoscope.analysis.schema` describes it.
+        file: samples.parquet, with the columns of :mod:`jacoscope.analysis.tables`.
         class_names: one for each class.
 
     Returns:
         Plain values for JSON; what cannot be known (the mean over no samples) is null. Samples without a finite
-        Jacobian are counted in ``left_out`` and play no part in the rest.
+        Jacobian are counted in ``left_out`` and are in nothing else.
 
     Raises:
         UserError: if no sample has a finite Jacobian.
     """
-    table = finite_rows(table_file, [*MEASURES, "index", "label", "prediction", "correct"])
-    columns = {name: table.column(name).to_numpy() for name in table.column_names}
+    table = finite_rows(file, ["index", "label", "prediction", "correct", *MEASURES])
+    columns = {name: table[name].to_numpy() for name in table.column_names}
     correct = columns["correct"].astype(bool)
     right, wrong = _group(columns, correct), _group(columns, ~correct)
+    is_wrong, confidence = torch.from_numpy(~correct), columns["confidence"]
     return {
         "samples": len(table),
-        "left_out": left_out(table_file),
+        "left_out": left_out(file),
         "errors": int((~correct).sum()),
-        "accuracy": _number(correct.mean()),
+        "accuracy": known(correct.mean()),
         "measures": {name: distribution(columns[name]) for name in MEASURES},
         "by_class": {name: _group(columns, columns["label"] == k) for k, name in enumerate(class_names)},
         "correct": right,
         "wrong": wrong,
         "frobenius_wrong_to_correct": _ratio(wrong["frobenius"], right["frobenius"]),
         "correlation_with_confidence": {
-            name: {
-                "pearson": _number(correlation(columns[name], columns["confidence"])),
-                "spearman": _number(correlation(ranks(columns[name]), ranks(columns["confidence"]))),
-            }
-            for name in (*NORMS, "effective_rank", "boundary_distance")
+            name: correlations(columns[name], confidence) for name, m in MEASURES.items() if m.of != "logits"
         },
-        "auroc_of_errors": {name: _number(auroc(sign * columns[name], ~correct)) for name, sign in DETECTORS.items()},
-        "spectrum": _spectrum(table_file),
-        "most_sensitive": _ends(columns, "frobenius", largest=True),
-        "least_sensitive": _ends(columns, "frobenius", largest=False),
-        "confident_errors": _ends(columns, "confidence", largest=True, among=~correct),
+        "auroc_of_errors": {
+            name: known(auroc(measure.concern * torch.tensor(columns[name]), is_wrong))
+            for name, measure in MEASURES.items()
+            if measure.concern
+        },
+        "spectrum": _spectrum(file),
+        **rankings(columns),
+    }
+
+
+def rankings(columns: dict[str, Values]) -> dict[str, list[dict[str, Any]]]:
+    """Return the samples at the ends: the most and the least sensitive ones, and the errors with most confidence.
+
+    Args:
+        columns: of the samples whose Jacobian is finite, with those of :data:`LISTED_COLUMNS`.
+    """
+    return {
+        "most_sensitive": _ranked(columns, -columns["frobenius"]),
+        "least_sensitive": _ranked(columns, columns["frobenius"]),
+        "confident_errors": _ranked(columns, -columns["confidence"], among=~columns["correct"].astype(bool)),
     }
 
 
 def distribution(values: Values) -> dict[str, float | None]:
-    """Give the mean of the finite values and how many are infinite; quantiles and extremes with these as the largest.
+    """Return the mean of the finite values, the number of infinite ones, and quantiles with these as the largest.
 
     >>> distribution(np.array([1.0, 3.0, 2.0, np.inf]))["mean"], distribution(np.array([np.inf]))["infinite"]
     (2.0, 1)
     """
     finite = values[np.isfinite(values)]
     described: dict[str, float | None] = {"infinite": len(values) - len(finite)}
-    described["mean"] = _number(finite.mean(dtype=np.float64)) if len(finite) else None
+    described["mean"] = known(finite.mean(dtype=np.float64)) if len(finite) else None
     names = ("min", "percentile_5", "median", "percentile_95", "max")
     at = quantiles(values, [0, 0.05, 0.5, 0.95, 1])
-    return described | {name: _number(value) for name, value in zip(names, at, strict=True)}
+    return described | {name: known(value) for name, value in zip(names, at, strict=True)}
 
 
-def _spectrum(table_file: Path) -> dict[str, Any]:
-    """Give mean and percentiles of each singular value, reading a batch of rows at a time.
+def quantiles(values: Values, at: Sequence[float]) -> list[float]:
+    """Compute quantiles as :func:`numpy.quantile`; infinite values are the largest, and so is all beside them.
+
+    >>> quantiles(np.array([1, 2, 4, np.inf]), [0, 0.5, 0.9]), quantiles(np.array([]), [0.5])
+    ([1.0, 3.0, inf], [nan])
+    """
+    if not len(values):
+        return [float("nan")] * len(at)
+    with np.errstate(invalid="ignore"):  # between a number and infinity NumPy computes inf − inf
+        between = np.quantile(values.astype(np.float64), at)
+    above = np.quantile(values, at, method="higher")
+    return np.where(np.isnan(between), above, between).tolist()  # type: ignore[no-any-return]
+
+
+def correlations(a: Values, b: Values) -> dict[str, float | None]:
+    """Return Pearson's correlation of the pairs that are finite, and Spearman's, where infinity is the largest rank.
+
+    Null where a correlation is not defined: one of the two is constant.
+    """
+    finite = np.isfinite(a) & np.isfinite(b)
+    return {
+        "pearson": _correlation(pearsonr, a[finite], b[finite]),
+        "spearman": _correlation(spearmanr, a, b),
+    }
+
+
+def known(value: Any) -> float | None:
+    """Return a number as it is written in JSON: null for NaN and infinity."""
+    return float(value) if np.isfinite(value) else None
+
+
+def _correlation(method: Any, a: Values, b: Values) -> float | None:
+    if len(a) < 2 or (a == a[0]).all() or (b == b[0]).all():
+        return None
+    return known(method(a.astype(np.float64), b.astype(np.float64)).statistic)
+
+
+def _spectrum(file: Path) -> dict[str, Any]:
+    """Return mean and percentiles of each singular value, with a batch of rows in memory at a time.
 
     ``share_of_strongest`` is that of the mean spectrum, σ₁² / Σ σᵢ².
     """
-    file = pq.ParquetFile(table_file)
-    step = -(-file.metadata.num_rows // SPECTRA)
+    table = pq.ParquetFile(file)
+    step = -(-table.metadata.num_rows // SPECTRA)
     total: Values = np.zeros(1)
     kept, seen = [], 0
-    for whole in file.iter_batches(columns=["singular_values", "finite"]):
+    for whole in table.iter_batches(columns=["singular_values", "finite"]):
         batch = whole.filter(whole.column("finite"))
         lists = batch.column("singular_values")
         values = lists.flatten().to_numpy().reshape(len(batch), lists.type.list_size)
@@ -106,7 +150,7 @@ def _spectrum(table_file: Path) -> dict[str, Any]:
     return {
         "values": len(mean),
         "share_of_strongest": _ratio(float(mean[0] ** 2), float((mean**2).sum())),
-        **{name: [_number(value) for value in values] for name, values in named.items()},
+        **{name: [known(value) for value in values] for name, values in named.items()},
     }
 
 
@@ -114,16 +158,17 @@ def _group(columns: dict[str, Values], which: Values) -> dict[str, Any]:
     count = int(which.sum())
     return {
         "samples": count,
-        "accuracy": _number(columns["correct"][which].mean()) if count else None,
+        "accuracy": known(columns["correct"][which].mean()) if count else None,
         "infinite_boundary_distances": int(np.isinf(columns["boundary_distance"][which]).sum()),
         **{name: distribution(columns[name][which])["mean"] for name in MEASURES},
     }
 
 
-def _ends(columns: dict[str, Values], by: str, *, largest: bool, among: Values | None = None) -> list[dict[str, Any]]:
-    where = np.arange(len(columns[by])) if among is None else np.flatnonzero(among)
-    order = where[np.argsort(-columns[by][where] if largest else columns[by][where], kind="stable")][:12]
-    shown = ("index", "label", "prediction", "confidence", "frobenius", "spectral", "boundary_distance")
+def _ranked(columns: dict[str, Values], by: Values, among: Values | None = None) -> list[dict[str, Any]]:
+    """Return the samples with the smallest values of ``by``; of equal ones the first."""
+    where = np.arange(len(by)) if among is None else np.flatnonzero(among)
+    order = where[np.argsort(by[where], kind="stable")][:LISTED]
+    shown = [name for name in LISTED_COLUMNS if name != "correct"]
     return [{name: _plain(columns[name][i]) for name in shown} for i in order]
 
 
@@ -132,8 +177,4 @@ def _ratio(numerator: float | None, denominator: float | None) -> float | None:
 
 
 def _plain(value: Any) -> Any:
-    return _number(value) if isinstance(value, np.floating) else value.item()
-
-
-def _number(value: Any) -> float | None:
-    return float(value) if np.isfinite(value) else None
+    return known(value) if isinstance(value, np.floating) else value.item()

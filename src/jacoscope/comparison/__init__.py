@@ -1,1 +1,3 @@
-"""Many runs at a glance: a table, and a page of charts."""
+"""Runs side by side: the table in the terminal, its export, and the page ``sweep.html``."""
+
+from jacoscope.comparison.terminal import show_sweep as show_sweep

@@ -1,29 +1,81 @@
-"""The table of runs in the terminal."""
+"""Show the runs of a sweep, or of any folder, in the terminal, and write their page and exports."""
 
 from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+from shlex import quote
 
 from rich import box
 from rich.console import Console
-from rich.table import Table as Grid
+from rich.markup import escape
+from rich.table import Table
 from rich.text import Text
 
-from jacoscope.comparison.cells import Cells, cells_of_runs, cells_over_seeds
-from jacoscope.comparison.table import Table, objectives_of, pareto_front
-from jacoscope.comparison.words import title
+from jacoscope.comparison.table import RunTable, TextTable, pareto_front, title
+from jacoscope.errors import UserError
+from jacoscope.files import write_whole
 
-COLORS = {"failed": "red", "interrupted": "yellow", "running": "cyan", "waiting": "dim", "pruned": "dim"}
+STATUS_STYLES = {"failed": "red", "interrupted": "yellow", "running": "cyan", "waiting": "dim", "pruned": "dim"}
 
 
-def show(table: Table, console: Console | None = None) -> None:
-    """Print all runs, what several seeds have in common, and what went wrong."""
-    console = console or Console(highlight=False)
+def show_sweep(folder: Path, *, sort: str | None = None, page: bool | Path = True, export: Iterable[Path] = ()) -> None:
+    """Write the page of all runs below a folder and print their table.
+
+    Args:
+        folder: the directory of a sweep, or any folder that holds runs.
+        sort: a column to sort by; with a minus before it, from large to small.
+        page: whether to write the page, as ``sweep.html`` in the folder; or the file to write it to.
+        export: files to write all columns to, ``.csv`` or ``.parquet``.
+
+    Raises:
+        UserError: if there is no run or no such column, or if an export cannot be written.
+    """
+    table, exports = RunTable.read(folder, sort), list(export)
+    for file in exports:
+        table.export(file)
+    page_file = folder / "sweep.html" if page is True else page or None
+    refusal = None
+    if page_file and any(run.metrics for run in table.runs):
+        try:  # before anything is printed: the page is there even if a pipe is closed after the first lines
+            write_page(table, page_file)
+        except UserError as error:  # the table is shown all the same
+            refusal, page_file = str(error), None
+    else:
+        page_file = None
+    console = Console(highlight=False)
+    print_table(table, console)
+    if refusal:
+        console.print(refusal, markup=False)
+    rows = [("read", str(page_file))] if page_file else []
+    for label, value in [*rows, ("look", f"tensorboard --logdir {quote(str(folder))}")]:
+        console.print(f"[bold]{label}[/bold]  {escape(value)}", soft_wrap=True)
+    for file in exports:
+        console.print(f"written: {file}", markup=False, soft_wrap=True)
+
+
+def write_page(table: RunTable, file: Path) -> None:
+    """Write the page of a table.
+
+    Raises:
+        UserError: if the file cannot be written.
+    """
+    from jacoscope.comparison.page import sweep_page  # plotly is not needed for the table
+
+    write_whole(file, sweep_page(table, file.parent).encode())
+
+
+def print_table(table: RunTable, console: Console) -> None:
+    """Print all runs, their mean over seeds, and what went wrong."""
     if not console.is_terminal:
         console.width = 10_000  # lines of a file may be long
-    console.print(_grid(cells_of_runs(table)))
-    if seeds := cells_over_seeds(table):
+    console.print(_grid(table.as_text()))
+    if seeds := table.over_seeds_as_text():
         console.print("Mean ± standard deviation over seeds:")
         console.print(_grid(seeds))
-    _show_front(table, console)
+    if len(table.objectives) > 1 and table.tradeoff:
+        names = ", ".join(run.name for run in pareto_front(table.runs, *table.tradeoff))
+        norm, accuracy = map(title, table.tradeoff)
+        console.print(f"No run beats these in both {accuracy} and {norm}: {names}", markup=False)
     for run in table.runs:
         if run.failure:
             console.print(f"run {run.name} failed: {run.failure}", style="red", markup=False)
@@ -31,21 +83,13 @@ def show(table: Table, console: Console | None = None) -> None:
     console.print(", ".join(f"{number} {status}" for status, number in counts.items()))
 
 
-def _show_front(table: Table, console: Console) -> None:
-    """Tell what a search for accuracy and a small norm found."""
-    if len(objectives_of(table.runs)) > 1 and table.tradeoff:
-        names = ", ".join(run.name for run in pareto_front(table.runs, *table.tradeoff))
-        norm, accuracy = map(title, table.tradeoff)
-        console.print(f"No run beats these in both {accuracy} and {norm}: {names}", markup=False)
-
-
-def _grid(cells: Cells) -> Grid:
-    """Lay a table out: where the terminal is narrow, settings are folded, and results stay in one piece."""
-    grid = Grid(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, collapse_padding=True)
-    for i, name in enumerate(cells.settings):
+def _grid(table: TextTable) -> Table:
+    """Return the table for rich: where the terminal is narrow, settings are folded and results stay in one line."""
+    grid = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, collapse_padding=True)
+    for i, name in enumerate(table.settings):
         grid.add_column(name, justify="left" if i == 0 else "right", overflow="fold")
-    for name in cells.results:
+    for name in table.results:
         grid.add_column(Text("\n".join(name.rsplit(" ", 1))), justify="right", no_wrap=True)
-    for row in cells.rows:
-        grid.add_row(*(Text(text, style=COLORS.get(text, "")) for text in row))  # not str: [a,b] would be markup
+    for row in table.rows:
+        grid.add_row(*(Text(text, style=STATUS_STYLES.get(text, "")) for text in row))  # str would be read as markup
     return grid

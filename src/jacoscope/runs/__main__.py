@@ -1,37 +1,32 @@
-"""``python -m jacoscope.runs FOLDER``: what the runs of a sweep, or below any folder, have come to."""
+"""Compare the runs of a sweep, or all runs below any folder: ``python -m jacoscope.runs FOLDER``."""
 
 import argparse
 import sys
 from pathlib import Path
 
+from jacoscope.comparison import show_sweep
 from jacoscope.errors import UserError
 
 
 def main(words: list[str] | None = None) -> int:
-    """Show the table, write what is asked for, and tell a mistake in one message."""
-    parser = argparse.ArgumentParser("python -m jacoscope.runs", description="All runs below a folder, compared.")
-    parser.add_argument("folder", type=Path, help="a sweep's directory, or any folder that runs are in: logs")
+    """Show the table, write the page and the exports, and return the exit status."""
+    parser = argparse.ArgumentParser("python -m jacoscope.runs", description="Compare all runs below a folder.")
+    parser.add_argument("folder", type=Path, help="the directory of a sweep, or any folder that holds runs, as logs")
     parser.add_argument("--sort", metavar="COLUMN", help="sort by a column; --sort=-COLUMN from large to small")
     parser.add_argument(
         "--export",
         metavar="FILE",
         type=Path,
         action="append",
-        help="write all columns, as .csv or .parquet; may be given several times",
+        default=[],
+        help="write all columns to a .csv or .parquet file; may be given several times",
     )
-    parser.add_argument("--html", metavar="FILE", type=Path, help="where the page goes; by default FOLDER/sweep.html")
-    parser.add_argument("--no-html", action="store_true", help="the table alone")
+    parser.add_argument("--html", metavar="FILE", type=Path, help="the file for the page; by default FOLDER/sweep.html")
+    parser.add_argument("--no-html", action="store_true", help="write no page")
     options = parser.parse_args(words)
     try:
-        from jacoscope.comparison.answer import answer
-        from jacoscope.comparison.table import Table
-
-        table = Table.of(options.folder, options.sort)
-        for file in options.export or []:
-            table.export(file)
-        answer(table, None if options.no_html else options.html or options.folder / "sweep.html")
-        for file in options.export or []:
-            print(f"written: {file}")
+        page = False if options.no_html else options.html or True
+        show_sweep(options.folder, sort=options.sort, page=page, export=options.export)
     except UserError as mistake:
         print(f"\n{mistake}", file=sys.stderr)
         return 1

@@ -1,6 +1,6 @@
 """Heatmaps, sheets, charts and figures of Jacobians; tensors in, pictures out.
 
-All is loaded when first used: a page (:mod:`jacoscope.visuals.page`) needs neither torch nor matplotlib.
+All is loaded when first used: pages (:mod:`jacoscope.pages`) read the colours without torch and matplotlib.
 """
 
 from importlib import import_module

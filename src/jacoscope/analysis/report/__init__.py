@@ -1,3 +1,4 @@
-"""report.html: the analysis as one file that a person enjoys reading and can send to a colleague."""
+"""report.html: the analysis of a split as one file, to read and to send to a colleague."""
 
 from jacoscope.analysis.report.page import write_report as write_report
+from jacoscope.analysis.report.samples import Sample as Sample

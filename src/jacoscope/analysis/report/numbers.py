@@ -1,8 +1,11 @@
 """Numbers in the text of the report, each with the place in summary.json that it comes from."""
 
 import math
-from html import escape
 from typing import Any
+
+from markupsafe import Markup
+
+NUMBER = Markup('<span class="n" data-from="{0}" title="summary.json: {0}">{1}</span>')
 
 
 class Numbers:
@@ -19,7 +22,7 @@ class Numbers:
         self.summary = summary
 
     def value(self, path: str) -> Any:
-        """Give what is at a path of keys, and places in lists, joined with slashes; none where nothing is.
+        """Return what is at a path: keys, and places in lists, joined with slashes. ``None`` where nothing is.
 
         >>> Numbers({"a": {"b": [2, 3]}}).value("a/b/1")
         3
@@ -34,7 +37,7 @@ class Numbers:
 
     @staticmethod
     def key(name: str) -> str:
-        """Write a name of the user's as one key of a path, as JSON pointers do (RFC 6901).
+        """Return a name that the user chose as one key of a path, as JSON pointers do (RFC 6901).
 
         >>> Numbers({"cat/dog": 1}).value(Numbers.key("cat/dog"))
         1
@@ -42,11 +45,11 @@ class Numbers:
         return name.replace("~", "~0").replace("/", "~1")
 
     def known(self, *paths: str) -> bool:
-        """Tell whether there is a number at each of the paths."""
+        """Return whether there is a number at each of the paths."""
         return all(isinstance(self.value(path), (int, float)) for path in paths)
 
-    def __call__(self, path: str, form: str = "") -> str:
-        """Write the number at a path.
+    def __call__(self, path: str, form: str = "") -> Markup:
+        """Return the number at a path as HTML; a dash where there is none.
 
         Args:
             path: keys joined with slashes.
@@ -54,13 +57,11 @@ class Numbers:
         """
         value = self.value(path)
         text = "–" if value is None else short(value) if not form else format(value, form).replace("%", " %")
-        text = text.replace("-", "−")
-        source = escape(path, quote=True)
-        return f'<span class="n" data-from="{source}" title="summary.json: {source}">{text}</span>'
+        return NUMBER.format(path, text.replace("-", "−"))
 
 
 def short(value: float) -> str:
-    """Write three significant digits, without an exponent where that is short.
+    """Return three significant digits, without an exponent where that is short.
 
     >>> short(9.4512), short(0.0123456), short(12345.6), short(0.00001234), short(7)
     ('9.45', '0.0123', '12,346', '1.23e-05', '7')

@@ -1,154 +1,157 @@
-"""report.html, put together: one file that needs no network."""
+"""Write report.html. Its text is in the template ``report.html``, beside this file."""
 
-from collections.abc import Mapping
-from html import escape
-from importlib.resources import files
+import base64
+import io
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
+import torch
+from PIL import Image
 
-from jacoscope.analysis.derivatives import jacobians_one_by_one, of_output
-from jacoscope.analysis.report import charts, sections
-from jacoscope.analysis.report.explorer import explorer_data
+from jacoscope.analysis.report import charts
 from jacoscope.analysis.report.numbers import Numbers
-from jacoscope.analysis.report.pictures import color_table
-from jacoscope.analysis.stream import read_samples
-from jacoscope.analysis.subject import Subject
+from jacoscope.analysis.report.samples import Sample
 from jacoscope.files import write_whole
-from jacoscope.measures import SINGULAR
-from jacoscope.visuals.page import chart, page, section
+from jacoscope.measures import SINGULAR, shown_in
+from jacoscope.pages import render
+from jacoscope.visuals import WORDS, Pixels, Scale, diverging, heatmap
+from jacoscope.visuals.heatmaps import paint_images
 
-ROWS = 6  # samples shown with all their maps, of each kind
+ROWS = 6  # samples of each list that are shown with all their maps
+MEAN_MAPS = 20  # classes whose mean maps are shown
+LISTS = ("most_sensitive", "confident_errors")
 
 
 def write_report(
     path: Path,
-    subject: Subject,
+    *,
+    network: str,
+    source: str,
+    class_names: Sequence[str],
     summary: dict[str, Any],
     table: pa.Table,
-    maps: Mapping[str, Any] | None,
+    maps: Mapping[str, "np.ndarray[Any, Any]"] | None,
     adversarial: pa.Table | None,
-    about: dict[str, str],
+    samples: Iterable[Sample],
+    about: Mapping[str, str],
 ) -> None:
     """Write the report.
 
     Args:
         path: the HTML file.
-        subject: the network and its data.
+        network: the name of the network, for the headline.
+        source: the run or the file that it comes from.
+        class_names: one for each class.
         summary: the content of summary.json.
-        table: the content of samples.parquet.
+        table: the content of samples.parquet, without lists and rows that are not finite.
         maps: the content of maps.npz, if maps were kept.
         adversarial: predicted and found distances, if they were searched.
+        samples: those for the explorer, in its order, and the first :data:`ROWS` of each list of :data:`LISTS` in the
+            summary.
         about: what was analysed and how, a line for each entry.
 
     Raises:
-        UserError: if plotly is not installed, or the file cannot be written.
+        UserError: if the file cannot be written.
     """
-    n = Numbers(summary)
-    output, names = summary["output"], subject.class_names
-    drawn: dict[str, Any] = {
+    n, unit, samples = Numbers(summary), SINGULAR[summary["output"]], list(samples)
+    by_class = {f"by-class-{name}": chart for name, chart in charts.by_class(table, class_names).items()}
+    drawn = {
         "norms": charts.norm_histogram(table),
-        "confidence": charts.norm_against_confidence(table, names),
+        "confidence": charts.norm_against_confidence(table, class_names),
         "spectrum": charts.spectrum(summary),
+        **by_class,
+        **({} if adversarial is None else {"distances": charts.distances(adversarial)}),
     }
-    parts = [
-        section("In short", sections.headline(n) + sections.left_out_text(n) + sections.reading_guide(output)),
-        section(
-            "How sensitive, and where it is wrong",
-            sections.norms_text(n) + chart("norms") + sections.confidence_text(n) + chart("confidence"),
-        ),
-        section("By class", sections.class_text(n) + _by_class(table, names) + sections.class_table(n)),
+    page = render(
+        "analysis/report/report.html",
+        title=f"{network} on {summary['samples']:,} {summary['split']} images",
+        subtitle=f"How every {unit} depends on every pixel · {source}",
+        charts=drawn,
+        data={"explorer": _explorer(samples, table, class_names, unit)},
+        n=n,
+        unit=unit,
+        measures_by_class={name: chart.layout.yaxis.title.text for name, chart in by_class.items()},
+        class_columns=shown_in("classes"),
+        listed_measures=shown_in("samples"),
+        means=None if maps is None else mean_maps(maps, class_names),
+        lists={name: _rows(summary[name][:ROWS], samples, class_names) for name in LISTS},
+        about=about,
+    )
+    write_whole(path, page.encode())
+
+
+def _explorer(samples: Sequence[Sample], table: pa.Table, class_names: Sequence[str], unit: str) -> dict[str, Any]:
+    """Return what the script needs to show the samples of the explorer."""
+    chosen = [sample for sample in samples if sample.why]
+    measures = {measure.name: measure.label for measure in shown_in("samples")}
+    places = np.searchsorted(table.column("index").to_numpy(), [sample.index for sample in chosen])
+    rows = table.take(pa.array(places)).to_pylist()
+    channels, height, width = chosen[0].image.shape
+    return {
+        "samples": [sample.for_script(row, list(measures)) for sample, row in zip(chosen, rows, strict=True)],
+        "shape": [3 if channels == 3 else 1, height, width],
+        "names": list(class_names),
+        "output": unit,
+        "measures": measures,
+        "scale": Scale(diverging(), -1.0, 1.0).table.tolist(),
+        "colors": WORDS,
+    }
+
+
+def mean_maps(maps: Mapping[str, "np.ndarray[Any, Any]"], class_names: Sequence[str]) -> dict[str, Any]:
+    """Return pictures for each class: the mean image, the mean derivative of its own output, and its mean magnitude.
+
+    Args:
+        maps: the content of maps.npz.
+        class_names: one for each class.
+    """
+    present = np.flatnonzero(maps["count"])[:MEAN_MAPS]
+    images = torch.from_numpy(maps["image"][present])
+    own = torch.from_numpy(maps["own"][present]).sum(1)
+    magnitudes = torch.linalg.vector_norm(torch.from_numpy(maps["own_magnitude"][present]), dim=1)
+    signed, unsigned = Scale.signed(own), Scale.magnitude(magnitudes)
+    drawn = zip(paint_images(images), heatmap(own, signed), heatmap(magnitudes, unsigned), strict=True)
+    classes = [
+        {"name": class_names[k], "image": picture(image), "own": picture(map_), "magnitude": picture(magnitude)}
+        for k, (image, map_, magnitude) in zip(present.tolist(), drawn, strict=True)
     ]
-    if maps is not None:
-        parts.append(section("What each class looks for", sections.mean_maps(dict(maps), names, output)))
-    parts += _sample_sections(subject, n, names)
-    parts.append(section("The spectrum of J", sections.spectrum_text(n) + chart("spectrum")))
-    if adversarial is not None:
-        drawn["distances"] = charts.distances(adversarial)
-        parts.append(section("Predicted and found distances", sections.distance_text(n) + chart("distances")))
-    data = {
-        "charts": drawn,
-        "byClass": charts.by_class(table, names),
-        "samples": explorer_data(subject, summary["split"], output, summary, table),
-        "shape": [3 if subject.shape[0] == 3 else 1, *subject.shape[1:]],
-        "names": names,
-        "output": SINGULAR[output],
-        "colors": color_table(),
-    }
-    parts.insert(1, _explorer(output))
-    parts.append(section("What was analysed, and how", _about(about)))
-    written = page(
-        title=f"{_name(subject)} on {summary['samples']:,} {summary['split']} images",
-        subtitle=f"How every {SINGULAR[output]} depends on every pixel · {_run(subject)}",
-        body="\n".join(parts),
-        data=data,
-        script=_asset("report.js"),
-        css=_asset("report.css"),
-    )
-    write_whole(path, written.encode())
+    return {"classes": classes, "limit": signed.high, "top": unsigned.high, "scale": picture(signed.table[None])}
 
 
-def _sample_sections(subject: Subject, n: Numbers, names: list[str]) -> list[str]:
-    kinds = (
-        ("The most sensitive samples", "most_sensitive", "<p>The samples with the largest Frobenius norms.</p>"),
-        (
-            "Errors made with confidence",
-            "confident_errors",
-            "<p>Wrong, and sure of it: the errors with the largest confidence.</p>",
-        ),
-    )
-    parts = []
-    for title, key, text in kinds:
-        rows = n.value(key)[:ROWS]
-        if not rows:
-            parts.append(section(title, "<p>There are none.</p>"))
-            continue
-        x, _ = read_samples(subject.split(n.value("split")), [row["index"] for row in rows])
-        read = (
-            (of_output(J, logits, n.value("output"))[0], logits[0].softmax(0))
-            for J, logits in jacobians_one_by_one(subject, x)
+def _rows(
+    listed: Sequence[Mapping[str, Any]], samples: Sequence[Sample], class_names: Sequence[str]
+) -> list[dict[str, Any]]:
+    """Return what is shown of the samples of a list: the image and a map for each class, all on one scale."""
+    by_index = {sample.index: sample for sample in samples}
+    rows = []
+    for entry in listed:
+        sample = by_index[entry["index"]]
+        scale = Scale.signed(sample.values)
+        painted = heatmap(sample.values, scale)
+        maps = [
+            {"name": class_names[k], "probability": p, "map": picture(pixels), "own": k == entry["label"]}
+            for k, p, pixels in zip(sample.classes, sample.probabilities, painted, strict=True)
+        ]
+        rows.append(
+            {
+                "index": sample.index,
+                "label": class_names[entry["label"]],
+                "prediction": class_names[entry["prediction"]],
+                "image": picture(paint_images(sample.image.unsqueeze(0))[0]),
+                "maps": maps,
+                "limit": scale.high,
+            }
         )
-        parts.append(section(title, text + sections.derivative_rows(n, key, x, read, names)))
-    return parts
+    return rows
 
 
-def _by_class(table: pa.Table, names: list[str]) -> str:
-    options = "".join(
-        f'<option value="{key}">{escape(each["layout"]["yaxis"]["title"]["text"])}</option>'
-        for key, each in charts.by_class(table, names).items()
-    )
-    return f'<label class="pick">Show <select id="measure">{options}</select></label>{chart("by-class")}'
-
-
-def _explorer(output: str) -> str:
-    return section(
-        "Explore",
-        f"<p>Choose a sample and a class. Point at a pixel, or touch it, to read its row of J: the derivative of every "
-        f"class’s {SINGULAR[output]} with respect to that pixel. The arrow keys move from pixel to pixel.</p>"
-        + _asset("explorer.html"),
-    )
-
-
-def _about(about: dict[str, str]) -> str:
-    rows = "".join(f"<tr><th>{escape(key)}</th><td>{escape(value)}</td></tr>" for key, value in about.items())
-    traced = (
-        "Every measured number in the sentences, in the table of classes and beside the samples stands in "
-        "summary.json, which is computed from the tables samples.parquet, a row for each sample, and "
-        "adversarial.parquet; point at a number to see where. They lie beside this file. Charts are drawn from the "
-        "tables, pictures from Jacobians computed again."
-    )
-    return f'<div class="scroll"><table class="about">{rows}</table></div><p class="note">{traced}</p>'
-
-
-def _name(subject: Subject) -> str:
-    return str(subject.origin.config["model"]["_target_"]).rpartition(".")[2]
-
-
-def _run(subject: Subject) -> str:
-    checkpoint = subject.origin.checkpoint
-    return f"run {checkpoint.home.resolve().name}" if checkpoint.run else checkpoint.path.name
-
-
-def _asset(name: str) -> str:
-    return (files("jacoscope.analysis.report") / name).read_text(encoding="utf-8")
+def picture(pixels: Pixels) -> dict[str, Any]:
+    """Return pixels, ``[height, width, 3]``, as what the template's ``picture`` shows: a PNG inside a URI."""
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).quantize(256).save(buffer, "PNG", optimize=True)
+    height, width, _ = pixels.shape
+    uri = "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
+    return {"uri": uri, "width": width, "height": height}

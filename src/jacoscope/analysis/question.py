@@ -1,0 +1,128 @@
+"""The question to a trained network: the command line of analyze.py, checked, as plain values."""
+
+from dataclasses import MISSING, dataclass, field
+from typing import Any, get_args, get_type_hints
+
+from omegaconf import DictConfig, OmegaConf
+
+from jacoscope.errors import UserError, nearest
+from jacoscope.jacobians import STRATEGIES
+from jacoscope.runs.targets import fits
+
+CHOICES = {
+    "split": ("test", "val", "train"),
+    "output": ("logits", "probs", "log_probs"),
+    "strategy": ("auto", *STRATEGIES),
+    "jacobian_dtype": ("float32", "float16"),
+}
+SMALLEST = {"limit": 1, "chunk_size": 1, "attack": 0}
+KINDS = {int: "a whole number", str: "a text", bool: "true or false"}
+NOT_THE_QUESTION = ("model", "data", "images", "augmentation", "paths", "trainer")
+"""Keys of the config that describe the network, its data and the devices."""
+
+
+@dataclass(frozen=True)
+class Question:
+    """The question to one or two checkpoints; the names are those of configs/analyze.yaml, which explains them."""
+
+    checkpoint: str | None = None
+    split: str = "test"
+    output: str | None = None
+    strategy: str = "auto"
+    limit: int | None = None
+    sample: int | None = None
+    samples: list[int] | None = None
+    image: str | None = None
+    invert: bool = False
+    save_jacobians: bool = False
+    jacobian_dtype: str = "float32"
+    compare: list[str] | None = None
+    history: bool = False
+    attack: int = 50
+    report: bool = True
+    chunk_size: int = 512
+    output_dir: str | None = None
+    trust: list[str] = field(default_factory=list)
+
+    @classmethod
+    def from_config(cls, cfg: DictConfig) -> "Question":
+        """Read the question from a composed config.
+
+        Raises:
+            UserError: if a key does not exist, a value has the wrong type or is out of range, or two keys exclude each
+                other.
+        """
+        own = OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key not in NOT_THE_QUESTION])
+        values: Any = OmegaConf.to_container(own)
+        hints = get_type_hints(cls)
+        if unknown := [name for name in values if name not in hints]:
+            raise UserError(f"There is no key {unknown[0]}.{nearest(unknown[0], hints)}\nKeys: {', '.join(hints)}")
+        for name, value in values.items():
+            if isinstance(value, str) and list[str] in (hints[name], *get_args(hints[name])):
+                values[name] = [value]  # trust=my_package is as clear as trust=[my_package]
+            elif not fits(value, hints[name], MISSING):
+                raise UserError(f"{name}={value!r} is of the wrong type: it is {_described(hints[name])}")
+        question = cls(**values)
+        question._check()
+        return question
+
+    @property
+    def indices(self) -> list[int] | None:
+        """The samples that are asked for one by one; none for a whole split."""
+        return [self.sample] if self.sample is not None else self.samples
+
+    @property
+    def is_about_single_images(self) -> bool:
+        """Whether it asks about samples or pictures one by one."""
+        return self.indices is not None or self.image is not None
+
+    @property
+    def named_output(self) -> str:
+        """The output that is differentiated: the one asked for, else probs for single images and logits for tables."""
+        return self.output or ("probs" if self.is_about_single_images else "logits")
+
+    @property
+    def scope(self) -> dict[str, Any]:
+        """What decides the numbers besides the networks."""
+        return {
+            "split": self.split,
+            "output": self.named_output,
+            "strategy": self.strategy,
+            "limit": self.limit,
+        }
+
+    @property
+    def output_name(self) -> str:
+        """Output and strategy as a part of the name of a folder."""
+        return self.named_output if self.strategy == "auto" else f"{self.named_output}_{self.strategy}"
+
+    @property
+    def scope_name(self) -> str:
+        """The scope as a part of the name of a folder."""
+        return f"{self.split}_{self.output_name}" + (f"_first_{self.limit}" if self.limit else "")
+
+    def _check(self) -> None:
+        for name, allowed in CHOICES.items():
+            value = getattr(self, name)
+            if value is not None and value not in allowed:
+                raise UserError(
+                    f"{name}={value}: it is one of {', '.join(allowed)}.{nearest(value, allowed, f'{name}=')}"
+                )
+        for name, smallest in SMALLEST.items():
+            value = getattr(self, name)
+            if value is not None and value < smallest:
+                raise UserError(f"{name}={value}: it is at least {smallest}")
+        if self.samples == []:
+            raise UserError("samples=[]: name at least one, samples=[7,12]")
+        asked = [name for name in ("sample", "samples", "image", "compare") if getattr(self, name) is not None]
+        asked += ["history"] if self.history else []
+        if len(asked) > 1:
+            raise UserError(f"{' and '.join(asked)} are different questions: ask one at a time")
+        if self.compare is not None and len(self.compare) != 2:
+            raise UserError(f"compare={self.compare}: name two runs or checkpoints, compare=[RUN_A,RUN_B]")
+
+
+def _described(hint: Any) -> str:
+    """Describe a type in words: ``a whole number``, ``a list, each a text``."""
+    (kind,) = [arm for arm in get_args(hint) if arm is not type(None)] if type(None) in get_args(hint) else [hint]
+    return f"a list, each {KINDS[get_args(kind)[0]]}" if get_args(kind) else KINDS[kind]

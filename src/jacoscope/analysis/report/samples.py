@@ -1,0 +1,93 @@
+"""A sample that the report shows, with its derivative maps in as few bytes as the eye needs."""
+
+import base64
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+CLASSES_SHOWN = 10
+"""Classes whose maps are kept: the most probable ones."""
+STEPS = 32767
+"""Steps of a map's 16-bit integers, up to its largest magnitude."""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One sample with its derivative maps.
+
+    Maps of several channels are summed: the derivative with respect to the brightness of the pixel. Each map is exact
+    to 1/32767 of its largest magnitude.
+
+    Attributes:
+        index: in the split.
+        why: why it can be chosen in the explorer; empty if it cannot.
+        image: pixels in [0, 1], ``[C, H, W]``.
+        classes: whose maps are kept, ascending.
+        probabilities: of these classes.
+        limits: largest magnitude of each map, ``[maps]``.
+        maps: ``[maps, H, W]``, 16-bit integers from −32767 to 32767 for −limit to limit.
+    """
+
+    index: int
+    why: str
+    image: Tensor
+    classes: list[int]
+    probabilities: list[float]
+    limits: Tensor
+    maps: Tensor
+
+    @classmethod
+    def of(cls, index: int, why: str, image: Tensor, J: Tensor, probabilities: Tensor) -> "Sample":
+        """Keep what the report shows of a sample.
+
+        Args:
+            index: in the split.
+            why: why it can be chosen in the explorer; empty if it cannot.
+            image: pixels in [0, 1], ``[C, H, W]``.
+            J: the Jacobian of the outputs that are shown, ``[classes, C, H, W]``.
+            probabilities: ``[classes]``.
+
+        >>> J = torch.tensor([[[[0.0, -4.0]]], [[[0.0, 0.0]]]])
+        >>> sample = Sample.of(7, "", torch.zeros(1, 1, 2), J, torch.tensor([0.9, 0.1]))
+        >>> sample.limits.tolist(), sample.values[0].tolist()
+        ([4.0, 0.0], [[0.0, -4.0]])
+        """
+        classes = sorted(probabilities.topk(min(CLASSES_SHOWN, len(probabilities))).indices.tolist())
+        maps = J[classes].sum(1)
+        limits = maps.abs().amax((1, 2))
+        scale = limits.where(limits > 0, torch.ones_like(limits)).view(-1, 1, 1)
+        steps = (maps / scale * STEPS).round().short()
+        return cls(index, why, image, classes, probabilities[classes].tolist(), limits, steps)
+
+    @property
+    def values(self) -> Tensor:
+        """The maps in their own unit, ``[maps, H, W]``."""
+        return self.maps * (self.limits / STEPS).view(-1, 1, 1)
+
+    def for_script(self, row: Mapping[str, Any], measures: list[str]) -> dict[str, Any]:
+        """Return what the page's script reads.
+
+        Args:
+            row: of samples.parquet.
+            measures: its columns that are shown with the image.
+        """
+        image = self.image if len(self.image) == 3 else self.image.mean(0)
+        return {
+            "index": self.index,
+            "why": self.why,
+            "label": row["label"],
+            "prediction": row["prediction"],
+            "classes": self.classes,
+            "probabilities": [float(f"{p:.6g}") for p in self.probabilities],
+            "measures": {name: float(f"{row[name]:.6g}") for name in measures},  # infinite ones are null in the page
+            "limits": [float(f"{limit:.8g}") for limit in self.limits.tolist()],
+            "image": _as_text((image.clamp(0, 1) * 255).round().byte()),
+            "maps": _as_text(self.maps),
+        }
+
+
+def _as_text(values: Tensor) -> str:
+    return base64.b64encode(values.numpy().astype(values.numpy().dtype.newbyteorder("<")).tobytes()).decode()

@@ -1,0 +1,191 @@
+"""The samples that the report shows, kept with their derivative maps while their Jacobians are in memory.
+
+Which samples the report shows is known only after the last one: the most sensitive ones, the errors with the largest
+confidence, … So each part keeps those of its samples that may still be among them.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import torch
+from torch import Tensor
+
+from jacoscope.analysis.arrays import UNREADABLE, holds_arrays, read_arrays
+from jacoscope.analysis.network import NetworkSpec
+from jacoscope.analysis.report import Sample
+from jacoscope.analysis.report.samples import CLASSES_SHOWN
+from jacoscope.jacobian_batch import of_output
+
+BYTES = 2_500_000
+"""Of maps in the report's explorer, as text."""
+SAMPLES = 64
+"""In the explorer, at most."""
+OF_EACH_RANKING = 8
+"""Samples of each ranking that are kept."""
+FIRST_OF_CLASSES = 50
+"""The first sample of each class is shown, for so many classes."""
+RANKINGS = {
+    "most_sensitive": "among the most sensitive",
+    "confident_errors": "among the most confident errors",
+    "least_sensitive": "among the least sensitive",
+}
+"""Lists of samples in summary.json that are shown, in this order."""
+
+
+class Candidates:
+    """Decides, chunk by chunk, which samples may be among those that are shown in the end.
+
+    Args:
+        spec: the network.
+        samples: how many there are in all.
+    """
+
+    def __init__(self, spec: NetworkSpec, samples: int) -> None:
+        room = room_in_explorer(spec)
+        self._evenly = set(evenly_spread(samples, room))
+        self._first_of_classes = min(FIRST_OF_CLASSES, room)
+        self._seen: set[int] = set()
+        self._best = {name: torch.empty(0) for name in RANKINGS}
+
+    def choose(self, indices: list[int], columns: dict[str, Tensor]) -> list[int]:
+        """Choose among the samples of a chunk; chunks come in the order of the samples.
+
+        Args:
+            indices: of the samples in the split.
+            columns: of samples.parquet, by name.
+
+        Returns:
+            Places within the chunk, ascending.
+        """
+        finite, norm = columns["finite"], columns["frobenius"]
+        scores = {
+            "most_sensitive": norm,
+            "confident_errors": columns["confidence"].where(~columns["correct"], -torch.inf),
+            "least_sensitive": -norm,
+        }
+        places = {place for place, index in enumerate(indices) if index in self._evenly}
+        for name, score in scores.items():
+            places |= self._entering(name, score.where(finite, -torch.inf))
+        for place, label in enumerate(columns["label"].tolist()):
+            if finite[place] and label < self._first_of_classes and label not in self._seen:
+                self._seen.add(label)
+                places.add(place)
+        return [place for place in sorted(places) if finite[place]]
+
+    def _entering(self, name: str, score: Tensor) -> set[int]:
+        """Return the samples of a chunk that are among the best so far; of equal ones the first."""
+        best = self._best[name]
+        order = score.argsort(descending=True, stable=True)[:OF_EACH_RANKING]
+        entering = order[score[order] > (best[-1] if len(best) == OF_EACH_RANKING else -torch.inf)]
+        self._best[name] = torch.cat([best, score[entering]]).sort(descending=True).values[:OF_EACH_RANKING]
+        return set(entering.tolist())
+
+
+def kept_arrays(
+    places: list[int], indices: list[int], x: Tensor, J: Tensor, logits: Tensor, output: str
+) -> dict[str, Tensor]:
+    """Make the derivative maps of some samples of a chunk, as arrays with a row for each sample.
+
+    Args:
+        places: of these samples in the chunk.
+        indices: of all samples of the chunk in the split.
+        x: images, ``[batch, C, H, W]``.
+        J: Jacobians of the logits, ``[batch, classes, C, H, W]``.
+        logits: ``[batch, classes]``.
+        output: the output whose derivatives are shown.
+    """
+    wanted = of_output(J[places], logits[places], output)
+    probabilities = logits[places].softmax(1)
+    samples = [
+        Sample.of(indices[place], "", x[place], wanted[row], probabilities[row]) for row, place in enumerate(places)
+    ]
+    maps, (channels, height, width) = min(CLASSES_SHOWN, J.shape[1]), x.shape[1:]
+    return {
+        "index": torch.tensor([sample.index for sample in samples], dtype=torch.int64),
+        "image": _stacked([sample.image for sample in samples], (channels, height, width)),
+        "classes": torch.tensor([sample.classes for sample in samples], dtype=torch.int64).view(-1, maps),
+        "probabilities": torch.tensor([sample.probabilities for sample in samples]).view(-1, maps),
+        "limits": _stacked([sample.limits for sample in samples], (maps,)),
+        "maps": _stacked([sample.maps for sample in samples], (maps, height, width)).short(),
+    }
+
+
+def kept_samples(arrays: Mapping[str, Tensor], reasons: Mapping[int, str]) -> Iterator[Sample]:
+    """Yield the samples of :func:`kept_arrays`: first those with a reason to be in the explorer, in that order.
+
+    Args:
+        arrays: as :func:`kept_arrays` returns them, of any samples.
+        reasons: why samples are in the explorer, by index.
+    """
+    rows = {index: row for row, index in enumerate(arrays["index"].tolist())}
+    for index in dict.fromkeys([*reasons, *rows]):
+        image, classes, probabilities, limits, maps = (
+            arrays[name][rows[index]] for name in ("image", "classes", "probabilities", "limits", "maps")
+        )
+        why = reasons.get(index, "")
+        yield Sample(index, why, image, classes.tolist(), probabilities.tolist(), limits, maps)
+
+
+def holds_shown_samples(path: Path, spec: NetworkSpec) -> bool:
+    """Check whether a file holds derivative maps of a network's samples, no more than are shown."""
+    try:
+        count = len(read_arrays(path)["index"])
+    except UNREADABLE:
+        return False
+    rows = (count, min(CLASSES_SHOWN, spec.classes))
+    shapes = {
+        "index": (count,),
+        "image": (count, *spec.shape),
+        **dict.fromkeys(("classes", "probabilities", "limits"), rows),
+        "maps": (*rows, *spec.shape[1:]),
+    }
+    return count <= SAMPLES + len(RANKINGS) * OF_EACH_RANKING and holds_arrays(path, shapes)
+
+
+def explored(spec: NetworkSpec, samples: int, ranked: Mapping[str, Any], table: pa.Table) -> dict[int, str]:
+    """Choose the samples of the explorer: those of the rankings, then the first of each class, then an even spread.
+
+    Args:
+        spec: the network.
+        samples: how many there are in all.
+        ranked: the lists of samples of summary.json.
+        table: columns ``index`` and ``label`` of the samples whose Jacobian is finite.
+
+    Returns:
+        For the index of each sample, why it is there.
+    """
+    found: dict[int, str] = {}
+    room = room_in_explorer(spec)
+    for name, reason in RANKINGS.items():
+        for row in ranked[name][:OF_EACH_RANKING]:
+            found.setdefault(row["index"], reason)
+    index, labels = (table[name].to_numpy() for name in ("index", "label"))
+    for k in range(min(FIRST_OF_CLASSES, room)):
+        for row in np.flatnonzero(labels == k)[:1]:
+            found.setdefault(int(index[row]), "first of its class")
+    for number in sorted(set(evenly_spread(samples, room)) & set(index.tolist())):
+        found.setdefault(number, "evenly spread")
+    return dict(list(found.items())[:room])
+
+
+def room_in_explorer(spec: NetworkSpec) -> int:
+    """Return how many samples the explorer holds."""
+    _, height, width = spec.shape
+    maps = min(CLASSES_SHOWN, spec.classes)
+    return max(1, min(SAMPLES, BYTES // (maps * height * width * 8 // 3)))  # as base64: 4 characters for 3 bytes
+
+
+def evenly_spread(count: int, chosen: int) -> list[int]:
+    """Choose numbers below ``count``, evenly spread and ascending; all of them if there are no more than ``chosen``.
+
+    >>> evenly_spread(10, 4), evenly_spread(2, 4)
+    ([0, 3, 6, 9], [0, 1])
+    """
+    return np.linspace(0, count - 1, min(count, chosen)).round().astype(int).tolist()  # type: ignore[no-any-return]
+
+
+def _stacked(tensors: Sequence[Tensor], shape: tuple[int, ...]) -> Tensor:
+    return torch.stack(list(tensors)) if tensors else torch.empty(0, *shape)

@@ -1,0 +1,162 @@
+"""Tables of samples: their columns with units and meanings, and Parquet files that are read only if they are sound.
+
+Files of an earlier start may be damaged, or come from somebody else: what a file announces is compared with what it is
+to hold before memory is given to it.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from torch import Tensor
+
+from jacoscope.analysis.arrays import UNREADABLE
+from jacoscope.errors import UserError
+from jacoscope.measures import MEASURES, PER_PIXEL
+
+ALWAYS_THERE = ("index", "label", "finite")
+"""Columns that every row has; the others are null where the Jacobian is NaN or infinite."""
+NAMED = 10
+"""The first samples that are left out are named, at most so many."""
+
+
+class Column(NamedTuple):
+    """One column of a table; ``unit`` and ``meaning`` are stored in the file as the field's metadata."""
+
+    name: str
+    kind: pa.DataType
+    unit: str
+    meaning: str
+
+
+def columns(classes: int, rank: int, output: str) -> list[Column]:
+    """Return the columns of samples.parquet.
+
+    Args:
+        classes: number of classes.
+        rank: number of singular values of a Jacobian, the smaller of outputs and features.
+        output: what is differentiated.
+    """
+    number, real = pa.int32(), pa.float32()
+    J = f"J = ∂ {output} / ∂ pixels"
+    entries = pa.list_(real, classes)
+    return [
+        Column("index", pa.int64(), "", "index of the sample in its split"),
+        Column("label", number, "class", "true class"),
+        Column("finite", pa.bool_(), "", "whether logits and J are; where not, the columns behind this one are null"),
+        Column("prediction", number, "class", "class with the largest logit"),
+        Column("correct", pa.bool_(), "", "whether prediction and label agree"),
+        Column("label_probability", real, "probability", "probability of the true class"),
+        *(Column(measure.name, real, measure.unit, measure.meaning(output)) for measure in MEASURES.values()),
+        Column("nearest_class", number, "class", "class behind the decision boundary at boundary_distance"),
+        Column("logits", entries, "logits", "the network's output for each class"),
+        Column("output_norms", entries, PER_PIXEL, f"L2 norm of each output's derivative, a part of {J}"),
+        Column("singular_values", pa.list_(real, rank), PER_PIXEL, f"singular values of {J}, descending"),
+    ]
+
+
+def arrow_schema(described: Sequence[Column], about: dict[str, str] | None = None) -> pa.Schema:
+    """Return the Arrow schema, with units and meanings as metadata of the fields.
+
+    Args:
+        described: the columns.
+        about: what the table is, as metadata of the whole.
+    """
+    fields = [
+        pa.field(c.name, c.kind, c.name not in ALWAYS_THERE, {"unit": c.unit, "meaning": c.meaning}) for c in described
+    ]
+    return pa.schema(fields, metadata=about or {})
+
+
+def as_table(values: dict[str, Tensor], schema: pa.Schema) -> pa.Table:
+    """Make a table from tensors by the names of its columns, ``[rows]`` or ``[rows, entries of a list]``.
+
+    Columns that may be null are null where the column ``finite`` is false.
+    """
+    arrays = []
+    for field in schema:
+        column = values[field.name]
+        missing = ~values["finite"].numpy() if field.nullable else None
+        if pa.types.is_fixed_size_list(field.type):
+            flat = pa.array(column.contiguous().flatten().numpy()).cast(field.type.value_type)
+            arrays.append(pa.FixedSizeListArray.from_arrays(flat, field.type.list_size, mask=pa.array(missing)))
+        else:
+            arrays.append(pa.array(column.numpy(), mask=missing).cast(field.type))
+    return pa.table(arrays, schema=schema)
+
+
+def as_parquet(table: pa.Table) -> bytes:
+    """Return a small table as the bytes of a Parquet file."""
+    sink = pa.BufferOutputStream()
+    pq.write_table(table, sink, use_dictionary=False, write_page_checksum=True)
+    content: bytes = sink.getvalue().to_pybytes()
+    return content
+
+
+def finite_rows(file: Path, names: Sequence[str] | None = None) -> pa.Table:
+    """Read the rows whose Jacobian is finite.
+
+    Args:
+        file: a table with a column ``finite``.
+        names: of the columns to read; by default all.
+
+    Raises:
+        UserError: if there is no such row.
+    """
+    table = pq.read_table(file, columns=None if names is None else list(names), filters=pc.field("finite"))
+    if not len(table):
+        raise UserError(
+            f"{file}: the Jacobian of every sample is NaN or infinite, so there is nothing to sum up. "
+            "That training may have diverged: name another checkpoint, checkpoint=FILE"
+        )
+    return table
+
+
+def left_out(file: Path) -> dict[str, Any]:
+    """Count the samples of a table whose Jacobian is NaN or infinite, and name the first of them."""
+    indices = pq.read_table(file, columns=["index"], filters=~pc.field("finite"))["index"].to_pylist()
+    return {"samples": len(indices), "first": indices[:NAMED]}
+
+
+def holds_table(path: Path, schema: pa.Schema, rows: range) -> bool:
+    """Check whether a Parquet file holds a table of exactly these columns, each page of it as it was written.
+
+    Args:
+        path: the file.
+        schema: its columns.
+        rows: the allowed numbers of rows.
+    """
+    try:
+        with pq.ParquetFile(path, page_checksum_verification=True) as file:
+            if not file.schema_arrow.equals(schema) or not _announces(file.metadata, schema, rows):
+                return False
+            for _ in file.iter_batches():
+                pass
+    except (*UNREADABLE, pa.ArrowException):
+        return False
+    return True
+
+
+def _announces(about: pq.FileMetaData, schema: pa.Schema, rows: range) -> bool:
+    """Check whether the sizes in a file's footer are those of such a table, written without dictionaries."""
+    groups = [about.row_group(i) for i in range(about.num_row_groups)]
+    if about.num_rows not in rows or sum(group.num_rows for group in groups) != about.num_rows:
+        return False
+    for group in groups:
+        for i, field in enumerate(schema):
+            column, length = group.column(i), getattr(field.type, "list_size", 1)
+            room = (group.num_rows * length + 1) * _width(field.type) * 4 + (1 << 16)
+            if column.num_values > group.num_rows * length or column.total_uncompressed_size > room:
+                return False
+            if any("DICTIONARY" in encoding for encoding in column.encodings):
+                return False
+    return True
+
+
+def _width(kind: pa.DataType) -> int:
+    """Bytes of a value."""
+    inner = kind.value_type if pa.types.is_fixed_size_list(kind) else kind
+    return 256 if pa.types.is_string(inner) else max(1, inner.bit_width // 8)

@@ -1,0 +1,46 @@
+"""Questions that make no sense: one message each, that says what is allowed."""
+
+from typing import Any
+
+import pytest
+from omegaconf import OmegaConf
+
+from jacoscope.analysis.question import Question
+from jacoscope.errors import UserError
+
+
+@pytest.mark.parametrize(
+    ("asked", "told"),
+    [
+        ({"split": "tset"}, "Did you mean split=test"),
+        ({"output": "softmax"}, "output=softmax: it is one of logits, probs, log_probs"),
+        ({"jacobian_dtype": "float"}, "Did you mean jacobian_dtype=float"),
+        ({"limit": 0}, "limit=0: it is at least 1"),
+        ({"limit": 1.5}, "limit=1.5 is of the wrong type: it is a whole number"),
+        ({"chunk_size": -1}, "chunk_size=-1: it is at least 1"),
+        ({"attack": -1}, "attack=-1: it is at least 0"),
+        ({"sample": "seven"}, "sample='seven' is of the wrong type: it is a whole number"),
+        ({"sample": True}, "sample=True is of the wrong type"),
+        ({"samples": []}, "name at least one, samples="),
+        ({"samples": [1, "b"]}, "it is a list, each a whole number"),
+        ({"compare": ["A"]}, "name two runs or checkpoints, compare="),
+        ({"compare": ["A", "B", "C"]}, "name two runs or checkpoints, compare="),
+        ({"sample": 7, "image": "a.png"}, "sample and image are different questions"),
+        ({"save_jacobians": "yes"}, "it is true or false"),
+    ],
+)
+def test_a_slip_is_told_with_what_is_allowed(asked: dict[str, Any], told: str) -> None:
+    with pytest.raises(UserError) as error:
+        Question.from_config(OmegaConf.create(asked))
+    assert told in str(error.value)
+
+
+def test_the_output_is_probabilities_for_one_picture_and_logits_for_tables() -> None:
+    assert Question(sample=7).named_output == "probs"
+    assert Question(image="a.png").named_output == "probs"
+    assert Question().named_output == "logits"
+    assert Question(sample=7, output="logits").named_output == "logits"
+
+
+def test_one_name_is_as_good_as_a_list_of_one() -> None:
+    assert Question.from_config(OmegaConf.create({"trust": "my_package"})).trust == ["my_package"]
