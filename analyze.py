@@ -1,8 +1,8 @@
-"""Ask a trained network about its Jacobians: python analyze.py --help"""
+"""Analyse the Jacobians of a trained network: python analyze.py --help"""
 
 from typing import TYPE_CHECKING
 
-from jacoscope.runs.command import command
+from jacoscope.cli import command
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 @command("analyze")
 def main(cfg: "DictConfig") -> None:
-    """Read the question → find the checkpoint → answer: a single picture, a whole split, or two networks compared."""
+    """Read the request → find the checkpoint → analyse samples or a whole split, or compare networks."""
     from hydra.core.hydra_config import HydraConfig
 
     from jacoscope.analysis.answer import answer

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
-from jacoscope.runs.command import command
+from jacoscope.cli import command
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -13,16 +13,16 @@ if TYPE_CHECKING:
 
 @command("train")
 def main(cfg: "DictConfig") -> float | list[float]:
-    """Compose a config → train, or answer from an earlier start → give the metrics that a sweep optimises."""
+    """Check the config → train, unless the run is finished → show the result → return what a search optimises."""
     from jacoscope.runs.config import checked_config
     from jacoscope.runs.directory import RunDirectory
     from jacoscope.runs.lock import alone_in
-    from jacoscope.runs.summary import show_summary
+    from jacoscope.runs.terminal import show_summary
 
     config = checked_config(cfg)
     run = RunDirectory(config["paths"]["output_dir"])
     with alone_in(run.path, wait=True):
-        result = run.earlier_result(config)
+        result = run.recorded_result(config)
         if result is None or result.status != "finished":
             result = train(config, run, result)
     show_summary(run, result)
@@ -38,7 +38,7 @@ def train(config: dict[str, Any], run: "RunDirectory", earlier: "Result | None")
     from jacoscope.runs.evaluation import evaluate_best
     from jacoscope.training import ClassifierModule
 
-    torch.set_flush_denormal(True)  # CPUs stumble over numbers below 1e-38, which fading moments are full of
+    torch.set_flush_denormal(True)  # CPUs are slow with numbers below 1e-38, which old moments of Adam become
     seed_everything(config["seed"], verbose=False)
     module = ClassifierModule(
         network=build_network(config),
@@ -55,8 +55,8 @@ def train(config: dict[str, Any], run: "RunDirectory", earlier: "Result | None")
     )
 
     with run.recording(config, earlier) as result:
-        trainer.fit(module, data, ckpt_path=run.checkpoint_to_go_on_from(), weights_only=True)
-        result.metrics = evaluate_best(trainer, module, data)
+        trainer.fit(module, data, ckpt_path=run.checkpoint_to_resume(), weights_only=True)
+        result.metrics = evaluate_best(config, trainer, module, data)
         result.pruned = any(getattr(callback, "pruned", False) for callback in trainer.callbacks)
     return result
 

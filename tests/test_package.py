@@ -46,7 +46,7 @@ def test_checkpoints_py_alone_unpickles_and_weights_alone() -> None:
     }
     assert calls == {
         "checkpoints.py: torch.load(file, map_location='cpu', weights_only=True)",
-        "earlier.py: np.load(path, allow_pickle=False)",
+        "arrays.py: np.load(path, allow_pickle=False)",
     }
 
 

@@ -1,4 +1,4 @@
-"""Checkpoint files: written whole or not at all, and read as data, without running anything that is in them."""
+"""Read and write checkpoint files: written completely or not at all, and read as data, without running code."""
 
 import io
 import os
@@ -16,19 +16,19 @@ from jacoscope.files import NotAFileError, require_file, write_whole
 
 
 class DamagedCheckpointError(UserError):
-    """A checkpoint that is cut short or otherwise not what was written."""
+    """A checkpoint that is cut short or damaged."""
 
 
 def write_checkpoint(path: Path, content: dict[str, Any], previous: Path | None = None) -> None:
-    """Write a checkpoint so that there is always a whole one.
+    """Write a checkpoint completely or not at all.
 
     Args:
         path: the file.
         content: tensors and plain values.
-        previous: where the file that is replaced is kept.
+        previous: if given, the old file is kept there.
 
     Raises:
-        UserError: if it cannot be written; the old file is then as it was.
+        UserError: if it cannot be written. The old file is unchanged.
     """
     buffer = io.BytesIO()
     torch.save(content, buffer)
@@ -36,26 +36,26 @@ def write_checkpoint(path: Path, content: dict[str, Any], previous: Path | None 
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
-    """Read a checkpoint as data: tensors and plain values. Code in it is refused, not run.
+    """Read a checkpoint as data: tensors and plain values. A file that contains code is refused; the code is not run.
 
     Raises:
-        DamagedCheckpointError: if it is cut short, or its bytes are not those that were written.
-        UserError: if it is not there, or holds more than data; the message names what it would run.
+        DamagedCheckpointError: if it is cut short, or its checksums do not match.
+        UserError: if it does not exist, or contains more than data. The message names the code that it would run.
     """
     try:
         require_file(path)
         with warnings.catch_warnings(), path.open("rb") as file:
-            warnings.simplefilter("ignore")  # torch's advice on pickle protocols: the errors below say more
+            warnings.simplefilter("ignore")  # about pickle protocols; the errors below say more
             _check_sums(file)
             content = torch.load(file, map_location="cpu", weights_only=True)
     except UnpicklingError as error:
         raise UserError(_refusal(path, str(error))) from error
     except (FileNotFoundError, NotAFileError, PermissionError) as error:
         raise UserError(f"{path} cannot be read as a checkpoint: {error.strerror}") from error
-    except Exception as error:  # of a file that lies, torch raises nearly anything
+    except Exception as error:  # for a damaged file torch raises exceptions of nearly any type
         reason = "it is empty" if not path.stat().st_size else "it is cut short or damaged"
         raise DamagedCheckpointError(
-            f"{path} cannot be read as a checkpoint: {reason}. Take a whole copy of it"
+            f"{path} cannot be read as a checkpoint: {reason}. Use an undamaged copy"
         ) from error
     if not isinstance(content, dict):
         raise UserError(f"{path} holds a {type(content).__name__}, not a checkpoint with weights")
@@ -63,7 +63,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
 
 
 def _check_sums(file: Any) -> None:
-    """See that every part of the archive is what was written: torch itself does not look at the sums."""
+    """Compare the checksums of all parts of the archive, which torch itself does not do."""
     size = os.fstat(file.fileno()).st_size
     if zipfile.is_zipfile(file):
         with zipfile.ZipFile(file) as archive:
@@ -78,6 +78,6 @@ def _refusal(path: Path, reason: str) -> str:
     named = re.search(r"(?:unsupported GLOBAL|Unsupported global: GLOBAL|GLOBAL) ([\w.]+)", reason)
     tried = f"it would run {named.group(1)}" if named else "it is a pickle of more than tensors and plain values"
     return (
-        f"{path} is refused: {tried}. A checkpoint is read for its weights alone; nothing in it was run. "
+        f"{path} is refused: {tried}. Only the weights of a checkpoint are read; nothing in it was run. "
         "If it is yours, save its weights again with torch.save(network.state_dict(), FILE)"
     )

@@ -1,18 +1,24 @@
-"""The one exception for mistakes that a user can mend, and the words that help to mend them."""
+"""The exception for mistakes that a user can correct, and suggestions for misspelt words."""
 
 from collections.abc import Iterable
 from difflib import get_close_matches
 
 
 class UserError(Exception):
-    """A mistake of the user's, told in one message: what was given, what is allowed, what to type instead.
+    """A mistake that the user can correct.
 
-    The entry scripts print the message alone and leave with a non-zero status, without a traceback.
+    The message says what was given, what is allowed and what to type instead. The entry scripts print it without a
+    traceback and exit with status 1.
     """
 
 
 def nearest(given: str, allowed: Iterable[str], prefix: str = "") -> str:
-    """Give `` Did you mean X?`` with the allowed word closest to the given one, or nothing.
+    """Return `` Did you mean X?`` with the allowed word closest to the given one, or an empty string.
+
+    Args:
+        given: what was typed.
+        allowed: the words that could have been meant.
+        prefix: put before the suggested word.
 
     >>> nearest("lenet6", ["mlp", "lenet5"])
     ' Did you mean lenet5?'

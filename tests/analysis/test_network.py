@@ -11,7 +11,7 @@ from jacoscope.analysis.network import NetworkSpec, TrainedNetwork, find_checkpo
 from jacoscope.checkpoints import read_checkpoint
 from jacoscope.errors import UserError
 from jacoscope.runs.result import Result
-from jacoscope.runs.trust import check_namespaces
+from jacoscope.runs.targets import check_namespaces
 
 
 class Malicious:

@@ -72,5 +72,5 @@ def test_as_many_labels_are_wrong_as_were_asked_for(data_dir: Path, mnist: Image
 
 @pytest.mark.parametrize("share", [-0.1, 1.1])
 def test_a_share_of_wrong_labels_is_a_share(data_dir: Path, share: float) -> None:
-    with pytest.raises(UserError, match="between 0 and 1"):
+    with pytest.raises(UserError, match=rf"data\.source\.share={share} is not allowed; it is 0 to 1"):
         NoisyMNIST(data_dir, share)

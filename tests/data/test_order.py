@@ -12,7 +12,7 @@ def test_going_on_within_an_epoch_gives_the_rest_of_it_and_then_whole_epochs(
     samples: int, epoch: int, done: int
 ) -> None:
     alone = EpochOrder(range(samples), seed=3)
-    resumed = EpochOrder(range(samples), seed=3, go_on_at=(epoch, done))
+    resumed = EpochOrder(range(samples), seed=3, resume_at=(epoch, done))
     for later in (epoch, epoch + 1):
         alone.set_epoch(later)
         resumed.set_epoch(later)

@@ -139,7 +139,7 @@ def test_the_choice_is_explained_and_stable(caplog):
         jacobian(model, x)
         jacobian(model, x)
     first, second = [record.getMessage() for record in caplog.records]
-    assert "pullback" in first
+    assert "vmap-vjp" in first
     assert first.split("(a budget")[0] == second.split("(a budget")[0]
 
 
@@ -310,14 +310,5 @@ def test_what_has_no_forward_derivative_goes_backward_where_inputs_are_fewer_tha
     x = torch.rand(4, 3, dtype=torch.float64)
     with caplog.at_level("DEBUG", "jacoscope.jacobians"):
         J = jacobian(model, x)
-    assert "no forward derivative" in caplog.text
+    assert "vmap-jacfwd cannot carry out a step" in caplog.text
     assert largest_error(J, backward_passes(model, x)) < 1e-12
-
-
-def test_rules_read_what_nodes_save():
-    """Some nodes exist on devices that are not here: their attributes can be asked for all the same."""
-    nodes = torch._C._functions
-    assert hasattr(nodes.NativeBatchNormBackward0, "_saved_eps")
-    for name in ("CudnnBatchNormBackward0", "MiopenBatchNormBackward0"):
-        for attribute in ("training", "running_var", "weight", "epsilon"):
-            assert hasattr(getattr(nodes, name), f"_saved_{attribute}")

@@ -108,7 +108,7 @@ def test_reentrant_checkpointing_says_what_to_use():
     [
         ({"output": "logit"}, "'logits', 'probs', 'log_probs'"),
         ({"strategy": "fast"}, "vmap-jacrev"),
-        ({"strategy": "pullback", "create_graph": True}, "create_graph"),
+        ({"strategy": "vmap-jacfwd", "create_graph": True}, "create_graph"),
         ({"chunk_size": 0}, "chunk_size"),
         ({"memory_budget": 0}, "memory_budget"),
         ({"memory_budget": "1G"}, "memory_budget='1G'"),

@@ -1,4 +1,4 @@
-"""Let atheris make up what a reader is fed with, led by the branches that the reader takes.
+"""Test a reader with bytes that atheris makes up, guided by the branches that the reader takes.
 
     pip install atheris
     python -m tests.reliability picture -max_total_time=120
@@ -17,7 +17,7 @@ with atheris.instrument_imports(include=["jacoscope", "PIL"]):
 
 
 def main() -> None:
-    """Feed one reader until an error or the time is up."""
+    """Test one reader until an error occurs or the time is up."""
     name, *options = sys.argv[1:] or [""]
     if name not in READERS:
         raise SystemExit(f"python -m tests.reliability READER, one of {', '.join(READERS)}")

@@ -1,4 +1,4 @@
-"""train.py and analyze.py as real processes with an exit status, forked from one that has imported all they need.
+"""Run train.py and analyze.py as processes, forked from one that has imported all that they need.
 
 Importing torch and Lightning takes seconds; here it is done once, so that hundreds of commands can be started.
 """
@@ -25,7 +25,8 @@ PRELOADED = [
     "jacoscope.callbacks",
     "jacoscope.data",
     "jacoscope.models",
-    "jacoscope.runs.entry",
+    "jacoscope.cli",
+    "jacoscope.sweeps.search",
     "jacoscope.runs.evaluation",
     "jacoscope.training",
     "jacoscope.analysis.answer",
@@ -37,25 +38,25 @@ _forked = multiprocessing.get_context("forkserver")
 
 @dataclass
 class Running:
-    """A command that was started."""
+    """A running command."""
 
     process: BaseProcess
     output: Path
 
     def wait(self, seconds: float = 600) -> int:
-        """Wait until it ends, and give its exit status; negative where a signal ended it."""
+        """Wait until it ends, and return its exit status; negative where a signal ended it."""
         self.process.join(seconds)
         assert self.process.exitcode is not None, f"still running after {seconds} s:\n{self.told}"
         return self.process.exitcode
 
     @property
     def told(self) -> str:
-        """What it has written to stdout and stderr."""
+        """The output to stdout and stderr."""
         return self.output.read_text(errors="replace")
 
     @property
     def processor_seconds(self) -> float:
-        """How long it computed."""
+        """The processor time that it took."""
         return float(Path(f"{self.output}.cpu").read_text())
 
 
@@ -63,12 +64,11 @@ def start(folder: Path, script: str, *words: str, dies_after: float = 0) -> Runn
     """Start ``python SCRIPT WORDS…`` in a folder.
 
     Args:
-        folder: where it is typed; made if it does not exist.
+        folder: the current folder; made if it does not exist.
         script: ``train.py`` or ``analyze.py``.
         words: of the command line.
-        dies_after: so many seconds of processor time the system lets it live, and ends it as ``kill -9`` does: in
-            the midst of whatever it does, without any of its own code. (Time on the clock would depend on how busy
-            the machine is.)
+        dies_after: the system kills it after so many seconds of processor time, as ``kill -9`` does, without running
+            any of its code. (Wall time would depend on the load of the machine.)
     """
     os.environ["OMP_NUM_THREADS"] = "1"
     _forked.set_forkserver_preload(PRELOADED)

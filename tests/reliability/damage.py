@@ -1,4 +1,4 @@
-"""Files that are not what they say, for the commands of :mod:`test_bad_input`."""
+"""Damaged and forged files, for the commands of :mod:`test_bad_input`."""
 
 import json
 import os
@@ -16,14 +16,14 @@ from .tiny import idx, write
 
 
 class Evil:
-    """What runs a command when it is unpickled."""
+    """An object that runs a command when it is unpickled."""
 
     def __reduce__(self) -> tuple[object, tuple[str]]:
         return os.system, ("touch evil_was_run",)
 
 
 def png_of(width: int, height: int, pixels: bytes, *more: tuple[bytes, bytes]) -> bytes:
-    """Give a PNG of 8-bit greys, packed, with more chunks, each a name and a content."""
+    """Return a PNG of 8-bit greys, packed, with more chunks, each a name and a content."""
 
     def chunk(kind: bytes, content: bytes) -> bytes:
         return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))

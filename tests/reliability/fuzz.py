@@ -1,4 +1,4 @@
-"""All that reads bytes which others made, to be fed with whatever comes: here by hypothesis, and by atheris by hand.
+"""All readers of files that others made, to be tested with arbitrary bytes: by hypothesis, and by hand with atheris.
 
 pip install atheris
 python -m tests.reliability picture -max_total_time=120
@@ -39,14 +39,14 @@ RAW = Path("FashionMNIST/raw")
 
 @dataclass(frozen=True)
 class Reader:
-    """Something that reads a file.
+    """A function that reads a file.
 
     Attributes:
-        file: where the file lies, in a folder made by ``surround``.
+        file: the path of the file, in a folder made by ``surround``.
         whole: contents that it can read.
         read: reads it.
         require: raises if what was read cannot have come from that content.
-        surround: makes what belongs there besides.
+        surround: makes the other files of the folder.
     """
 
     file: Path
@@ -57,7 +57,7 @@ class Reader:
 
 
 def survives(reader: Reader, folder: Path, content: bytes) -> bool:
-    """Let it read; tell whether it could. Anything but the right value or a refusal that says where is an error."""
+    """Whether it can read the content. It must return the right value, or refuse in a message that names the place."""
     path = folder / reader.file
     path.write_bytes(content)
     try:
@@ -70,7 +70,7 @@ def survives(reader: Reader, folder: Path, content: bytes) -> bool:
 
 
 def surrounded(reader: Reader, folder: Path) -> Path:
-    """Make a folder that the reader finds everything in."""
+    """Make a folder with everything that the reader needs."""
     (folder / reader.file).parent.mkdir(parents=True, exist_ok=True)
     reader.surround(folder)
     return folder
@@ -220,7 +220,7 @@ READERS = {
 
 @st.composite
 def damaged(draw: st.DrawFn, reader: Reader) -> bytes:
-    """Draw a content that could be read, with some of it replaced, lost or added; lengths that lie among it."""
+    """Draw a readable content with some bytes replaced, lost or added, such as wrong lengths."""
     content = bytearray(draw(st.sampled_from(reader.whole())))
     for _ in range(draw(st.integers(1, 4))):
         start = draw(st.integers(0, max(0, len(content) - 1)))
@@ -240,13 +240,13 @@ _plain = st.recursive(
 
 @st.composite
 def misfits(draw: st.DrawFn, record: dict[str, Any]) -> bytes:
-    """Draw a record as JSON in which something is of another kind than it should be."""
+    """Draw a record as JSON in which one value has another type than it should have."""
     key = draw(st.sampled_from([*record, "strange"]))
     return json.dumps({**record, key: draw(_plain)}).encode()
 
 
 def contents(name: str) -> st.SearchStrategy[bytes]:
-    """Give what a reader is fed with."""
+    """Return the contents that a reader is tested with."""
     kinds = [st.binary(max_size=200), damaged(READERS[name])]
     if name in ("result", "sweep"):
         kinds.append(misfits(asdict(RESULT) if name == "result" else SWEEP))

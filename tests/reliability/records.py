@@ -1,4 +1,4 @@
-"""What a run has left behind, for comparing it with another, number by number."""
+"""Read everything that a run has written, to compare it with another run number by number."""
 
 import json
 import math
@@ -13,7 +13,7 @@ OF_THE_CLOCK = ("jacobian/seconds", "jacobian/share_of_epoch")
 
 
 def points(run: Path) -> dict[str, list[tuple[int, float]]]:
-    """Give all scalars of the event files, by tag, with their steps; as they are written there, doubles included."""
+    """Return all scalars of the event files, by tag, with their steps, including points that are there twice."""
     found: dict[str, list[tuple[int, float]]] = {}
     for file in sorted((run / "tensorboard").glob("events.*")):
         for event in EventFileLoader(str(file)).Load():
@@ -24,12 +24,12 @@ def points(run: Path) -> dict[str, list[tuple[int, float]]]:
 
 
 def metrics(run: Path) -> dict[str, float]:
-    """Give the metrics of the run's record."""
+    """Return the metrics of the run's record."""
     return json.loads((run / "result.json").read_text())["metrics"]  # type: ignore[no-any-return]
 
 
 def checkpoint(run: Path, name: str) -> dict[str, Any]:
-    """Give what a checkpoint holds, but for where files lie and how large they are."""
+    """Return the content of a checkpoint, without paths and sizes of files."""
     content: dict[str, Any] = torch.load(run / "checkpoints" / f"{name}.ckpt", weights_only=True)
     content.pop("go_on", None)
     content["callbacks"] = {k: v for k, v in content["callbacks"].items() if not k.startswith("ModelCheckpoint")}
@@ -37,7 +37,7 @@ def checkpoint(run: Path, name: str) -> dict[str, Any]:
 
 
 def differences(one: Any, other: Any, path: str = "") -> list[str]:
-    """Say where two nested structures differ, bit by bit."""
+    """Return where two nested structures differ, bit by bit."""
     if isinstance(one, (list, tuple)) and isinstance(other, (list, tuple)):
         one, other = dict(enumerate(one)), dict(enumerate(other))
     if isinstance(one, dict) and isinstance(other, dict):
@@ -51,7 +51,7 @@ def differences(one: Any, other: Any, path: str = "") -> list[str]:
 
 
 def of_run(run: Path) -> dict[str, Any]:
-    """Give all that decides whether two runs are the same."""
+    """Return all that decides whether two runs are the same."""
     return {
         "last": checkpoint(run, "last"),
         "best": checkpoint(run, "best"),

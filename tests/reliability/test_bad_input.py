@@ -1,4 +1,4 @@
-"""Wrong command lines, configs, files and data: what each is told, and that nothing else is left of it."""
+"""Wrong command lines, configs, files and data: each ends in a message, and leaves nothing behind."""
 
 from pathlib import Path
 
@@ -13,19 +13,23 @@ PICTURES = (
 )
 MORE = "--config-dir more"
 
-# What is typed after `python train.py data=fashion_mnist …`, and what must be told, piece by piece.
+# The words after `python train.py data=fashion_mnist …`, and what the message must contain, separated by |.
 TRAIN = [
     ("model=lenet6", "There is no model=lenet6|Did you mean model=lenet5?"),
     ("optimizer.lrr=1", "no key optimizer.lrr|Did you mean optimizer.lr?"),
     ("modle=lenet5", "no key modle|Did you mean model?"),
+    ("optimizer.betas.x=1", "no key optimizer.betas.x|Did you mean optimizer.betas?"),
+    ("optimizer.lr.x=1", "no key optimizer.lr.x|Did you mean optimizer.lr?"),
+    ("-m optimizer.lrr=1,2", "no key optimizer.lrr|Did you mean optimizer.lr?"),
+    ("hydra.swep.dir=x", "no key hydra.swep.dir|Did you mean hydra.sweep.dir?"),
     ("trainer.accumulate=3", "Did you mean trainer.accumulate_grad_batches?"),
     ("+optimizer.bogus=1", "AdamW does not take bogus|It takes: "),
     ("~trainer.nothing", "no key trainer.nothing"),
     ("seed", "seed cannot be read|KEY=VALUE"),
     ("model.channels=[1", "cannot be read"),
     ("experiment=none_such", "experiment=none_such"),
-    ("optimizer.lr=nan", "optimizer.lr=nan is no number to go by"),
-    ("optimizer.betas=[0.9,nan]", "optimizer.betas=[0.9, nan] is no number to go by"),
+    ("optimizer.lr=nan", "optimizer.lr=nan is not allowed; type a finite number"),
+    ("optimizer.betas=[0.9,nan]", "optimizer.betas=[0.9, nan] is not allowed; type a finite number"),
     ("optimizer.betas=[0.9]", "The optimizer or its scheduler cannot be made"),
     ("logger=null", "~GROUP leaves it out"),
     ("-m seed=0 run_name=a,b", "run_name is the name of the whole sweep"),
@@ -64,6 +68,7 @@ TRAIN = [
     ("~objective", "There is no objective: type objective=val/accuracy"),
     ("objective=val/acuracy", "objective=val/acuracy|Did you mean val/accuracy?"),
     ("model=custom", "model._target_=VALUE"),
+    ("model=custom model._target_=3", "_target_: 3 cannot be imported"),
     ("model=custom model._target_=torch.nn.Linearr", "Did you mean torch.nn.Linear?"),
     ("model=custom model._target_=torch.nn.Linear", "torch.nn.Linear cannot be made"),
     ("model=custom model._target_=torch.nn.Flatten", "gives [2, 784]|[2, 10]"),
@@ -76,7 +81,7 @@ TRAIN = [
     ("data.val_size=1.5", "data.val_size="),
     ("data.val_size=0", "data.val_size=0|validation"),
     ("data.source.name=FashionMNISTT", "torchvision.datasets has no such class. Did you mean FashionMNIST?"),
-    ("data.source.name=SVHN", "torchvision's SVHN is not divided by train=True|False"),
+    ("data.source.name=SVHN", "torchvision's SVHN does not take train=True|False"),
     ("-m seed=0,1 --cfg job", "Only one of --run, --multirun, --cfg"),
     ("images.classes=3", "images.classes=3|images.classes=10"),
     ("images.shape=[3,32,32]", "images.shape"),
@@ -109,12 +114,12 @@ TRAIN = [
     (f"{MORE} experiment=no_callback", "callbacks.checkpont|Did you mean callbacks.checkpoint?"),
     ("~scheduler", "There is no scheduler to build"),
     ("--config-dir nowhere", "nowhere"),
-    ("paths.data_dir=short/data", "train-images-idx3-ubyte|it holds 300×28×28 bytes, but there are 4984"),
+    ("paths.data_dir=short/data", "train-images-idx3-ubyte|its header announces 300×28×28 bytes, but there are 4984"),
     ("paths.data_dir=no_idx/data", "train-images-idx3-ubyte cannot be read: it is not an IDX file"),
-    ("paths.data_dir=too_many/data", "train-images-idx3-ubyte|it holds 4000000000×28×28 bytes"),
+    ("paths.data_dir=too_many/data", "train-images-idx3-ubyte|its header announces 4000000000×28×28 bytes"),
     ("paths.data_dir=few_labels/data data.val_size=2", "300 images, but 7 labels"),
     ("paths.data_dir=high_labels/data", "labels run from 0 to 200"),
-    ("paths.data_dir=no_images/data", "no_images/data/FashionMNIST/raw|it holds 0"),
+    ("paths.data_dir=no_images/data", "no_images/data/FashionMNIST/raw|its header announces 0"),
     ("paths.data_dir=cut_to_nothing/data", "train-images-idx3-ubyte cannot be read"),
     ("paths.data_dir=one/data data.val_size=0.1", "no val images: data.val_size=0.1"),
     (f"{PICTURES} data.source.root=nowhere", "There is no folder nowhere/train"),
@@ -192,7 +197,7 @@ def test_a_name_that_leads_out_is_refused_before_anything_is_made(tmp_path: Path
 
 
 def refuse(folder: Path, script: str, words: list[str], told: str) -> None:
-    """Type it; see that it is refused in words, and what is left behind."""
+    """Run it, and check that it is refused with a message and leaves nothing behind."""
     before = {path: path.read_bytes() for path in (folder / "logs").rglob("*.ckpt")}
     done = run(folder, script, *words)
     assert done.process.exitcode == (2 if "unrecognized arguments" in told else 1), done.told

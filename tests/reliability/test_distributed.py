@@ -1,4 +1,4 @@
-"""Processes that train together, as Lightning and as torchrun start them, in single runs and in sweeps."""
+"""Several processes that train together, started by Lightning and by torchrun, in single runs and in sweeps."""
 
 import logging
 import os
@@ -12,7 +12,7 @@ import pytest
 from lightning_fabric.strategies.launchers.subprocess_script import _ChildProcessObserver
 
 from jacoscope.runs.directory import RunDirectory
-from jacoscope.runs.processes import last_words, tell
+from jacoscope.runs.processes import on_forced_end, print_unbuffered
 from jacoscope.runs.result import Result
 
 from .commands import ROOT, run
@@ -94,7 +94,7 @@ def test_the_watch_that_ends_the_first_says_and_records_why(
     monkeypatch.setattr(_ChildProcessObserver, "_terminate_all", lambda _: None)
     caplog.set_level(logging.INFO, "lightning_fabric")
     recorded = RunDirectory(tmp_path).recording({"seed": 0}, None)
-    with subprocess.Popen(["sleep", "60"]) as second, last_words(tell), recorded:
+    with subprocess.Popen(["sleep", "60"]) as second, on_forced_end(print_unbuffered), recorded:
         watch = _ChildProcessObserver(os.getpid(), [second])
         assert not watch._run()
         second.kill()
@@ -135,7 +135,7 @@ def test_a_killed_process_of_a_run_ends_it_within_a_minute_and_leaves_the_other_
 
 
 def kill_the_second(process: "subprocess.Popen[str]", name: str, folder: Path) -> None:
-    """Wait until a run is in the midst of its training, and end its second process."""
+    """Wait until a run is training, and kill its second process."""
     deadline = time.monotonic() + 600
     try:
         while not (folder / "checkpoints" / "last.ckpt").exists():
@@ -150,7 +150,7 @@ def kill_the_second(process: "subprocess.Popen[str]", name: str, folder: Path) -
 
 
 def ranks(name: str) -> dict[int, str]:
-    """Give the processes of a run, each with its rank (of the first of Lightning's, none)."""
+    """Return the processes of a run, each with its rank (of the first of Lightning's, none)."""
     found = {}
     for folder in Path("/proc").glob("[0-9]*"):
         try:

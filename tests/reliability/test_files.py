@@ -1,4 +1,4 @@
-"""Checkpoints under damage: torn, flipped, with code inside, on a full disk, by a process that dies."""
+"""Checkpoints that are cut short, damaged or contain code; a full disk; a process that is killed while writing."""
 
 import os
 import pickle
@@ -31,14 +31,14 @@ def run(tmp_path: Path) -> RunDirectory:
 def test_the_one_before_is_kept(run: RunDirectory) -> None:
     assert read_checkpoint(run.last_checkpoint)["epoch"] == 2
     assert read_checkpoint(run.previous_checkpoint)["epoch"] == 1
-    assert run.checkpoint_to_go_on_from() == run.last_checkpoint
+    assert run.checkpoint_to_resume() == run.last_checkpoint
 
 
 def test_a_torn_checkpoint_falls_back_to_the_one_before_and_says_so(
     run: RunDirectory, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run.last_checkpoint.write_bytes(run.last_checkpoint.read_bytes()[:-100])
-    assert run.checkpoint_to_go_on_from() == run.previous_checkpoint
+    assert run.checkpoint_to_resume() == run.previous_checkpoint
     told = capsys.readouterr().err
     assert "last.ckpt cannot be read as a checkpoint: it is cut short or damaged" in told
     assert f"Going on from the one before it: {run.previous_checkpoint}" in told
@@ -48,12 +48,12 @@ def test_where_none_is_whole_nothing_is_begun_anew_in_silence(run: RunDirectory)
     for path in (run.last_checkpoint, run.previous_checkpoint):
         path.write_bytes(b"")
     with pytest.raises(UserError, match="remove the folder"):
-        run.checkpoint_to_go_on_from()
+        run.checkpoint_to_resume()
 
 
 def test_between_the_two_renames_the_one_before_is_there(run: RunDirectory) -> None:
     run.last_checkpoint.unlink()
-    assert run.checkpoint_to_go_on_from() == run.previous_checkpoint
+    assert run.checkpoint_to_resume() == run.previous_checkpoint
 
 
 def test_code_inside_is_never_a_reason_to_fall_back(run: RunDirectory) -> None:
@@ -63,7 +63,7 @@ def test_code_inside_is_never_a_reason_to_fall_back(run: RunDirectory) -> None:
 
     torch.save({"state_dict": Evil()}, run.last_checkpoint)
     with pytest.raises(UserError, match=r"last\.ckpt is refused: it would run (posix|nt)\.system"):
-        run.checkpoint_to_go_on_from()
+        run.checkpoint_to_resume()
 
 
 @pytest.fixture(scope="module")

@@ -58,13 +58,13 @@ def test_a_lie_about_size_costs_no_memory(lie: str, tmp_path: Path) -> None:
 
 @contextmanager
 def peak_of() -> Iterator[Callable[[], int]]:
-    """Give how much memory, in bytes, the body takes at most."""
+    """Return how much memory, in bytes, the body takes at most."""
     Path("/proc/self/clear_refs").write_text("5")  # the peak is counted from here
     before = resident("VmRSS")
     yield lambda: resident("VmHWM") - before
 
 
 def resident(kind: str) -> int:
-    """Give a count of memory by Linux's name for it, in bytes."""
+    """Return a count of memory by Linux's name for it, in bytes."""
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{kind}:"))

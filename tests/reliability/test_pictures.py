@@ -15,8 +15,8 @@ from jacoscope.analysis.picture import find_pictures, read_picture
 from jacoscope.checkpoints import read_checkpoint
 from jacoscope.comparison.collect import read_curves
 from jacoscope.data import ImageFolder
-from jacoscope.data.idx import require_idx
 from jacoscope.data.pictures import FORMATS
+from jacoscope.data.torchvision_source import require_idx
 from jacoscope.errors import UserError
 from jacoscope.runs.result import Result
 

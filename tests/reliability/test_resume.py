@@ -1,4 +1,4 @@
-"""A run that is killed again and again ends bitwise as the one that was left alone."""
+"""A run that is killed again and again has bitwise the same result as one that is not."""
 
 import os
 import random
@@ -19,8 +19,8 @@ from .commands import Running, run, start
 from .records import differences, of_run, points
 from .tiny import OVERRIDES
 
-# Whatever has a state: distortions, averaged weights, momentum, a schedule, validations and checkpoints within epochs,
-# sums of gradients; and the order of samples.
+# Everything that has a state: distortions, averaged weights, momentum, a schedule, validations and checkpoints within
+# epochs; and the order of samples.
 RECIPE = (
     *OVERRIDES,
     "trainer.max_epochs=3",
@@ -65,7 +65,7 @@ def test_killed_at_any_moment_and_looked_at_all_the_while_it_ends_bitwise_the_sa
 
 
 def look_at(run: Path, running: Running) -> int:
-    """Read all that a run's directory holds while it is written: every file is whole, or not there."""
+    """Read all files of a run while they are written: each is complete, or does not exist."""
     looks = 0
     while running.process.is_alive():
         if (run / "result.json").exists():

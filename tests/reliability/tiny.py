@@ -1,4 +1,4 @@
-"""A data set of a few hundred images that torchvision takes for Fashion-MNIST, so that a run takes a second."""
+"""A data set of a few hundred images in the format of Fashion-MNIST, so that a run takes a second."""
 
 import struct
 from pathlib import Path
@@ -9,7 +9,7 @@ OVERRIDES = ("data=fashion_mnist", "paths.data_dir=data", "data.val_size=60", "t
 
 
 def write(folder: Path, train: int = 300, test: int = 40, classes: int = 10) -> None:
-    """Write the four IDX files: noise, and one bright row that tells the class."""
+    """Write the four IDX files: noise, with one bright row that depends on the class."""
     raw = folder / "data" / "FashionMNIST" / "raw"
     raw.mkdir(parents=True)
     generator = np.random.default_rng(0)
@@ -22,5 +22,5 @@ def write(folder: Path, train: int = 300, test: int = 40, classes: int = 10) -> 
 
 
 def idx(array: "np.ndarray[tuple[int, ...], np.dtype[np.uint8]]") -> bytes:
-    """Give an array of bytes in the format IDX."""
+    """Return an array of bytes in the format IDX."""
     return struct.pack(f">I{array.ndim}I", 0x0800 + array.ndim, *array.shape) + array.tobytes()

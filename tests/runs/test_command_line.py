@@ -69,7 +69,7 @@ def test_help_and_cfg_import_nothing_heavy(tmp_path: Path) -> None:
 
 INTERRUPTED = """
 import os, signal, time
-from jacoscope.runs.command import command
+from jacoscope.cli import command
 
 @command("config")
 def main(cfg):

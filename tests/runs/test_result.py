@@ -52,8 +52,8 @@ def test_what_is_not_a_record_is_refused_by_name(tmp_path: Path, content: str) -
 
 def test_names_every_difference_of_config_but_not_where_the_run_lies() -> None:
     other = {"seed": 2, "run_name": "b", "optimizer": {"lr": 0.1, "eps": 0}, "paths": {"output_dir": "y"}}
-    assert result().differences(CONFIG) == []
-    assert result().differences(other) == ["optimizer.eps: absent then, 0 now", "seed: 1 then, 2 now"]
+    assert differences(CONFIG, CONFIG) == []
+    assert differences(CONFIG, other) == ["optimizer.eps: absent then, 0 now", "seed: 1 then, 2 now"]
 
 
 def test_a_run_may_be_moved() -> None:
@@ -118,11 +118,11 @@ def test_going_on_keeps_the_start_and_adds_up_the_time(tmp_path: Path) -> None:
 
 def test_an_earlier_run_with_another_config_is_not_gone_on_with(tmp_path: Path) -> None:
     run = RunDirectory(tmp_path)
-    assert run.earlier_result(CONFIG) is None
+    assert run.recorded_result(CONFIG) is None
     result().write(run.result_file)
-    assert run.earlier_result(CONFIG) == result()
+    assert run.recorded_result(CONFIG) == result()
     with pytest.raises(UserError, match=r"(?s)another configuration.*optimizer\.lr: 0\.1 then, 0\.2 now"):
-        run.earlier_result({**CONFIG, "optimizer": {"lr": 0.2}})
+        run.recorded_result({**CONFIG, "optimizer": {"lr": 0.2}})
 
 
 def test_the_latest_run_is_the_finished_one_that_started_last(tmp_path: Path) -> None:

@@ -7,7 +7,8 @@ from torch import nn
 
 from jacoscope.errors import UserError
 from jacoscope.runs.config import build, build_network
-from jacoscope.runs.targets import check_targets, fits, type_hints
+from jacoscope.runs.records import fits, type_hints
+from jacoscope.runs.targets import check_targets
 
 
 def target(
@@ -56,7 +57,7 @@ def test_wrong_types_do_not_pass(name: str, value: Any) -> None:
     [
         ({"model": {"_target_": "jacoscope.models.LeNet6"}}, r"Did you mean jacoscope\.models\.LeNet5\?"),
         ({"model": {"_target_": "no_such_package.Net"}}, r"no_such_package\.Net cannot be imported"),
-        ({"model": {"_target_": "torch.pi"}}, r"torch\.pi is no class or function"),
+        ({"model": {"_target_": "torch.pi"}}, r"torch\.pi is not a class or function"),
         (
             {"optimizer": {"_target_": "torch.optim.AdamW", "_partial_": True, "weigth_decay": 0}},
             r"optimizer\.weigth_decay: .*Did you mean weight_decay\?",

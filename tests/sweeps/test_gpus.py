@@ -1,4 +1,4 @@
-"""Runs side by side take different GPUs. There need be none: what is seen of them is a variable of the environment."""
+"""Runs side by side use different GPUs. The tests need none: an environment variable says which are visible."""
 
 import os
 from pathlib import Path
@@ -6,18 +6,18 @@ from pathlib import Path
 import pytest
 from omegaconf import OmegaConf
 
-from jacoscope.sweeps import gpus
+from jacoscope.sweeps import job
 
 
 @pytest.fixture(autouse=True)
-def _places_of_this_test(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gpus, "_kept", [])
+def _numbers_of_this_test(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(job, "_kept_open", [])
 
 
-def test_each_process_has_a_place_of_its_own_and_leaves_it_to_the_next(tmp_path: Path) -> None:
-    assert [gpus.place(tmp_path) for _ in range(3)] == [0, 1, 2]
-    gpus._kept.pop(1).close()  # as when its process ends
-    assert [gpus.place(tmp_path) for _ in range(2)] == [1, 3]
+def test_each_process_has_a_number_of_its_own_and_leaves_it_to_the_next(tmp_path: Path) -> None:
+    assert [job.take_number(tmp_path) for _ in range(3)] == [0, 1, 2]
+    job._kept_open.pop(1).close()  # as when its process ends
+    assert [job.take_number(tmp_path) for _ in range(2)] == [1, 3]
 
 
 @pytest.mark.parametrize(
@@ -30,9 +30,9 @@ def test_processes_are_spread_over_the_gpus_that_are_visible(
     config = OmegaConf.create({"trainer": {"accelerator": "auto", "devices": 1}})
     for expected in seen:
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)  # as another process begins
-        gpus._see_one.cache_clear()
+        job._choose_gpu_once.cache_clear()
         for _ in range(2):  # and keeps its GPU for its next run
-            gpus.spread_over_gpus(config, tmp_path)
+            job.choose_gpu(config, tmp_path)
             assert os.environ["CUDA_VISIBLE_DEVICES"] == expected
 
 
@@ -40,8 +40,8 @@ def test_torch_is_asked_where_the_environment_says_nothing(tmp_path: Path, monke
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")  # so that it is put back
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
     monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
-    gpus._see_one.cache_clear()
-    gpus.spread_over_gpus(OmegaConf.create({"trainer": {"accelerator": "gpu", "devices": 1}}), tmp_path)
+    job._choose_gpu_once.cache_clear()
+    job.choose_gpu(OmegaConf.create({"trainer": {"accelerator": "gpu", "devices": 1}}), tmp_path)
     assert os.environ["CUDA_VISIBLE_DEVICES"] == "0"
 
 
@@ -50,6 +50,6 @@ def test_a_run_that_wants_no_gpu_or_several_is_left_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, trainer: dict[str, object]
 ) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
-    gpus._see_one.cache_clear()
-    gpus.spread_over_gpus(OmegaConf.create({"trainer": trainer}), tmp_path)
+    job._choose_gpu_once.cache_clear()
+    job.choose_gpu(OmegaConf.create({"trainer": trainer}), tmp_path)
     assert os.environ["CUDA_VISIBLE_DEVICES"] == "0,1"

@@ -18,7 +18,7 @@ from .conftest import ROOT
 
 
 class Wandb:
-    """What matters of wandb: a process has one run at a time, which ``init`` gives again until it is finished."""
+    """The part of wandb that matters: a process has one run at a time, which ``init`` returns until it is finished."""
 
     def __init__(self) -> None:
         self.runs: list[list[str]] = []

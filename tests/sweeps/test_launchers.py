@@ -1,4 +1,4 @@
-"""Each launcher, started for real, carries out the same sweep with the same results."""
+"""Every launcher runs the same sweep with the same results."""
 
 import os
 import shutil
@@ -33,6 +33,22 @@ def test_a_launcher_carries_out_a_sweep_and_answers_again(tiny: Tiny, launcher: 
     assert sorted(tiny.ledger()) == [f"{job} {epoch}" for job in range(2) for epoch in range(4)]
     assert {path.name for path in tiny.folder.iterdir()} <= {"tiny.py", "configs", "logs", "__pycache__"}
     assert [path.name for path in (tiny.folder / "logs" / "train").iterdir()] == ["sweeps"], "no stray folders"
+
+
+OWN_LAUNCHER = """
+from hydra._internal.core_plugins.basic_launcher import BasicLauncher
+
+class Reversed(BasicLauncher):
+    def launch(self, job_overrides, initial_job_idx):
+        return super().launch(job_overrides[::-1], initial_job_idx)[::-1]
+"""
+
+
+def test_a_launcher_of_ones_own_is_a_class_and_a_config(tiny: Tiny) -> None:
+    (tiny.folder / "own.py").write_text(OWN_LAUNCHER)
+    (tiny.folder / "configs" / "hydra" / "launcher" / "own.yaml").write_text("_target_: own.Reversed")
+    assert "2 finished" in tiny.sweep("lr=1e-3,1e-2", "hydra/launcher=own")
+    assert tiny.ledger() == [f"{job} {epoch}" for job in (1, 0) for epoch in range(4)]
 
 
 def test_jobs_side_by_side_share_the_cores(tiny: Tiny) -> None:

@@ -1,4 +1,4 @@
-"""What a sweep tells while it goes on."""
+"""What a sweep shows while it runs."""
 
 import os
 import pty
@@ -16,7 +16,7 @@ from jacoscope.sweeps.directory import Job, SweepDirectory
 
 
 class Sweep:
-    """Four runs that go on as the test says, and the clock."""
+    """Four runs that begin and end when the test says so, and a clock."""
 
     def __init__(self, folder: Path) -> None:
         self.directory = SweepDirectory(folder, jobs=[Job(number, (f"seed={number}",)) for number in range(4)])
@@ -51,18 +51,18 @@ def sweep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Sweep]:
 
 def test_the_line_counts_and_tells_the_time_left(sweep: Sweep, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(progress.time, "monotonic", sweep.monotonic)
-    course = progress.Course(sweep.directory, sweep.directory.jobs)
+    shown = progress.Progress(sweep.directory, sweep.directory.jobs)
 
     def at(seconds: float) -> tuple[list[str], str]:
         sweep.now = seconds
-        return [course.ending(job, state) for job, state in course.look()], course.line()
+        return [shown.ending(job, state) for job, state in shown.update()], shown.line()
 
     assert at(5) == ([], "0 of 4 runs done · starting · 5 s")
     sweep.begin(0, 1)
     assert at(10) == ([], "0 of 4 runs done · 2 running · 10 s")
     sweep.end(0)
     told = ["run 0 finished after 58 s"]
-    # Three are left, a minute each, two at a time; one of them is at its end.
+    # Three runs are left, a minute each, two at a time; one of them is about to end.
     assert at(70) == (told, "1 of 4 runs done · 1 running · 1 min 10 s · about 1 min 00 s left")
     sweep.end(1)
     sweep.begin(2, 3)
@@ -88,7 +88,7 @@ def output_into(descriptor: int) -> Iterator[None]:
 
 
 def carried_out(sweep: Sweep) -> None:
-    with progress.progress(sweep.directory, sweep.directory.jobs):
+    with progress.show_progress(sweep.directory, sweep.directory.jobs):
         sweep.begin(0, 1, 2, 3)
         for number in range(3):
             sweep.end(number)
@@ -96,10 +96,10 @@ def carried_out(sweep: Sweep) -> None:
 
 
 def read(terminal: int) -> str:
-    """Give what has come so far, after the last of it nothing."""
+    """Return what has been written so far; empty text when nobody writes any more."""
     try:
         return os.read(terminal, 100_000).decode()
-    except OSError:  # by which Linux tells that nobody writes any more
+    except OSError:  # Linux raises it when nobody has the other end open
         return ""
 
 

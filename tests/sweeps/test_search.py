@@ -1,14 +1,17 @@
-"""A search works towards its total, whatever happens to it on the way."""
+"""A search reaches its number of trials, whatever happens on the way."""
 
 import signal
 import time
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from unittest.mock import Mock
 
 import pytest
 from hydra import compose, initialize_config_dir
 from hydra.utils import UNSAFE_DISABLE_EXECUTION_CHECKS, instantiate
+
+from jacoscope.runs.lock import is_held
 
 from .conftest import ROOT, Tiny
 
@@ -46,6 +49,32 @@ def test_a_killed_search_goes_on_to_its_total_and_closes_what_was_running(tiny: 
     assert len({trial.params["lr"] for trial in trials(tiny)}) == 5, "no start proposes what an earlier one did"
 
 
+def test_a_killed_search_may_be_renamed(tiny: Tiny) -> None:
+    words = (*WORDS, "hydra.sweeper.n_trials=2", "seconds=0.4")
+    process = tiny.start(*words, "run_name=mine")
+    while not any(tiny.folder.rglob("ledger")):
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    while any(map(is_held, tiny.path().glob("*/"))):  # the workers end a little later
+        time.sleep(0.1)
+    tiny.path().rename(tiny.path().with_name("yours"))
+    tiny.sweep(*words, "run_name=yours")
+    assert [trial.state.name for trial in trials(tiny)] == ["COMPLETE", "COMPLETE"]
+
+
+def test_a_function_may_extend_the_search_space(tiny: Tiny) -> None:
+    (tiny.folder / "space.py").write_text("def extend(config, trial): trial.suggest_int('seed', 5, 7)")
+    words = ("hydra.sweeper.n_trials=1", "hydra.sweeper.custom_search_space=space.extend")
+    tiny.sweep("hparams_search=optuna", "hydra/launcher=basic", *words)
+    (trial,) = trials(tiny)
+    assert set(trial.params) == {"lr", "seed"}
+    assert tiny.results()["0"]["config"]["seed"] == trial.params["seed"]
+    refused = tiny.sweep("hparams_search=optuna", "hydra/launcher=basic", *words, "seed=1", status=1)
+    assert "chooses values of fixed keys: seed" in refused
+
+
 def test_a_failed_trial_is_proposed_again_under_a_new_number(tiny: Tiny) -> None:
     words = ("hparams_search=optuna", "model=faulty", "hydra/launcher=basic", "hydra.sweeper.n_trials=2")
     told = tiny.sweep(*words, status=1)
@@ -66,8 +95,8 @@ def test_pruned_trials_count_and_are_told(tiny: Tiny) -> None:
 
 
 def test_a_run_is_ended_that_is_worse_than_the_median(tmp_path: Path) -> None:
-    """What the search space and the runs make of it is Optuna's; here, that the run tells it and listens."""
-    from jacoscope.sweeps.pruning import Pruning
+    """The decision is that of Optuna's pruner; the callback reports the metric and obeys."""
+    from jacoscope.callbacks.pruning import Pruning
 
     where = {"study_name": "mine", "storage": f"sqlite:///{tmp_path}/study.db"}
     study = optuna.create_study(**where, direction="maximize")
@@ -75,7 +104,7 @@ def test_a_run_is_ended_that_is_worse_than_the_median(tmp_path: Path) -> None:
         study.ask()
     pruner = optuna.pruners.MedianPruner(n_startup_trials=1, n_warmup_steps=1)
 
-    def train(number: int, accuracies: list[float]) -> tuple[Pruning, int]:
+    def train(number: int, accuracies: list[float], meanwhile: Callable[[], object]) -> tuple[Pruning, int]:
         callback = Pruning("val/accuracy", tmp_path / str(number), pruner=pruner, **where)
         trainer = Mock(sanity_checking=False, is_global_zero=True, should_stop=False)
         trainer.state.fn = "fit"
@@ -85,12 +114,13 @@ def test_a_run_is_ended_that_is_worse_than_the_median(tmp_path: Path) -> None:
             callback.on_validation_end(trainer, Mock())
             if trainer.should_stop:
                 return callback, epoch
+            if epoch == 0:
+                meanwhile()
         return callback, len(accuracies)
 
-    good, epochs = train(0, [0.9, 0.9, 0.9])
+    good, epochs = train(0, [0.9, 0.9, 0.9], lambda: None)
     assert (good.pruned, epochs) == (False, 3)
-    study.tell(0, 0.9)
-    hopeless, epochs = train(1, [0.1, 0.1, 0.1])
+    hopeless, epochs = train(1, [0.1, 0.1, 0.1], lambda: study.tell(0, 0.9))
     assert (hopeless.pruned, epochs) == (True, 1), "after the first epoch it may still come round"
     assert study.trials[1].intermediate_values == {0: 0.1, 1: 0.1}
 

@@ -1,7 +1,7 @@
-"""A training that takes no time to import: it counts epochs and records itself as train.py does.
+"""A training that is imported quickly: it counts epochs and records itself as train.py does.
 
-With it, sweeps of real processes can be killed and gone on with in seconds. ``ledger`` has a line for every epoch that
-any process ever finished.
+With it, sweeps of real processes can be killed and resumed in seconds. ``ledger`` has a line for every epoch that any
+process has finished.
 """
 
 import math
@@ -12,8 +12,8 @@ from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
 
+from jacoscope.cli import command
 from jacoscope.files import write_whole
-from jacoscope.runs.command import command
 from jacoscope.runs.lock import alone_in
 from jacoscope.runs.result import Result
 

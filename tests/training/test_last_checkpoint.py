@@ -68,7 +68,7 @@ def train(folder: Path, *callbacks: Callback, go_on: bool = False, epochs: int =
 
 
 def saved(folder: Path) -> list[int]:
-    """Give the steps of both checkpoints."""
+    """Return the steps of both checkpoints."""
     return [read_checkpoint(folder / f"{name}.ckpt")["global_step"] for name in ("previous", "last")]
 
 

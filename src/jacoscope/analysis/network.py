@@ -23,8 +23,7 @@ from jacoscope.errors import UserError
 from jacoscope.runs.config import build, build_network
 from jacoscope.runs.directory import RunDirectory, latest_run
 from jacoscope.runs.result import Result, moved
-from jacoscope.runs.targets import check_targets
-from jacoscope.runs.trust import check_namespaces, targets_in, whitelist
+from jacoscope.runs.targets import check_namespaces, check_targets, targets_in, whitelist
 
 PARTS = ("images", "data", "model")
 """Parts of a run's config that describe the network and its data."""

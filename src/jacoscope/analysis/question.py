@@ -7,7 +7,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from jacoscope.errors import UserError, nearest
 from jacoscope.jacobians import STRATEGIES
-from jacoscope.runs.targets import fits
+from jacoscope.runs.records import fits
 
 CHOICES = {
     "split": ("test", "val", "train"),

@@ -35,8 +35,8 @@ from jacoscope.analysis.summary import LISTED_COLUMNS, rankings, summarise
 from jacoscope.analysis.tables import Column, arrow_schema, as_parquet, as_table, columns, finite_rows, holds_table
 from jacoscope.analysis.terminal import progress_bar, show_files, show_summary
 from jacoscope.files import write_whole
-from jacoscope.runs import trust
-from jacoscope.runs.quoting import as_typed
+from jacoscope.runs.keys import as_typed
+from jacoscope.runs.targets import trust_override
 
 TABLE, MAPS, SHOWN, JACOBIANS = "samples.parquet", "maps.npz", "shown_samples.npz", "jacobians.zarr"
 ADVERSARIAL, SUMMARY, REPORT = "adversarial.parquet", "summary.json", "report.html"
@@ -293,7 +293,7 @@ def _described(folder: AnswerFolder, question: Question, network: TrainedNetwork
     words += [f"output={question.named_output}"]
     words += [f"limit={question.limit}"] if question.limit else []
     words += [f"strategy={question.strategy}"] if question.strategy != "auto" else []
-    words += trust.as_typed(question.trust)
+    words += trust_override(question.trust)
     changed = "" if spec.is_unchanged else ", with model or data as changed then"
     return {
         "network": f"{spec.config['model']['_target_']}, {parameters:,} parameters",

@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from html import escape
 from itertools import pairwise
 from statistics import fmean
 from typing import Any
@@ -11,7 +10,7 @@ import plotly.graph_objects as go
 
 from jacoscope.comparison.collect import Curve, Run, Setting
 from jacoscope.comparison.table import RunTable, are_numbers, is_share, metric_text, shortened, title
-from jacoscope.pages import LIGHT, figure
+from jacoscope.pages import LIGHT, figure, plain
 
 Axis = dict[str, Any]
 LINE_COLORS = [LIGHT[name] for name in ("right", "wrong", "accent", "soft", "ink")]
@@ -47,9 +46,11 @@ def parallel_coordinates(table: RunTable) -> go.Figure:
     ]
     for name in table.metrics:
         form = _metric_axis(name).get("tickformat", ".3g")
-        dimensions.append({"label": title(name), "values": [run.metrics[name] for run in runs], "tickformat": form})
+        dimensions.append(
+            {"label": plain(title(name)), "values": [run.metrics[name] for run in runs], "tickformat": form}
+        )
     first = table.metrics[0]
-    bar = {"title": {"text": title(first)}, "tickformat": _metric_axis(first).get("tickformat", "")}
+    bar = {"title": {"text": plain(title(first))}, "tickformat": _metric_axis(first).get("tickformat", "")}
     color = [run.metrics[first] for run in runs]
     line = {"color": color, "colorscale": "Viridis", "showscale": True, "colorbar": bar}
     return figure(go.Parcoords(dimensions=dimensions, line=line), margin={"t": 60, "l": 70, "r": 40, "b": 30})
@@ -72,7 +73,7 @@ def effect(table: RunTable, key: str, metric: str) -> go.Figure:
     )
     points = _points(table, runs, [run.settings[key] for run in runs], metric, name="runs", opacity=0.55)
     drawn_once = are_numbers(values) and len(values) == len(runs)  # as by a search: each mean is of one run
-    xaxis = {"title": {"text": escape(shortened(key))}, **_setting_axis(table, key, values)}
+    xaxis = {"title": {"text": plain(shortened(key))}, **_setting_axis(table, key, values)}
     traces = [points] if drawn_once else [means, points]
     return figure(*traces, xaxis=xaxis, yaxis=_metric_axis(metric), showlegend=False)
 
@@ -80,8 +81,8 @@ def effect(table: RunTable, key: str, metric: str) -> go.Figure:
 def importance(shares: Mapping[str, float], metric: str) -> go.Figure:
     """Return how much each setting matters for a metric."""
     names = sorted(shares, key=lambda name: shares[name])
-    bars = go.Bar(x=[shares[name] for name in names], y=list(map(escape, names)), orientation="h")
-    xaxis = {"title": {"text": f"importance<br>for {escape(title(metric))}"}}
+    bars = go.Bar(x=[shares[name] for name in names], y=list(map(plain, names)), orientation="h")
+    xaxis = {"title": {"text": f"importance<br>for {plain(title(metric))}"}}
     return figure(bars, xaxis=xaxis, yaxis={"type": "category"}, margin={"l": 150})
 
 
@@ -102,7 +103,7 @@ def curves(table: RunTable, series: Mapping[str, Curve], tag: str) -> go.Figure:
                 x=steps,
                 y=measured,
                 mode="lines",
-                name=escape(shortened(f"{key} {value}")),
+                name=plain(shortened(f"{key} {value}")),
                 legendgroup=value,
                 showlegend=few and value not in in_legend,
                 line={"width": 1.2, "color": LINE_COLORS[values.index(value) if few else 0]},
@@ -133,18 +134,19 @@ def _pointed_at(table: RunTable, run: Run) -> str:
     """Return what the box at the pointer says about a run."""
     lines = [f"run {run.name}", *(f"{key}={table.text(key, value)}" for key, value in run.settings.items())]
     lines += [f"{title(name)}: {metric_text(name, run.metrics.get(name))}" for name in table.metrics]
-    return "<br>".join(map(escape, lines))
+    return "<br>".join(map(plain, lines))
 
 
 def _metric_axis(metric: str, log: bool = False) -> Axis:
     if is_share(metric):
-        return {"title": {"text": escape(title(metric))}, "tickformat": ".2~%"}
-    return {"title": {"text": escape(title(metric))}, **(LOGARITHMIC if log else {})}
+        return {"title": {"text": plain(title(metric))}, "tickformat": ".2~%"}
+    return {"title": {"text": plain(title(metric))}, **(LOGARITHMIC if log else {})}
 
 
 def _setting_axis(table: RunTable, key: str, values: Sequence[Setting]) -> Axis:
     """Return the axis of a setting; where it has few values, with a tick at each."""
-    ticks = {"tickvals": list(values), "ticktext": _tick_texts(table, key, values)}
+    texts = [plain(shortened(table.text(key, value), TICK)) for value in values]
+    ticks = {"tickvals": list(values), "ticktext": texts}
     if not are_numbers(values):
         return {"type": "category", "categoryorder": "array", "categoryarray": list(values), **ticks}
     if _spans_magnitudes(values):
@@ -156,10 +158,11 @@ def _setting_axis(table: RunTable, key: str, values: Sequence[Setting]) -> Axis:
 
 def _setting_dimension(table: RunTable, key: str, label: str, values: Sequence[Setting]) -> Axis:
     """Return the axis of a setting in parallel coordinates, which know neither categories nor logarithms."""
-    label = escape(label)
+    label = plain(label)
     if not are_numbers(values):
         order = table.values(key)
-        ticks = {"tickvals": list(range(len(order))), "ticktext": _tick_texts(table, key, order)}
+        texts = [shortened(table.text(key, value), TICK) for value in order]  # these are not read as HTML
+        ticks = {"tickvals": list(range(len(order))), "ticktext": texts}
         return {"label": label, "values": [order.index(value) for value in values], **ticks}
     if _spans_magnitudes(values):
         ends = math.floor(math.log10(min(values))), math.ceil(math.log10(max(values)))
@@ -168,10 +171,6 @@ def _setting_dimension(table: RunTable, key: str, label: str, values: Sequence[S
         return {"label": label, "values": [math.log10(value) for value in values], "range": list(ends), **ticks}
     few = {"tickvals": table.values(key)} if len(set(values)) <= FEW else {}
     return {"label": label, "values": list(values), **few}
-
-
-def _tick_texts(table: RunTable, key: str, values: Sequence[Setting]) -> list[str]:
-    return [escape(shortened(table.text(key, value), TICK)) for value in values]
 
 
 def _are_apart(values: Sequence[float]) -> bool:

@@ -66,7 +66,7 @@ def sweep_page(table: RunTable, home: Path) -> str:
 
 
 def _overview(table: RunTable, whole: RunTable, front: list[Run]) -> dict[str, go.Figure]:
-    """Return the charts of all runs, by their names in the template; pruned runs are in the last one only."""
+    """Return the charts of all runs by their names in the template. Pruned runs are in the last one only."""
     drawn = {}
     if whole.tradeoff:
         drawn["tradeoff"] = charts.scatter(whole, *whole.tradeoff, front)
@@ -104,8 +104,9 @@ def _best(metric: str | None, runs: Sequence[Run]) -> Run | None:
 
 
 def _correlation_with_gap(table: RunTable) -> tuple[int, float] | None:
-    """Return how many runs tell the generalisation gap and the norm, and the rank correlation of the two; ``None`` if
-    they are too few, or one of the two does not vary.
+    """Return the number of runs with a generalisation gap and a norm, and the rank correlation of the two.
+
+    ``None`` if there are too few runs, or one of the two does not vary.
     """
     pairs = [(run.metrics[NORM], run.metrics["gap"]) for run in table.runs if {NORM, "gap"} <= run.metrics.keys()]
     pairs = [pair for pair in pairs if all(map(math.isfinite, pair))]

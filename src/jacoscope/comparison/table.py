@@ -131,9 +131,7 @@ class RunTable:
 
     @property
     def tradeoff(self) -> tuple[str, str] | None:
-        """The norm and the accuracy to weigh against each other: the accuracy that a search optimises, or that of
-        the test.
-        """
+        """The norm and the accuracy to weigh against each other; the accuracy that a search optimises, if any."""
         optimised = [name for name in self.objectives if len(self.objectives) > 1 and name.endswith("accuracy")]
         for accuracy in (*optimised, "test/accuracy", "val/accuracy"):
             if {NORM, accuracy} <= set(self.metrics):
@@ -171,9 +169,7 @@ class RunTable:
         return RunTable(self.folder, [self.runs[i] for i in known + empty])
 
     def over_seeds(self) -> list[Group]:
-        """Return the finished runs in groups of several seeds; a metric with fewer than two finite values is left
-        out.
-        """
+        """Return the finished runs in groups of several seeds. A metric needs two finite values to be in a group."""
         members: dict[tuple[Any, ...], list[Run]] = {}
         for run in self.runs:
             if run.status == "finished":

@@ -18,9 +18,7 @@ from jacoscope.files import write_whole
 STATUS_STYLES = {"failed": "red", "interrupted": "yellow", "running": "cyan", "waiting": "dim", "pruned": "dim"}
 
 
-def show_sweep(
-    folder: Path, *, sort: str | None = None, page: bool | Path = True, export: Iterable[Path] = ()
-) -> RunTable:
+def show_sweep(folder: Path, *, sort: str | None = None, page: bool | Path = True, export: Iterable[Path] = ()) -> None:
     """Write the page of all runs below a folder and print their table.
 
     Args:
@@ -28,9 +26,6 @@ def show_sweep(
         sort: a column to sort by; with a minus before it, from large to small.
         page: whether to write the page, as ``sweep.html`` in the folder; or the file to write it to.
         export: files to write all columns to, ``.csv`` or ``.parquet``.
-
-    Returns:
-        The table that was shown.
 
     Raises:
         UserError: if there is no run or no such column, or if an export cannot be written.
@@ -56,7 +51,6 @@ def show_sweep(
         console.print(f"[bold]{label}[/bold]  {escape(value)}", soft_wrap=True)
     for file in exports:
         console.print(f"written: {file}", markup=False, soft_wrap=True)
-    return table
 
 
 def write_page(table: RunTable, file: Path) -> None:

@@ -1,12 +1,13 @@
-"""Images in memory: where they come from, how they are split, batched and augmented."""
+"""Images in memory: sources, splits, batches and augmentation.
+
+A new data set is a class with the two methods of :class:`Source`, and a file in ``configs/data`` that names it.
+"""
 
 from jacoscope.data.augmentation import RandomAffine, RandomDistortion, RandomElastic
 from jacoscope.data.datamodule import ImageDataModule
 from jacoscope.data.image_folder import ImageFolder
-from jacoscope.data.images import ImageSets, LabelledImages, Source
-from jacoscope.data.label_noise import NoisyMNIST
-from jacoscope.data.mnist import MNIST
-from jacoscope.data.split import stratified_split
+from jacoscope.data.images import ImageSets, LabelledImages, Source, stratified_split
+from jacoscope.data.mnist import MNIST, NoisyMNIST
 from jacoscope.data.torchvision_source import TorchvisionSource
 
 __all__ = [

@@ -1,7 +1,7 @@
 """Random distortions of whole batches, a different one for each image.
 
-torchvision's transforms draw one distortion for a whole batch. These draw one for each image, in a single resampling on
-the device where the batch is; what enters from outside an image is 0, the background.
+torchvision's transforms draw one distortion for a whole batch. These draw one for each image and resample the batch
+once, on its own device. Pixels from outside an image are 0, the background.
 """
 
 import math
@@ -44,7 +44,7 @@ class RandomAffine(nn.Module):
     ) -> None:
         super().__init__()
         if not 0 < scale[0] <= scale[1]:
-            raise ValueError(f"scale={list(scale)}: two positive factors, the smaller first")
+            raise ValueError(f"scale={list(scale)} is not allowed; it is two positive factors, the smaller first")
         self.degrees = degrees
         self.translate = translate
         self.log_scale = (math.log(scale[0]), math.log(scale[1]))
@@ -54,7 +54,7 @@ class RandomAffine(nn.Module):
         return _resample(x, self.grid(x))
 
     def grid(self, x: Tensor) -> Tensor:
-        """Draw where each pixel of the results is read: ``[batch, H, W, 2]``, (x, y) in units of half a side."""
+        """Draw the position at which each pixel is read: ``[batch, H, W, 2]``, (x, y) in units of half a side."""
         height, width = x.shape[-2:]
         angle, shear, zoom_x, zoom_y, right, down = (
             torch.rand(6, len(x), device=x.device, dtype=x.dtype).mul_(2).sub_(1).unbind()
@@ -73,12 +73,13 @@ class RandomAffine(nn.Module):
 
 
 class RandomElastic(nn.Module):
-    """Move every pixel of each image a little, neighbours together.
+    """Move every pixel of each image a little, and its neighbours with it.
 
     Simard, Steinkraus and Platt, "Best practices for convolutional neural networks", 2003, smooth white noise with a
     Gaussian of width sigma. Away from the border that is a Gaussian random field with the covariance
-    ``amplitude² exp(-d² / (4 sigma²))`` at distance d, which is drawn here directly: it separates into rows and
-    columns, each spanned by its few leading eigenvectors, so that a field takes two small matrix products.
+    ``amplitude² exp(-d² / (4 sigma²))`` at distance d. It is drawn directly here: the covariance is a product of one
+    for rows and one for columns, each approximated by its leading eigenvectors, so that a field takes two small matrix
+    products.
 
     Args:
         amplitude: standard deviation of each component of the displacement, in pixels. Simard's alpha = 34,
@@ -95,16 +96,16 @@ class RandomElastic(nn.Module):
     def __init__(self, amplitude: float = 1.0, sigma: float = 4.0) -> None:
         super().__init__()
         if sigma <= 0:
-            raise ValueError(f"sigma={sigma}: the width of a Gaussian is positive")
+            raise ValueError(f"sigma={sigma} is not allowed; it is positive")
         self.amplitude = amplitude
         self.sigma = sigma
         self._roots: dict[tuple[int, torch.device, torch.dtype], Tensor] = {}
 
     def forward(self, x: Tensor) -> Tensor:
-        return _resample(x, _still(x) + self.displacement(x))
+        return _resample(x, _identity_grid(x) + self.displacement(x))
 
     def displacement(self, x: Tensor) -> Tensor:
-        """Draw how far from its place each pixel is read: ``[batch, H, W, 2]``, in units of half a side."""
+        """Draw the distance of each pixel to where it is read: ``[batch, H, W, 2]``, in units of half a side."""
         batch, _, height, width = x.shape
         rows, columns = self._root(height, x), self._root(width, x)
         noise = torch.randn(2 * batch, rows.shape[1], columns.shape[1], device=x.device, dtype=x.dtype)
@@ -112,7 +113,7 @@ class RandomElastic(nn.Module):
         return field * (self.amplitude * x.new_tensor([2 / width, 2 / height]))
 
     def _root(self, size: int, like: Tensor) -> Tensor:
-        """Give ``[size, r]`` with L Lᵀ the covariance along one axis, to a thousandth of its largest eigenvalue."""
+        """Return L, ``[size, r]``, where L Lᵀ is the covariance along one axis, without its small eigenvalues."""
         key = (size, like.device, like.dtype)
         if key not in self._roots:
             position = torch.arange(size, dtype=torch.float64)
@@ -131,7 +132,7 @@ class RandomDistortion(nn.Module):
         elastic: the displacement that is added to it.
 
     Attributes:
-        strength: by how much each pixel's way from its place is multiplied; 1 as drawn, 0 none.
+        strength: factor on the displacement of every pixel: 1 as drawn, 0 for none.
 
     Shapes:
         float pixels ``[batch, C, H, W]`` to the same.
@@ -144,12 +145,12 @@ class RandomDistortion(nn.Module):
         self.strength = 1.0
 
     def forward(self, x: Tensor) -> Tensor:
-        still = _still(x)
-        return _resample(x, torch.lerp(still, self.affine.grid(x) + self.elastic.displacement(x), self.strength))
+        grid = self.affine.grid(x) + self.elastic.displacement(x)
+        return _resample(x, torch.lerp(_identity_grid(x), grid, self.strength))
 
 
-def _still(x: Tensor) -> Tensor:
-    """Give the grid that reads each pixel at its own place."""
+def _identity_grid(x: Tensor) -> Tensor:
+    """Return the grid that leaves every pixel in its place."""
     identity = torch.eye(2, 3, device=x.device, dtype=x.dtype).unsqueeze(0)
     return F.affine_grid(identity, [1, *x.shape[1:]], align_corners=False)
 

@@ -1,4 +1,4 @@
-"""From a source of images to batches on the training device."""
+"""Batches of images on the training device."""
 
 import warnings
 from collections.abc import Sequence
@@ -9,9 +9,8 @@ from pytorch_lightning import LightningDataModule
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from jacoscope.data.images import LabelledImages, Source
+from jacoscope.data.images import LabelledImages, Source, stratified_split
 from jacoscope.data.order import EpochOrder, seed_batch
-from jacoscope.data.split import stratified_split
 from jacoscope.errors import UserError
 
 Batch = tuple[Tensor, Tensor]
@@ -20,26 +19,27 @@ Batch = tuple[Tensor, Tensor]
 class ImageDataModule(LightningDataModule):
     """Training, validation and test batches of images that stay in memory as uint8.
 
-    A batch is made by one indexing operation and travels to the training device as bytes; there, as a whole,
-    it becomes pixels in [0, 1] and is augmented. For a small network this decides the speed of an epoch.
+    A batch is one indexing operation and is moved to the training device as bytes. There the whole batch is converted
+    to pixels in [0, 1] and augmented. With a small network, this decides the time of an epoch.
 
-    The order of an epoch follows from ``seed`` and the epoch, everything random in a training step (augmentation,
-    dropout) from ``seed``, the number of the batch and the rank; so a resumed training goes on exactly.
+    The order of the samples depends on ``seed`` and the epoch only; everything random in a training step (augmentation,
+    dropout) depends on ``seed``, the number of the batch and the rank. So a resumed training draws the same numbers as
+    one that was not interrupted.
 
     Args:
         source: where the images come from.
-        input_shape: ``(C, H, W)`` that the images are expected to have.
-        num_classes: how many classes they are expected to have.
+        input_shape: expected shape of an image, ``(C, H, W)``.
+        num_classes: expected number of classes.
         batch_size: samples of a training batch, on each device.
         eval_batch_size: samples of a validation or test batch, on each device.
-        val_size: how many training samples, or which share of them, are set aside for validation, in proportion to
-            the classes; ignored where the source has a validation part of its own.
-        split_seed: draws which ones; independent of the seed of the training.
+        val_size: number of training samples, or share of them, that are set aside for validation, in proportion to
+            the classes; ignored if the source has validation images.
+        split_seed: seed of the draw of those samples; independent of ``seed``.
         augmentation: applied to whole training batches, float pixels in [0, 1] ``[batch, C, H, W]``.
-        seed: of the training: of the order of its samples and of what is random in its steps.
+        seed: seed of the training: of the order of its samples and of what is random in its steps.
 
     Raises:
-        UserError: on setup, if the images are not what was announced.
+        UserError: if a batch size is not positive; in ``setup``, if the images have another shape or other labels.
     """
 
     def __init__(
@@ -57,7 +57,7 @@ class ImageDataModule(LightningDataModule):
         super().__init__()
         for name, value in (("batch_size", batch_size), ("eval_batch_size", eval_batch_size)):
             if value < 1:
-                raise UserError(f"data.{name}={value}: a batch has at least one sample")
+                raise UserError(f"data.{name}={value} is not allowed; it is 1 or more")
         self.source = source
         self.input_shape = tuple(input_shape)
         self.num_classes = num_classes
@@ -67,7 +67,7 @@ class ImageDataModule(LightningDataModule):
         self.split_seed = split_seed
         self.augmentation = augmentation
         self.seed = seed
-        self.go_on_at = (0, 0)
+        self.resume_at = (0, 0)  # epoch, batches of it that are done
         self.class_names: tuple[str, ...] = ()
         self.splits: dict[str, LabelledImages] = {}
 
@@ -81,18 +81,17 @@ class ImageDataModule(LightningDataModule):
         train, val = sets.train, sets.val
         self._check("train", train)
         if val is None:
-            share = isinstance(self.val_size, float)
-            size = round(self.val_size * len(train)) if share else int(self.val_size)
+            is_share = isinstance(self.val_size, float)
+            size = round(self.val_size * len(train)) if is_share else int(self.val_size)
             kept, held_out = stratified_split(train.labels, size, self.split_seed)
             train, val = train.select(kept), train.select(held_out)
-        splits = {"train": train, "val": val, "test": sets.test}
-        for name, part in (("val", val), ("test", sets.test)):
-            self._check(name, part)
+        self._check("val", val)
+        self._check("test", sets.test)
         self.class_names = sets.class_names
-        self.splits = splits
+        self.splits = {"train": train, "val": val, "test": sets.test}
 
     def train_dataloader(self) -> DataLoader[Batch]:
-        epoch, batches = self.go_on_at
+        epoch, batches = self.resume_at
         part, trainer = self.splits["train"], self.trainer
         rank, processes = (trainer.global_rank, trainer.world_size) if trainer is not None else (0, 1)
         order = EpochOrder(part, self.seed, rank, processes, (epoch, batches * self.batch_size))
@@ -123,8 +122,8 @@ class ImageDataModule(LightningDataModule):
         return {"epoch": self.trainer.current_epoch, "batches": batches}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self.go_on_at = (state_dict["epoch"], state_dict["batches"])
-        # Lightning cannot know that this loader goes on in the middle of an epoch.
+        self.resume_at = (state_dict["epoch"], state_dict["batches"])
+        # Lightning does not know that this loader can resume in the middle of an epoch.
         warnings.filterwarnings("ignore", message="You're resuming from a checkpoint that ended before the epoch")
 
     def _loader(self, part: LabelledImages, batch_size: int, order: EpochOrder | None = None) -> DataLoader[Batch]:
@@ -144,12 +143,12 @@ class ImageDataModule(LightningDataModule):
         if low < 0 or high >= self.num_classes:
             raise UserError(
                 f"The {name} labels run from {low} to {high}, but images.classes={self.num_classes} allows "
-                f"0 to {self.num_classes - 1}: type images.classes={high + 1} or mend the labels"
+                f"0 to {self.num_classes - 1}: type images.classes={high + 1} or correct the labels"
             )
 
 
 def to_pixels(images: Tensor) -> Tensor:
-    """Turn uint8 images, 0 to 255, into float pixels in [0, 1] on the same device.
+    """Convert uint8 images, 0 to 255, to float pixels in [0, 1] on the same device.
 
     >>> to_pixels(torch.tensor([0, 255], dtype=torch.uint8))
     tensor([0., 1.])

@@ -1,4 +1,4 @@
-"""Images of the user's own: a folder for each class."""
+"""Pictures of the user's own, in one folder for each class."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,17 +15,17 @@ from jacoscope.errors import UserError
 
 
 class ImageFolder:
-    """``root/train/CLASS/*.png``, ``root/test/CLASS/*.png`` and, if it is there, ``root/val/CLASS/*.png``.
+    """``root/train/CLASS/*.png``, ``root/test/CLASS/*.png`` and, if it exists, ``root/val/CLASS/*.png``.
 
-    Every picture, whatever it is stored as (:func:`jacoscope.data.pictures.plain`), is resized so that it covers the
-    wanted shape, and cropped to it at the centre.
+    Every picture is converted by :func:`jacoscope.data.pictures.plain`, resized until it covers the given shape, and
+    cropped to its centre.
 
     Args:
         root: the folder that holds ``train`` and ``test``.
-        shape: ``(C, H, W)`` that every picture is brought to; C is 1 (grey) or 3 (colour).
+        shape: ``(C, H, W)`` of the images; C is 1 (grey) or 3 (colour).
 
     Raises:
-        UserError: if C is another number.
+        UserError: if C is neither 1 nor 3.
     """
 
     def __init__(self, root: str | Path, shape: Sequence[int]) -> None:
@@ -35,7 +35,7 @@ class ImageFolder:
             raise UserError(f"images.shape={list(shape)}: pictures have 1 channel (grey) or 3 (colour)")
 
     def prepare(self) -> None:
-        """Look that the folders are there.
+        """Check that the folders exist.
 
         Raises:
             UserError: if ``train`` or ``test`` is missing.
@@ -52,7 +52,7 @@ class ImageFolder:
         """Read all pictures into memory.
 
         Raises:
-            UserError: if a picture cannot be read or the parts differ in their classes.
+            UserError: if a picture cannot be read, or the parts have different classes.
         """
         train, class_names = self._read("train")
         test, test_names = self._read("test")
@@ -82,7 +82,7 @@ class ImageFolder:
 
 
 class _Folder(TorchvisionImageFolder):  # type: ignore[misc]  # torchvision has no types
-    """Without hidden folders, as programs leave them behind."""
+    """torchvision's folder of images without hidden folders, which programs leave behind."""
 
     def find_classes(self, directory: str | Path) -> tuple[list[str], dict[str, int]]:
         names = [name for name in super().find_classes(directory)[0] if not name.startswith(".")]
@@ -90,7 +90,7 @@ class _Folder(TorchvisionImageFolder):  # type: ignore[misc]  # torchvision has 
 
 
 def _is_picture(path: str) -> bool:
-    """Whether a file has an ending of a format that is understood, and no folder on the way to it is hidden."""
+    """Whether the name of a file ends as one of ``FORMATS``, and neither it nor its folder is hidden."""
     Image.init()
     hidden = any(part.startswith(".") for part in Path(path).parts[-2:])
     return not hidden and Image.EXTENSION.get(Path(path).suffix.lower()) in FORMATS

@@ -1,7 +1,7 @@
-"""Randomness without a state: each epoch and each batch draws from a seed of its own.
+"""Random numbers that can be resumed: each epoch and each batch has a seed of its own.
 
-A training that was killed and goes on in the middle of an epoch draws what it would have drawn, and nothing but numbers
-of batches has to be remembered for that.
+A training that was killed in the middle of an epoch draws the same numbers when it is resumed. For that, a checkpoint
+holds the numbers of the epoch and the batch, but no state of a generator.
 """
 
 import hashlib
@@ -12,10 +12,10 @@ from torch.utils.data import DistributedSampler
 
 
 def derived_seed(*place: int) -> int:
-    """Give a seed, 64 bits, for one place of a training; those of neighbouring places have nothing in common.
+    """Return a seed, 64 bits, for one place in a training: a hash of the place.
 
     Args:
-        place: the seed of the training and what tells the place from all others.
+        place: the seed of the training and the numbers that identify the place, as those of epoch, batch and rank.
 
     >>> derived_seed(0, 1) == derived_seed(0, 1), derived_seed(0, 1) == derived_seed(1, 0)
     (True, False)
@@ -24,25 +24,25 @@ def derived_seed(*place: int) -> int:
 
 
 def seed_batch(device: torch.device, *place: int) -> None:
-    """Let everything random that is about to happen to a batch follow from its place in the training alone."""
+    """Seed everything random that happens to a batch by its place in the training, see :func:`derived_seed`."""
     seed = derived_seed(*place)
-    torch.default_generator.manual_seed(seed)  # torch.manual_seed asks after every kind of device, at each batch
+    torch.default_generator.manual_seed(seed)  # torch.manual_seed would seed every kind of device, which takes time
     if device.type == "cuda":
         torch.cuda.manual_seed(seed)
 
 
 class EpochOrder(DistributedSampler[int]):
-    """The samples of an epoch in an order that follows from the seed and the number of the epoch alone.
+    """A random order of the samples that depends on the seed and the number of the epoch only.
 
-    Several processes share one order: batch by batch, together they have the samples that one process would have
-    in a batch as large as theirs together. Where they cannot share evenly, the first samples are taken twice.
+    Several processes share one order: their batches together hold the samples that one process would have in a batch
+    of their total size. If the samples cannot be divided evenly, the first ones are used twice.
 
     Args:
-        dataset: what is ordered.
-        seed: of the training.
-        rank: which of the processes this is.
-        processes: how many there are.
-        go_on_at: an epoch, and how many of this process's samples in it are done already.
+        dataset: the data set.
+        seed: seed of the training.
+        rank: number of this process.
+        processes: number of processes.
+        resume_at: an epoch, and how many samples of this process in that epoch are done.
 
     >>> order = EpochOrder(range(4), seed=0)
     >>> first = list(order)
@@ -52,14 +52,14 @@ class EpochOrder(DistributedSampler[int]):
     """
 
     def __init__(
-        self, dataset: Sized, seed: int, rank: int = 0, processes: int = 1, go_on_at: tuple[int, int] = (0, 0)
+        self, dataset: Sized, seed: int, rank: int = 0, processes: int = 1, resume_at: tuple[int, int] = (0, 0)
     ) -> None:
         super().__init__(dataset, num_replicas=processes, rank=rank, seed=seed)  # type: ignore[arg-type]
-        self.go_on_at = go_on_at
+        self.resume_at = resume_at
 
     def __iter__(self) -> Iterator[int]:
         generator = torch.Generator().manual_seed(derived_seed(self.seed, self.epoch))
         order = torch.randperm(len(self.dataset), generator=generator)  # type: ignore[arg-type]
         shared = order[torch.arange(self.total_size) % len(order)]
-        epoch, done = self.go_on_at
+        epoch, done = self.resume_at
         yield from shared[self.rank :: self.num_replicas][done if epoch == self.epoch else 0 :].tolist()

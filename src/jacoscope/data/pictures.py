@@ -1,4 +1,4 @@
-"""Pictures that others made: opened only if they are pixels and nothing else, and of a size that fits."""
+"""Reading picture files of any origin safely, as 8-bit grey or colour."""
 
 import warnings
 from collections.abc import Iterator
@@ -11,49 +11,50 @@ from PIL import Image, ImageOps
 from jacoscope.errors import UserError
 from jacoscope.files import require_file
 
-FORMATS = ("PNG", "JPEG", "TIFF", "GIF", "BMP", "WEBP", "PPM")  # not EPS, which Pillow gives to an interpreter to run
-MOST_PIXELS = 2**26  # 67 million: more than a phone takes, and at most 2 GB while it is worked on
+FORMATS = ("PNG", "JPEG", "TIFF", "GIF", "BMP", "WEBP", "PPM")  # not EPS, which Pillow lets an interpreter execute
+MOST_PIXELS = 2**26  # 67 million: more than a phone's camera has, and at most 2 GB of memory
 
 
 @contextmanager
 def opened(path: Path) -> Iterator[Image.Image]:
-    """Open a picture for the body to read; whatever is wrong with it is told in one message.
+    """Open a picture, which the body of the ``with`` statement reads.
 
     Args:
         path: the file.
 
     Raises:
-        UserError: if it is no picture, of another format than ``FORMATS``, damaged, or larger than ``MOST_PIXELS``.
+        UserError: if the file is not a picture of one of ``FORMATS``, has more than ``MOST_PIXELS``, or is damaged,
+            which may only show while the body reads it.
     """
     try:
         require_file(path)
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Pillow's on size and metadata: what is wrong is refused below
+            warnings.simplefilter("ignore")  # Pillow warns about size and metadata; both are checked here
             with Image.open(path, formats=FORMATS) as picture:
                 if picture.width * picture.height > MOST_PIXELS:
                     raise Image.DecompressionBombError(f"it is {picture.width}×{picture.height} pixels")
                 yield picture
     except Image.DecompressionBombError as error:
         raise UserError(
-            f"{path} cannot be read as a picture: {error}, and more than {MOST_PIXELS:,} are too many"
+            f"{path} cannot be read as a picture: {error}, and at most {MOST_PIXELS:,} are allowed"
         ) from error
-    except Exception as error:  # of a file that lies about its content or size, Pillow raises nearly anything
+    except Exception as error:  # Pillow raises nearly anything for a file with a false header
         reason = getattr(error, "strerror", None) or str(error)
         if path.is_file():
             reason = "it is damaged, or not a picture" if path.stat().st_size else "the file is empty"
         raise UserError(
-            f"{path} cannot be read as a picture: {reason}. {', '.join(FORMATS[:-1])} and {FORMATS[-1]} are understood"
+            f"{path} cannot be read as a picture: {reason}. {', '.join(FORMATS[:-1])} and {FORMATS[-1]} can be read"
         ) from error
 
 
 def plain(picture: Image.Image, channels: int) -> Image.Image:
-    """Give a picture in 8 bits a channel, upright, on white paper, whatever it is stored as.
+    """Convert a picture to 8 bits a channel, upright, on a white background.
 
-    Every mode that Pillow knows is understood: 16 bits a channel, palettes, CMYK, a stored rotation; what is
-    transparent shows white paper; of an animation, the first picture counts.
+    Every mode of Pillow can be converted: 16 bits a channel, palettes, CMYK. A stored rotation is applied, transparent
+    pixels become white, and of an animation the first picture is used.
 
     Args:
-        picture: as it was opened.
+        picture: an opened picture.
         channels: 1 (grey) or 3 (colour).
 
     Raises:
@@ -63,7 +64,7 @@ def plain(picture: Image.Image, channels: int) -> Image.Image:
 
 
 def _eight_bits(picture: Image.Image) -> Image.Image:
-    """Bring wide modes to 8 bits a channel, where Pillow's own conversion would clip, and lay alpha on white."""
+    """Convert wide modes to 8 bits a channel, which Pillow would clip, and replace transparency by white."""
     if picture.mode.startswith("I") or picture.mode == "F":
         values = np.asarray(picture, dtype=np.float32)
         if not np.isfinite(values).all():
@@ -72,6 +73,5 @@ def _eight_bits(picture: Image.Image) -> Image.Image:
         return Image.fromarray((values / top * 255).clip(0, 255).round().astype(np.uint8))
     if picture.has_transparency_data:
         drawing = picture.convert("RGBA")
-        paper = Image.new("RGBA", drawing.size, "white")
-        return Image.alpha_composite(paper, drawing)
+        return Image.alpha_composite(Image.new("RGBA", drawing.size, "white"), drawing)
     return picture

@@ -1,7 +1,9 @@
-"""Data sets that torchvision knows: Fashion-MNIST, Kuzushiji-MNIST, CIFAR-10."""
+"""Data sets of torchvision: Fashion-MNIST, Kuzushiji-MNIST, CIFAR-10; and the check of their IDX files."""
 
 import inspect
+import struct
 from collections.abc import Sequence
+from math import prod
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
@@ -11,23 +13,26 @@ import torch
 import torchvision.datasets
 from torch import Tensor
 
-from jacoscope.data.idx import require_idx
 from jacoscope.data.images import ImageSets, LabelledImages
 from jacoscope.errors import UserError, nearest
+from jacoscope.files import require_file
+
+UNSIGNED_BYTES = 0x08  # in an IDX file, the type of all pixels and labels
+REMEDY = "Delete the folder that it is in and start again"
 
 
 class TorchvisionSource:
-    """A data set by its name in :mod:`torchvision.datasets`, held in memory as uint8.
+    """A data set of :mod:`torchvision.datasets`, in memory as uint8.
 
-    Files that are in place already are used as they are; otherwise torchvision downloads them.
+    torchvision downloads the files that are missing.
 
     Args:
-        name: a class of :mod:`torchvision.datasets` with ``train=True|False`` and its images in ``data``.
+        name: a class of :mod:`torchvision.datasets` that takes ``train=True|False`` and has its images in ``data``.
         root: the data folder.
         class_names: one for each class, in the order of the labels; by default torchvision's.
 
     Raises:
-        UserError: if torchvision has no such data set, or it is of another kind.
+        UserError: if torchvision has no such class, or it does not take ``train`` and ``download``.
     """
 
     def __init__(self, name: str, root: str | Path, class_names: Sequence[str] | None = None) -> None:
@@ -37,9 +42,9 @@ class TorchvisionSource:
             raise UserError(f"data.source.name={name}: torchvision.datasets has no such class.{known}")
         if not {"train", "download"} <= set(inspect.signature(self.dataset).parameters):
             raise UserError(
-                f"data.source.name={name}: torchvision's {name} is not divided by train=True|False. "
-                "Name a class of your own with data.source._target_=MODULE.CLASS; "
-                "jacoscope.data.Source says what it has to do"
+                f"data.source.name={name}: torchvision's {name} does not take train=True|False. "
+                "Write a class of your own, as jacoscope.data.Source describes it, and type "
+                "data.source._target_=MODULE.CLASS"
             )
         self.name = name
         self.root = Path(root)
@@ -49,7 +54,7 @@ class TorchvisionSource:
         """Download what is missing.
 
         Raises:
-            UserError: if it cannot be downloaded; the message names the folder to put the files in.
+            UserError: if the download fails; the message names the folder for the files.
         """
         try:
             for train in (True, False):
@@ -57,16 +62,16 @@ class TorchvisionSource:
         except (URLError, OSError, RuntimeError) as error:
             raise UserError(
                 f"{self.name} is not in {self.root} and could not be downloaded ({error}).\n"
-                "Without a network, data=mnist works (it is part of the package), and so does data=image_folder.\n"
-                f"Or put the original files where torchvision.datasets.{self.name} looks for them: "
+                "Without a network, use data=mnist, which is part of the package, or data=image_folder.\n"
+                f"Or copy the original files to the folder where torchvision.datasets.{self.name} looks for them: "
                 f"{self.root / self._folder()}"
             ) from error
 
     def load(self) -> ImageSets:
-        """Read both parts into memory.
+        """Read the training and test images into memory.
 
         Raises:
-            UserError: if a file is not what it should be.
+            UserError: if a file is damaged.
         """
         train, test = self._open(train=True), self._open(train=False)
         names = self.class_names or train.classes
@@ -95,3 +100,34 @@ def _as_tensors(dataset: Any) -> tuple[Tensor, Tensor]:
     images = torch.as_tensor(dataset.data)
     images = images.unsqueeze(1) if images.ndim == 3 else images.permute(0, 3, 1, 2)
     return images.contiguous(), torch.as_tensor(dataset.targets, dtype=torch.int64)
+
+
+def require_idx(path: Path) -> None:
+    """Check that an IDX file has as many bytes as its header says; torchvision does not check it.
+
+    An IDX file is two zero bytes, the type of the numbers, the number of dimensions, the size of each dimension (four
+    bytes, most significant first), and then the numbers.
+
+    Args:
+        path: the file.
+
+    Raises:
+        UserError: if it has fewer or more bytes, or is not an IDX file.
+    """
+    try:
+        require_file(path)
+        with path.open("rb") as file:
+            start = file.read(4)
+            dimensions = start[3] if start[:3] == bytes([0, 0, UNSIGNED_BYTES]) and len(start) == 4 else 0
+            header = file.read(4 * dimensions)
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror}. {REMEDY}") from error
+    if not 1 <= dimensions <= 3 or len(header) < 4 * dimensions:
+        raise UserError(f"{path} cannot be read: it is not an IDX file of bytes. {REMEDY}")
+    sizes = struct.unpack(f">{dimensions}I", header)
+    expected, found = prod(sizes), path.stat().st_size - 4 - 4 * dimensions
+    if expected != found or not found:
+        raise UserError(
+            f"{path} cannot be read: its header announces {'×'.join(map(str, sizes))} bytes, "
+            f"but there are {found}. {REMEDY}"
+        )

@@ -6,6 +6,7 @@ Needs torch and nothing else.
 from .engine import jacobian as jacobian
 from .errors import JacobianError as JacobianError
 from .errors import NonFiniteJacobianError as NonFiniteJacobianError
+from .errors import StrategyError as StrategyError
 from .finite_differences import CheckReport as CheckReport
 from .finite_differences import check as check
 from .geometry import BoundaryDistance as BoundaryDistance

@@ -2,21 +2,27 @@
 
 import logging
 import math
+from collections import OrderedDict
 from collections.abc import Iterator
+from contextlib import nullcontext
+from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Literal, overload
 
 import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from .errors import JacobianError, NonFiniteJacobianError
+from .errors import JacobianError, NonFiniteJacobianError, StrategyError
 from .memory import Footprint, Plan, plan
 from .outputs import Output, output_function
 from .purity import Model, pure, unwrapped
-from .rules import Kept
-from .strategies import STRATEGIES, Chunk, Function, differentiable, forward, reference
+from .strategies import STRATEGIES, Function, Result, forward, pulled_back
 
 _log = logging.getLogger("jacoscope.jacobians")
+
+_SMALL = 256 << 10
+"""Bytes of a Jacobian so small that the work on it need not be planned."""
 
 ChunkSize = int | Literal["auto"] | None
 
@@ -33,6 +39,7 @@ def jacobian(
     create_graph: bool = ...,
     return_outputs: Literal[False] = ...,
     check_finite: bool = ...,
+    check: bool = ...,
 ) -> Tensor: ...
 @overload
 def jacobian(
@@ -46,6 +53,7 @@ def jacobian(
     create_graph: bool = ...,
     return_outputs: Literal[True],
     check_finite: bool = ...,
+    check: bool = ...,
 ) -> tuple[Tensor, Tensor]: ...
 
 
@@ -60,6 +68,7 @@ def jacobian(
     create_graph: bool = False,
     return_outputs: bool = False,
     check_finite: bool = True,
+    check: bool = True,
 ) -> Tensor | tuple[Tensor, Tensor]:
     r"""Input-output Jacobian of every sample of a batch, :math:`J_{bk} = \partial f_k(x_b) / \partial x_b`.
 
@@ -79,6 +88,9 @@ def jacobian(
         create_graph: make the result differentiable with respect to the parameters and `x`, for training with it.
         return_outputs: also return the outputs that were differentiated, `[batch, outputs]`; they cost nothing.
         check_finite: raise if a sample's Jacobian is NaN or infinite.
+        check: compare the last sample, alone, with the result: its outputs, which must not depend on the other
+            samples, and one random combination of its derivatives, by an ordinary backward pass. False saves that
+            pass where a call is repeated with a model that has been checked.
 
     Returns:
         `J`, `[batch, outputs, *input_shape]`, in the type of `x`, or `(J, outputs)`.
@@ -86,6 +98,7 @@ def jacobian(
     Raises:
         JacobianError: the inputs or the outputs have no Jacobian of this form, or samples depend on each other;
             the message says what would work.
+        StrategyError: the strategy that was asked for cannot carry out a step of the model, or does so wrongly.
         NonFiniteJacobianError: a result is NaN or infinite; its `samples` says for which.
 
     >>> model = torch.nn.Linear(4, 3)
@@ -99,10 +112,11 @@ def jacobian(
         if x.is_inference():
             x = x.clone()
         function = outputs_of(called, output)
-        if create_graph:
-            J, values = _differentiable(function, x, strategy, chunk_size, memory_budget)
-        else:
-            J, values = _by_chunks(function, x, strategy, chunk_size, memory_budget)
+        with nullcontext() if create_graph else torch.no_grad():
+            given = x if create_graph else x.detach()
+            J, values = _compute(function, given, strategy, chunk_size, memory_budget, check)
+        if not create_graph:
+            values = values.detach()
     if check_finite and J.numel():
         _check_finite(J.detach(), values.detach())
     return (J, values) if return_outputs else J
@@ -128,56 +142,84 @@ def outputs_of(model: Model, output: Output) -> Function:
     return function
 
 
-def _by_chunks(
-    function: Function, x: Tensor, strategy: str, chunk_size: ChunkSize, budget: int | None
-) -> tuple[Tensor, Tensor]:
-    batch = x.shape[0]
-    leaf, alone, hooked = _one(function, x)
-    outputs = alone.shape[1]
-    pieces = _pieces(alone, x, chunk_size, budget)
-    name, why = _chosen(strategy, x, outputs, hooked=hooked)
-    _log.debug(
-        "strategy %s (%s), %d of %d samples and %d of %d outputs at a time (%s)",
-        name,
-        why,
-        pieces.samples,
-        batch,
-        pieces.rows,
-        outputs,
-        pieces.reason,
-    )
-    passed = (leaf, alone) if batch == 1 else None
-    alone = alone.detach()
-    J = torch.empty(batch, outputs, *x.shape[1:], dtype=x.dtype, device=x.device)
-    values = alone.new_empty(batch, outputs)
-    kept = Kept()
-    for part in _parts(batch, pieces.samples) if outputs else ():
-        chunk = Chunk(x[part].detach(), J[part], pieces.rows, kept, passed)
+@dataclass(frozen=True)
+class _Alone:
+    """The forward pass of the last sample alone: how many outputs there are, and what they should be.
+
+    The last, for where a model takes the batch for a sequence, it may depend on those before it.
+    """
+
+    leaf: Tensor
+    outputs: Tensor
+    """`[1, outputs]`."""
+    hooked: bool
+    """Whether hooks were registered on the way, by the model on its tensors or by PyTorch for its backward hooks."""
+
+    @classmethod
+    def of(cls, function: Function, x: Tensor) -> "_Alone":
+        """Carry out the forward pass; of zeros where there is no sample."""
+        before = next_handle()
+        # A batch of one needs no other pass: this graph is the one that is differentiated.
+        leaf, outputs = forward(function, _last(x), cotangents=1 if len(x) == 1 else None)
+        if not outputs.requires_grad:
+            raise JacobianError(
+                "The outputs do not depend on x through differentiable steps, so they have no Jacobian. Look for "
+                "detach(), torch.no_grad(), argmax or rounding between the input and the outputs."
+            )
+        return cls(leaf, outputs, hooked=next_handle() != before + 1)
+
+
+def _last(x: Tensor) -> Tensor:
+    return x[-1:].detach() if len(x) else x.new_zeros(1, *x.shape[1:])
+
+
+def next_handle() -> int:
+    """Return the number of the next hook: every hook takes a handle, and handles are numbered."""
+    return RemovableHandle(OrderedDict()).id
+
+
+def _compute(
+    function: Function, x: Tensor, strategy: str, chunk_size: ChunkSize, budget: int | None, check: bool
+) -> Result:
+    alone = _Alone.of(function, x)
+    count = alone.outputs.shape[1]
+    if not len(x) or not count:
+        return x.new_zeros(len(x), count, *x.shape[1:]), alone.outputs.detach().new_zeros(len(x), count)
+    pieces = _pieces(function, x, count, chunk_size, budget)
+    for name, why in _candidates(strategy, x, alone):
+        _log.debug(
+            "strategy %s (%s), %d of %d samples and %d of %d outputs at a time (%s)",
+            *(name, why, pieces.samples, len(x), pieces.rows, count, pieces.reason),
+        )
         try:
-            values[part] = STRATEGIES[name](function, chunk)
-        except (RuntimeError, NotImplementedError) as error:
-            if strategy.startswith("vmap") and not isinstance(error, torch.OutOfMemoryError):
-                raise JacobianError(f"{strategy} cannot carry out a step of the model: {error}\nUse 'auto'.") from error
-            if name != "vmap-jacfwd" or strategy != "auto":
-                raise
-            _log.debug("strategy pullback (auto: a step of the model has no forward derivative: %s)", error)
-            name = "pullback"
-            values[part] = STRATEGIES[name](function, chunk)
-    _check_last(function, x, values, alone, pieces.samples)
-    return J, values
+            J, values = _by_chunks(function, x, name, pieces, alone)
+            if check:
+                _check_last(function, x, J, values, pieces.samples, alone)
+            return J, values
+        except (JacobianError, torch.OutOfMemoryError):
+            raise
+        except (RuntimeError, NotImplementedError, TypeError, ValueError, IndexError, AssertionError) as error:
+            if name == "backward":
+                raise JacobianError(f"Ordinary backward passes cannot differentiate the model: {error}") from error
+            if strategy != "auto":
+                raise StrategyError(f"{name} cannot carry out a step of the model: {error}\nUse 'auto'.") from error
+            _log.debug("strategy %s cannot carry out a step of the model: %s", name, error)
+    raise AssertionError("the last of the strategies returns or raises")
 
 
-def _differentiable(
-    function: Function, x: Tensor, strategy: str, chunk_size: ChunkSize, budget: int | None
-) -> tuple[Tensor, Tensor]:
-    _, alone, _ = _one(function, x)
-    pieces = _pieces(alone, x, chunk_size, budget)
-    if not x.shape[0] or not alone.shape[1]:
-        return x.new_zeros(len(x), alone.shape[1], *x.shape[1:]), alone.new_zeros(len(x), alone.shape[1])
-    compute = reference if strategy == "vmap-jacrev" else differentiable
-    parts = [compute(function, x[part]) for part in _parts(len(x), pieces.samples)]
-    J, values = torch.cat([J for J, _ in parts]), torch.cat([values for _, values in parts])
-    _check_last(function, x, values.detach(), alone.detach(), pieces.samples)
+def _by_chunks(function: Function, x: Tensor, strategy: str, pieces: Plan, alone: _Alone) -> Result:
+    compute, count = STRATEGIES[strategy], alone.outputs.shape[1]
+    if len(x) == 1 and strategy == "vmap-vjp" and not x.requires_grad:
+        return pulled_back(alone.leaf, alone.outputs, pieces.rows)
+    parts = list(_parts(len(x), pieces.samples))
+    if len(parts) == 1:
+        return compute(function, x, pieces.rows, count)
+    if torch.is_grad_enabled():
+        Js, outputs = zip(*(compute(function, x[part], pieces.rows, count) for part in parts), strict=True)
+        return torch.cat(Js), torch.cat(outputs)
+    J, values = x.new_empty(len(x), count, *x.shape[1:]), alone.outputs.detach().new_empty(len(x), count)
+    for part in parts:
+        J[part], values[part] = compute(function, x[part], pieces.rows, count)
     return J, values
 
 
@@ -187,57 +229,71 @@ def _parts(batch: int, size: int) -> Iterator[slice]:
         yield slice(max(0, start), start + size)
 
 
-def _check_last(function: Function, x: Tensor, values: Tensor, alone: Tensor, size: int) -> None:
-    """Refuse samples that depend on each other, by the last among others and alone."""
-    if len(x) > 1:
-        if size == 1:  # all samples were alone
-            with torch.no_grad():
-                values = function(x[-2:].clone())
-        check_independence(values[-1:], alone)
-
-
-def _one(function: Function, x: Tensor) -> tuple[Tensor, Tensor, bool]:
-    """The forward pass of the last sample, which tells the number of outputs and the memory that a sample takes.
-
-    The last, for where a model takes the batch for a sequence, it may depend on those before it.
-
-    Returns:
-        The leaf, the outputs, and whether hooks were registered on the way, by the model on its tensors or by PyTorch
-        for the model's backward hooks. Every such hook takes a handle, and handles are numbered.
-    """
-    handles = RemovableHandle.next_id
-    leaf, values = forward(function, x[-1:] if len(x) else x.new_zeros(1, *x.shape[1:]))
-    if not values.requires_grad:
-        raise JacobianError(
-            "The outputs do not depend on x through differentiable steps, so they have no Jacobian. Look for "
-            "detach(), torch.no_grad(), argmax or rounding between the input and the outputs."
-        )
-    return leaf, values, RemovableHandle.next_id != handles
-
-
-def _pieces(alone: Tensor, x: Tensor, chunk_size: ChunkSize, budget: int | None) -> Plan:
-    batch, outputs = x.shape[0], alone.shape[1]
+def _pieces(function: Function, x: Tensor, outputs: int, chunk_size: ChunkSize, budget: int | None) -> Plan:
     if chunk_size is None:
-        return Plan(max(1, batch), max(1, outputs), "the batch whole, as asked")
+        return Plan(len(x), outputs, "the batch whole, as asked")
     if chunk_size != "auto":
-        return Plan(chunk_size, max(1, outputs), "as asked")
-    return plan(batch, outputs, Footprint.of(alone), budget, x.device)
+        return Plan(chunk_size, outputs, "as asked")
+    if budget is None and len(x) * outputs * x[0].numel() * x.element_size() < _SMALL:
+        return Plan(len(x), outputs, "so small that it needs no plan")
+    with Footprint.measuring() as footprint:
+        forward(function, _last(x))
+    return plan(len(x), outputs, footprint, budget, x.device)
 
 
-def _chosen(strategy: str, x: Tensor, outputs: int, *, hooked: bool) -> tuple[str, str]:
-    """The strategy and why it is taken; the same for the same model, shape and device."""
-    if hooked and strategy in ("pullback", "vmap-jacfwd"):
-        raise JacobianError(
+def _candidates(strategy: str, x: Tensor, alone: _Alone) -> list[tuple[str, str]]:
+    """Return the strategies to try, one after another, each with the reason; the same for the same model and shape."""
+    if alone.hooked and strategy not in ("auto", "backward"):
+        raise StrategyError(
             f"The model has backward hooks, or registers hooks on tensors while it runs, and strategy={strategy!r} "
             "does not run them. Use 'auto' or 'backward'."
         )
     if strategy != "auto":
-        return strategy, "given"
-    if hooked:
-        return "backward", "auto: hooks change the derivatives, and ordinary backward passes run them"
-    if x.shape[0] and 0 < x[:1].numel() < outputs:
-        return "vmap-jacfwd", "auto: fewer inputs than outputs"
-    return "pullback", "auto"
+        return [(strategy, "given")]
+    last = ("backward", "auto: the strategies before cannot carry out a step of the model, or do so wrongly")
+    if alone.hooked:
+        return [("backward", "auto: hooks change the derivatives, and ordinary backward passes run them")]
+    if x[0].numel() < alone.outputs.shape[1] and not torch.is_grad_enabled():
+        return [("vmap-jacfwd", "auto: fewer inputs than outputs"), ("vmap-vjp", "auto"), last]
+    return [("vmap-vjp", "auto"), last]
+
+
+def _check_last(function: Function, x: Tensor, J: Tensor, values: Tensor, samples: int, alone: _Alone) -> None:
+    """Compare the last sample's outputs, and a random combination of its derivatives, with those of it alone.
+
+    Raises:
+        JacobianError: its outputs depend on the other samples.
+        ValueError: its derivatives are not those of an ordinary backward pass.
+    """
+    if len(x) > 1:
+        in_company = function(x[-2:].clone()) if samples == 1 else values
+        check_independence(in_company[-1:].detach(), alone.outputs.detach())
+    weights = _random_weights(alone.outputs.shape[1]).to(alone.outputs)
+    found = (weights.to(J.dtype) @ J[-1].detach().flatten(1)).view(x.shape[1:])
+    error = _relative_error(found, _gradient(alone.leaf, alone.outputs, weights)[0])
+    tolerance = min(torch.finfo(alone.outputs.dtype).eps ** 0.25, 0.1)
+    if error > tolerance:
+        # PyTorch (2.14, 2.15) differentiates BatchNorm2d of a single image in channels-last strides wrongly.
+        pair, outputs = forward(function, x[-1:].detach().expand(2, *x.shape[1:]))
+        error = _relative_error(found, _gradient(pair, outputs, torch.cat([weights, 0 * weights]))[0])
+    if error > tolerance:
+        raise ValueError(f"the last sample's derivatives differ by {error:.2g} from those of an ordinary backward pass")
+
+
+@lru_cache(maxsize=8)
+def _random_weights(outputs: int) -> Tensor:
+    return torch.randn(1, outputs, generator=torch.Generator().manual_seed(0), device="cpu")
+
+
+def _gradient(leaf: Tensor, outputs: Tensor, weights: Tensor) -> Tensor:
+    (gradient,) = torch.autograd.grad(outputs, leaf, weights, retain_graph=True, materialize_grads=True)
+    return gradient
+
+
+def _relative_error(found: Tensor, expected: Tensor) -> float:
+    """Return how far a gradient is off, relative to its size; 0 where either is not finite."""
+    difference, size = torch.dist(found, expected).item(), expected.norm().item()
+    return difference / max(size, 1e-300) if math.isfinite(difference) and math.isfinite(size) else 0.0
 
 
 def check_inputs(
@@ -262,7 +318,7 @@ def check_inputs(
         )
     if strategy != "auto" and strategy not in STRATEGIES:
         raise JacobianError(f"strategy={strategy!r} is not known. Use 'auto' or one of {', '.join(STRATEGIES)}.")
-    if create_graph and strategy not in ("auto", "vmap-jacrev"):
+    if create_graph and strategy == "vmap-jacfwd":
         raise JacobianError(
             f"strategy={strategy!r} has no differentiable form. With create_graph=True use 'auto' or 'vmap-jacrev'."
         )

@@ -10,6 +10,10 @@ class JacobianError(ValueError):
     """
 
 
+class StrategyError(JacobianError):
+    """The strategy that was asked for cannot carry out a step of the model, or differentiates it wrongly."""
+
+
 class NonFiniteJacobianError(JacobianError):
     """The Jacobian of some samples is NaN or infinite.
 

@@ -1,48 +1,73 @@
 """How many samples, and how many outputs, to take at a time."""
 
 import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from math import prod
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.graph import Node
+from torch.autograd.graph import saved_tensors_hooks
+from torch.overrides import TorchFunctionMode
 
 _ALWAYS_FREE = 64 << 20
 """So little that one need not look whether it is free."""
 _SHARE = 0.25
 """The share of the free memory that is taken by default."""
 _UNKNOWN_FREE = 4 << 30
-_CACHE = 24 << 20
+_CACHE = 16 << 20
 """Bytes of cotangents of the widest layer that still run at the speed of the cache (measured)."""
 
 
-@dataclass(frozen=True)
-class Footprint:
-    """What one sample's forward pass leaves in memory, in bytes, as its autograd graph tells."""
+class Footprint(TorchFunctionMode):
+    """The memory that one sample's forward pass takes."""
 
-    forward: int
-    """All tensors of the graph together."""
-    widest: int
-    """The largest of them: a cotangent of it is held for every output."""
+    def __init__(self) -> None:
+        super().__init__()
+        self._made: list[int] = []
+        self._saved: list[int] = []
 
     @classmethod
-    def of(cls, outputs: Tensor) -> "Footprint":
-        """The footprint of the forward pass that made `outputs`, of one sample."""
-        sizes = [outputs.numel() * outputs.element_size()]
-        stack = [outputs.grad_fn] if outputs.grad_fn is not None else []
-        seen: set[Node] = set(stack)
-        while stack:
-            for node, number in stack.pop().next_functions:
-                if node is None:
-                    continue
-                meta = node._input_metadata[number]
-                sizes.append(prod(meta.shape) * meta.dtype.itemsize)
-                if node not in seen:
-                    seen.add(node)
-                    stack.append(node)
-        return cls(sum(sizes), max(sizes))
+    @contextmanager
+    def measuring(cls) -> Iterator["Footprint"]:
+        """Measure the forward pass that is carried out within this context, of a single sample.
+
+        Counted are the tensors that functions of PyTorch return, and, where weights are frozen, those that autograd
+        saves, which include those of compiled code such as TorchScript.
+        """
+        footprint, weights_are_saved = cls(), torch.is_grad_enabled()
+
+        def count(tensor: Tensor) -> Tensor:
+            if tensor.requires_grad and not weights_are_saved:  # weights do not belong to a sample
+                footprint._saved.append(_size(tensor))
+            return tensor.detach()
+
+        with footprint, saved_tensors_hooks(count, lambda tensor: tensor):
+            yield footprint
+
+    @property
+    def forward(self) -> int:
+        """Bytes of all tensors together."""
+        return max(sum(self._made), sum(self._saved))
+
+    @property
+    def widest(self) -> int:
+        """Bytes of the largest tensor: a cotangent of it is held for every output."""
+        return max(*self._made, *self._saved, 1)
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        """Carry out a function of PyTorch, and count the tensors that it returns."""
+        result = func(*args, **(kwargs or {}))
+        self._made += [_size(t) for t in (result if isinstance(result, tuple) else (result,)) if isinstance(t, Tensor)]
+        return result
+
+
+def _size(tensor: Tensor) -> int:
+    return tensor.numel() * tensor.element_size()
 
 
 @dataclass(frozen=True)

@@ -5,9 +5,8 @@ from contextlib import contextmanager
 
 import torch
 from torch import Tensor
-from torch.utils.hooks import RemovableHandle
 
-from .engine import check_independence, check_inputs, outputs_of
+from .engine import check_independence, check_inputs, next_handle, outputs_of
 from .errors import JacobianError
 from .outputs import Output
 from .purity import Model, pure, unwrapped
@@ -69,9 +68,9 @@ class Products:
     def __init__(self, function: Model, x: Tensor) -> None:
         self._function = function
         self._x = x.detach().clone().requires_grad_()
-        handles = RemovableHandle.next_id  # every hook takes a handle, and handles are numbered
+        handle = next_handle()
         self._graph: Tensor = function(self._x.clone())
-        self._hooked = RemovableHandle.next_id != handles
+        self._hooked = next_handle() != handle + 1
         if not self._graph.requires_grad:
             raise JacobianError("The outputs do not depend on x through differentiable steps; there is no Jacobian.")
 

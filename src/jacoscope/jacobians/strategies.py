@@ -1,71 +1,49 @@
-"""Ways to compute the Jacobian of one chunk of samples. All give the same numbers; they differ in time and memory."""
+"""Ways to compute the Jacobian of some samples. All give the same numbers; they differ in time and in what they ask.
 
-from collections.abc import Callable
-from dataclasses import dataclass
+Each takes a function from `[batch, *input_shape]` to `[batch, outputs]`, the samples, and how many outputs (or inputs)
+to differentiate at a time. It returns the Jacobian, `[batch, outputs, *input_shape]`, and the outputs.
+"""
+
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from .pullback import pull_back
-from .rules import Kept
+from .convolution import gradients_of_inputs_only
+from .fast_layers import FastLayers
 
 Function = Callable[[Tensor], Tensor]
 """From `[batch, *input_shape]` to `[batch, outputs]`."""
+Result = tuple[Tensor, Tensor]
+"""The Jacobian and the outputs."""
 
 
-@dataclass(frozen=True)
-class Chunk:
-    """Some samples of a batch, and where their Jacobian goes."""
+def vmap_jacrev(function: Function, x: Tensor, rows: int, outputs: int) -> Result:
+    """`torch.func.jacrev` of one sample, under `torch.func.vmap` over the batch: the definition."""
 
-    x: Tensor
-    """`[batch, *input_shape]`, detached."""
-    out: Tensor
-    """`[batch, outputs, *input_shape]`, to be filled."""
-    rows: int
-    """Outputs to take at a time."""
-    kept: Kept
-    """What is kept from chunk to chunk."""
-    passed: tuple[Tensor, Tensor] | None = None
-    """The leaf and the outputs of a forward pass of these samples, where one has been made."""
+    def of_one_sample(sample: Tensor) -> Result:
+        with FastLayers(cotangents=len(x) * min(rows, outputs)):
+            values = function(sample.clone().unsqueeze(0)).squeeze(0)
+        return values, values
+
+    jacrev = torch.func.jacrev(of_one_sample, has_aux=True, chunk_size=None if rows >= outputs else rows)
+    with gradients_of_inputs_only():
+        result: Result = torch.func.vmap(jacrev, randomness="different")(x)
+    return result
 
 
-def forward(function: Function, x: Tensor) -> tuple[Tensor, Tensor]:
-    """A leaf that requires gradients, and the outputs from it."""
-    leaf = x.detach().requires_grad_()
-    # A copy, so that a model that works in place on its input does not touch the caller's.
-    return leaf, function(leaf.clone())
+def vmap_vjp(function: Function, x: Tensor, rows: int, outputs: int) -> Result:
+    """One forward pass of the batch, pulled back for all outputs at once by `torch.func.vmap`.
+
+    Samples do not depend on each other, so the cotangent that is one at output k of every sample pulls back to row k
+    of every sample's Jacobian. That is what `torch.func.jacrev` does of the sum over the batch.
+    """
+    return pulled_back(*forward(function, x, cotangents=len(x) * min(rows, outputs)), rows)
 
 
-Strategy = Callable[[Function, Chunk], Tensor]
-"""Fills `chunk.out` and returns the outputs, `[batch, outputs]`."""
-
-
-def pullback(function: Function, chunk: Chunk) -> Tensor:
-    """One forward pass of the chunk, and its autograd graph pulled back by `pull_back`, all outputs at once."""
-    leaf, outputs = chunk.passed or forward(function, chunk.x)
-    chunk.kept.forget_unused()
-    with torch.no_grad(), torch.autocast(leaf.device.type, enabled=False):
-        for start in range(0, outputs.shape[1], chunk.rows):
-            part = slice(start, start + chunk.rows)
-            cotangent = pull_back(outputs, leaf, part, chunk.kept)
-            target = chunk.out[:, part]
-            if cotangent is None:
-                target.zero_()
-            else:
-                cotangent.write(target.transpose(0, 1))
-    return outputs.detach()
-
-
-def vmap_jacrev(function: Function, chunk: Chunk) -> Tensor:
-    """`torch.func.jacrev` of one sample under `vmap`: the reference."""
-    J, outputs = reference(function, chunk.x, chunk.rows)
-    chunk.out.copy_(J.detach())
-    return outputs.detach()
-
-
-def vmap_jacfwd(function: Function, chunk: Chunk) -> Tensor:
-    """`torch.func.jvp` of a sample along every input feature, under `vmap`: a pass for each input, not each output.
+def vmap_jacfwd(function: Function, x: Tensor, rows: int, outputs: int) -> Result:
+    """`torch.func.jvp` of one sample along every input feature, under `vmap`: a pass for each input, not each output.
 
     That is `torch.func.jacfwd`, but only as many inputs at a time as there may be outputs, for a tangent takes the
     memory of a cotangent.
@@ -77,54 +55,79 @@ def vmap_jacfwd(function: Function, chunk: Chunk) -> Tensor:
 
     along_each = torch.func.vmap(push, (None, 0), randomness="different")
     of_each = torch.func.vmap(along_each, (0, None), randomness="different")
-    x, columns = chunk.x, chunk.out.flatten(2)
-    features = columns.shape[2]
-    for start in range(0, features, chunk.rows):
-        stop = min(start + chunk.rows, features)
-        basis = torch.nn.functional.one_hot(torch.arange(start, stop, device=x.device), features)
+    features = x[0].numel()
+    columns = []
+    for part in _parts(features, rows):
+        basis = torch.nn.functional.one_hot(torch.arange(part.start, part.stop, device=x.device), features)
         values, tangents = of_each(x, basis.to(x.dtype).view(-1, *x.shape[1:]))
-        columns[:, :, start:stop] = tangents.detach().transpose(1, 2)
-    outputs: Tensor = values[:, 0].detach()
-    return outputs
+        columns.append(tangents)
+    J = torch.cat(columns, 1).transpose(1, 2)
+    return J.reshape(len(x), outputs, *x.shape[1:]), values[:, 0]
 
 
-def backward(function: Function, chunk: Chunk) -> Tensor:
+def backward(function: Function, x: Tensor, rows: int, outputs: int) -> Result:  # noqa: ARG001 - one at a time
     """One ordinary backward pass of the batch for each output: slow, and asks nothing of the model."""
-    leaf, outputs = chunk.passed or forward(function, chunk.x)
-    for k in range(outputs.shape[1]):
-        (gradient,) = torch.autograd.grad(outputs[:, k].sum(), leaf, retain_graph=True, materialize_grads=True)
-        chunk.out[:, k] = gradient
-    return outputs.detach()
+    leaf, values = forward(function, x)
+    pull_back = _pull_back(leaf, values)
+    return torch.stack([pull_back(cotangent) for cotangent in _basis(values)], 1), values
 
 
-def differentiable(function: Function, x: Tensor) -> tuple[Tensor, Tensor]:
-    """All rows by one batched backward pass that is itself recorded: `(J, outputs)`, differentiable once more."""
-    x = x.clone() if x.requires_grad else x.clone().requires_grad_()
-    outputs = function(x.clone())
-    eye = torch.eye(outputs.shape[1], dtype=outputs.dtype, device=x.device)
-    rows = eye.unsqueeze(1).expand(-1, *outputs.shape)
-    try:
-        (J,) = torch.autograd.grad(outputs, x, rows, is_grads_batched=True, create_graph=True)
-    except (RuntimeError, ValueError):  # some step cannot be batched
-        J = torch.stack([torch.autograd.grad(outputs, x, row, create_graph=True)[0] for row in rows])
-    return J.transpose(0, 1), outputs
+def forward(function: Function, x: Tensor, cotangents: int | None = None) -> tuple[Tensor, Tensor]:
+    """Return a leaf that requires gradients, or `x` itself if it does, and the outputs from it.
+
+    Args:
+        function: to be differentiated.
+        x: the samples.
+        cotangents: how many will be pulled back at a time; if given, `FastLayers` are used.
+    """
+    leaf = x if x.requires_grad else x.detach().requires_grad_()
+    with torch.enable_grad():
+        given = leaf.clone()  # so that a model that works in place on its input does not touch the caller's
+        if cotangents is None:
+            return leaf, function(given)
+        with FastLayers(cotangents):
+            return leaf, function(given)
 
 
-def reference(function: Function, x: Tensor, rows: int | None = None) -> tuple[Tensor, Tensor]:
-    """`jacrev` under `vmap`, differentiable once more: `(J, outputs)`."""
+def pulled_back(leaf: Tensor, values: Tensor, rows: int) -> Result:
+    """Pull the outputs of a forward pass back, `rows` of them at a time.
 
-    def one(sample: Tensor) -> tuple[Tensor, Tensor]:
-        outputs = function(sample.clone().unsqueeze(0)).squeeze(0)
-        return outputs, outputs
+    Returns:
+        The Jacobian, `[batch, outputs, *input_shape]`, and the outputs.
+    """
+    basis = _basis(values)
+    pull_back = torch.func.vmap(_pull_back(leaf, values))
+    parts = [pull_back(basis[part]) for part in _parts(len(basis), rows)]
+    J = parts[0] if len(parts) == 1 else torch.cat(parts)
+    return J.transpose(0, 1), values
 
-    jacrev = torch.func.jacrev(one, has_aux=True, chunk_size=rows)
-    result: tuple[Any, Any] = torch.func.vmap(jacrev, randomness="different")(x)
-    return result
+
+def _basis(values: Tensor) -> Tensor:
+    """Return the cotangents that are one at one output of every sample, `[outputs, batch, outputs]`."""
+    eye = torch.eye(values.shape[1], dtype=values.dtype, device=values.device)
+    return eye.unsqueeze(1).expand(-1, *values.shape)
 
 
-STRATEGIES: dict[str, Strategy] = {
-    "pullback": pullback,
+def _pull_back(leaf: Tensor, values: Tensor) -> Callable[[Tensor], Tensor]:
+    create_graph = torch.is_grad_enabled()
+
+    def pull_back(cotangent: Tensor) -> Tensor:
+        with gradients_of_inputs_only():
+            (gradient,) = torch.autograd.grad(
+                values, leaf, cotangent, retain_graph=True, create_graph=create_graph, materialize_grads=True
+            )
+        return gradient
+
+    return pull_back
+
+
+def _parts(count: int, size: int) -> Iterator[slice]:
+    return (slice(start, min(start + size, count)) for start in range(0, count, size))
+
+
+STRATEGIES: dict[str, Callable[[Function, Tensor, int, int], Result]] = {
     "vmap-jacrev": vmap_jacrev,
+    "vmap-vjp": vmap_vjp,
     "vmap-jacfwd": vmap_jacfwd,
     "backward": backward,
 }

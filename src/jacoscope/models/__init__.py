@@ -1,4 +1,4 @@
-"""Image classifiers as plain ``nn.Module``: raw pixels in [0, 1] in, logits out."""
+"""Image classifiers as plain ``nn.Module``, from raw pixels in [0, 1] to logits."""
 
 from jacoscope.models.lenet5 import LeNet5
 from jacoscope.models.lenet5_1998 import LeNet5Of1998

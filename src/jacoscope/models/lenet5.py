@@ -7,16 +7,16 @@ from torch import nn
 
 from jacoscope.models.normalize import Normalize
 
-PAPER_SIZE = 32  # LeCun et al. place the 28×28 digit in a 32×32 field, so that strokes reach every kernel
+PAPER_SIZE = 32  # LeCun et al. pad the 28×28 digits to 32×32, so that strokes at the border reach every kernel
 
 
 class LeNet5(nn.Sequential):
-    """The de facto standard LeNet-5; 61,706 parameters for 28×28 digits and ten classes.
+    """LeNet-5 as it is usually implemented; 61,706 parameters for 28×28 digits and ten classes.
 
     Two 5×5 convolutions, each followed by an activation and 2×2 pooling, then three linear layers.
-    Images smaller than 32×32 are zero-padded to that size by the first convolution. Weights start as Glorot and
-    Bengio propose, uniform with variance 2 / (fan-in + fan-out), and biases at zero. Source: LeCun, Bottou, Bengio
-    and Haffner, "Gradient-based learning applied to document recognition", 1998;
+    The first convolution pads images smaller than 32×32 with zeros to that size. The weights are initialized as Glorot
+    and Bengio propose, uniform with variance 2 / (fan-in + fan-out), the biases with zeros. Source: LeCun, Bottou,
+    Bengio and Haffner, "Gradient-based learning applied to document recognition", 1998;
     :class:`~jacoscope.models.LeNet5Of1998` is the network as published.
 
     Args:

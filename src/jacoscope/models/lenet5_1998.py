@@ -15,7 +15,7 @@ C3_CONNECTIONS = (
     (0, 1, 3, 4), (1, 2, 4, 5), (0, 2, 3, 5), (0, 1, 2, 3, 4, 5),
 )  # fmt: skip
 
-# The 7×12 pictures of the digits that the output units are centred on, drawn after figure 3 of the paper.
+# The 7×12 pictures of the digits that are the centres of the output units, after figure 3 of the paper.
 DIGIT_BITMAPS = (
     "...#... ..#.#.. .#...#. .#...#. #.....# #.....# #.....# #.....# .#...#. .#...#. ..#.#.. ...#...",
     "...#... ..##... .#.#... ...#... ...#... ...#... ...#... ...#... ...#... ...#... ...#... .#####.",
@@ -38,7 +38,7 @@ class ScaledTanh(nn.Module):
 
 
 class Subsampling(nn.Module):
-    """Sum each 2×2 block, multiply by a trainable coefficient and add a trainable bias, one pair a map."""
+    """Sum each 2×2 block, multiply by a trainable coefficient and add a trainable bias, both one for each map."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -50,7 +50,7 @@ class Subsampling(nn.Module):
 
 
 class PartialConv2d(nn.Module):
-    """A 5×5 convolution in which output map o reads the input maps ``connections[o]`` alone."""
+    """A 5×5 convolution in which output map o reads only the input maps ``connections[o]``."""
 
     inputs: Tensor
     outputs: Tensor
@@ -87,8 +87,8 @@ class RBFOutput(nn.Module):
 class LeNet5Of1998(nn.Sequential):
     """The published LeNet-5: trainable subsampling, the C3 connection table, scaled tanh and RBF outputs.
 
-    Takes 28×28 digits, white on black as in MNIST, sets them in a 32×32 field and maps background to -0.1 and
-    ink to 1.175, as the authors did. Train it with :class:`~jacoscope.training.RubbishClassLoss`, equation 9.
+    The input is 28×28 digits, white on black as in MNIST. They are padded to 32×32 and scaled so that the background
+    is -0.1 and the ink 1.175, as in the paper. Train it with :class:`~jacoscope.training.RubbishClassLoss`, equation 9.
 
     Source: LeCun, Bottou, Bengio and Haffner, "Gradient-based learning applied to document recognition",
     Proceedings of the IEEE 86(11), 1998, sections II-B, II-C and appendix A.

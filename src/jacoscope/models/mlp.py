@@ -17,7 +17,7 @@ class MLP(nn.Sequential):
         num_classes: number of logits.
         mean: mean of each channel, in pixel units.
         std: standard deviation of each channel, in pixel units.
-        hidden: units of each hidden layer; none makes softmax regression.
+        hidden: units of each hidden layer; an empty list makes softmax regression.
         activation: makes the activation after each hidden layer.
 
     Shapes:

@@ -1,4 +1,4 @@
-"""The first layer of every model here: from the pixels that a person sees to what a network likes."""
+"""Normalization of pixels, the first layer of every model here."""
 
 from collections.abc import Sequence
 
@@ -9,7 +9,7 @@ from torch import Tensor, nn
 class Normalize(nn.Module):
     """Standardise each channel: ``(x - mean) / std``.
 
-    As the first layer of a model it keeps every derivative one with respect to the raw pixel in [0, 1].
+    As this is the first layer of a model, all derivatives are with respect to the raw pixels in [0, 1].
 
     Args:
         mean: mean of each channel, in pixel units; length C.
@@ -31,7 +31,7 @@ class Normalize(nn.Module):
     def __init__(self, mean: Sequence[float], std: Sequence[float]) -> None:
         super().__init__()
         if len(mean) != len(std):
-            raise ValueError(f"mean has {len(mean)} channels and std has {len(std)}: they must match")
+            raise ValueError(f"mean has {len(mean)} channels, but std has {len(std)}")
         if min(std) <= 0:
             raise ValueError(f"every standard deviation must be positive, got {list(std)}")
         self.register_buffer("mean", torch.tensor(list(mean)).view(-1, 1, 1), persistent=False)

@@ -1,5 +1,6 @@
 """How all charts look: one plotly template, in the colours of a light page; the page's script changes them to dark."""
 
+from html import escape
 from typing import Any
 
 import plotly.graph_objects as go
@@ -40,7 +41,7 @@ pio.templates["jacoscope"] = go.layout.Template(
 def figure(*traces: Any, **layout: Any) -> go.Figure:
     """Return a figure of some traces that looks like all others.
 
-    Texts of a figure are read as HTML by plotly: escape names that a user chose.
+    Plotly reads the texts of a figure as HTML: pass names that a user chose through :func:`plain`.
 
     Args:
         traces: traces of :mod:`plotly.graph_objects`.
@@ -50,3 +51,12 @@ def figure(*traces: Any, **layout: Any) -> go.Figure:
     'step'
     """
     return go.Figure(traces, layout={"template": "jacoscope", **go.Layout(**layout).to_plotly_json()})
+
+
+def plain(text: str) -> str:
+    """Return a text in the form that plotly shows as it is.
+
+    >>> plain('<b> & "c"')
+    '&lt;b&gt; &amp; "c"'
+    """
+    return escape(text, quote=False)

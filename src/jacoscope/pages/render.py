@@ -1,5 +1,6 @@
-"""Fill a template: pages are files of their own, with style, script, charts and data inside."""
+"""Render a template as a page: one file, with style, script, charts and data inside."""
 
+import json
 from collections.abc import Mapping
 from datetime import datetime
 from functools import cache
@@ -9,8 +10,8 @@ import plotly.graph_objects as go
 import plotly.io as pio
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from markupsafe import Markup
-from plotly.io.json import to_json_plotly
 from plotly.offline import get_plotlyjs
+from plotly.utils import PlotlyJSONEncoder
 
 from jacoscope.visuals.colors import THEME, WORDS, css
 
@@ -26,14 +27,14 @@ def render(
 ) -> str:
     """Return a page as HTML.
 
-    Everything that the template writes is escaped, but :class:`markupsafe.Markup`.
+    Everything that the template writes is escaped, except :class:`markupsafe.Markup`.
 
     Args:
         template: a file of this package that extends ``pages/base.html``, such as ``comparison/sweep.html``.
         title: the headline.
         subtitle: what stands below it, beside the date.
         charts: by their names; ``{{ chart("NAME") }}`` in the template is the place of one.
-        data: what the page's script needs besides, as JSON.
+        data: what the page's script needs besides the charts; it is passed as JSON.
         context: the variables of the template.
     """
     today = datetime.now().astimezone()
@@ -48,7 +49,7 @@ def render(
         subtitle=subtitle,
         charts=charts,
         date=f"{today.day} {today:%B %Y}",
-        data=Markup(to_json_plotly(content)),  # with "<" escaped, and null for NaN
+        data=_json(content),
         plotly=Markup(get_plotlyjs().replace("</script", "<\\/script")),
         style=Markup(css()),
         colors=WORDS,
@@ -70,6 +71,12 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+
+
+def _json(content: Mapping[str, Any]) -> Markup:
+    """Return JSON that can stand in a script element; NaN and infinity are null."""
+    text = json.dumps(content, cls=PlotlyJSONEncoder, separators=(",", ":"), ensure_ascii=False)
+    return Markup(text.replace("<", "\\u003c"))
 
 
 def _without_template(chart: go.Figure) -> dict[str, Any]:

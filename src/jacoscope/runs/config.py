@@ -1,4 +1,4 @@
-"""From the composed config to plain, checked values, and from those to objects."""
+"""Check a composed config, and build the objects that it describes."""
 
 import math
 from typing import Any
@@ -14,50 +14,64 @@ from jacoscope.errors import UserError, nearest
 from jacoscope.runs.result import flatten
 from jacoscope.runs.targets import check_targets
 
-PARTS = ("data", "model", "loss", "optimizer", "scheduler", "trainer")  # of a training, each built from its config
-COLLECTIONS = ("callbacks", "logger")  # any number of things to build, each by a name
-MEASURED = [f"{stage}/{name}" for stage in ("train", "val", "test") for name in ("loss", "accuracy")]
+PARTS = ("data", "model", "loss", "optimizer", "scheduler", "trainer")  # nodes with one thing to build
+COLLECTIONS = ("callbacks", "logger")  # nodes with any number of things to build, by name
+METRICS = [f"{stage}/{name}" for stage in ("train", "val", "test") for name in ("loss", "accuracy")]
 
 
 def checked_config(cfg: DictConfig) -> dict[str, Any]:
     """Resolve a composed config and check it, before anything is built.
 
     Raises:
-        UserError: if a value or a part is missing, a value is of the wrong type, or a target does not exist or take a
-            key.
+        UserError: if a value or a part is missing, a value has the wrong type or is not finite, or a target does not
+            exist or does not take a key.
     """
-    if missing := [key for key in sorted(OmegaConf.missing_keys(cfg)) if not _points_elsewhere(cfg, key)]:
+    if missing := [key for key in sorted(OmegaConf.missing_keys(cfg)) if not _is_interpolation(cfg, key)]:
         raise UserError(f"No value for {', '.join(missing)}: type {' '.join(f'{key}=VALUE' for key in missing)}")
     try:
         config: Any = OmegaConf.to_container(cfg, resolve=True)
     except OmegaConfBaseException as error:
         raise UserError(f"The configuration cannot be resolved: {error}") from error
-    for key, value in flatten(config).items():
-        for number in value if isinstance(value, list) else [value]:
-            if isinstance(number, float) and not math.isfinite(number):
-                raise UserError(f"{key}={value} is no number to go by: type a finite one")
-    seed = config.get("seed", 0)
-    if not isinstance(seed, int) or isinstance(seed, bool):
-        raise UserError(f"seed={seed!r} is of the wrong type: it is an int")
-    if not 0 <= seed < 2**32:
-        raise UserError(f"seed={seed}: it is 0 to {2**32 - 1}")
-    if "objective" not in config:
-        raise UserError("There is no objective: type objective=val/accuracy, or leave ~objective out")
-    for name in _names(config["objective"]):
-        if name not in MEASURED and not str(name).startswith("jacobian/"):
-            raise UserError(
-                f"objective={name} is no metric of a run.{nearest(str(name), MEASURED)}\n"
-                f"Metrics: {', '.join(MEASURED)}, and those of the Jacobian: jacobian/logits/frobenius/mean, …"
-            )
+    _check_numbers(config)
+    _check_objective(config)
     _check_parts(config)
     check_targets(config)
     _check_trainer(config)
     return config  # type: ignore[no-any-return]
 
 
+def _is_interpolation(cfg: DictConfig, key: str) -> bool:
+    parent, _, name = key.rpartition(".")
+    return OmegaConf.is_interpolation(OmegaConf.select(cfg, parent) if parent else cfg, name)
+
+
+def _check_numbers(config: dict[str, Any]) -> None:
+    for key, value in flatten(config).items():
+        for number in value if isinstance(value, list) else [value]:
+            if isinstance(number, float) and not math.isfinite(number):
+                raise UserError(f"{key}={value} is not allowed; type a finite number")
+    seed = config.get("seed", 0)
+    if not isinstance(seed, int) or isinstance(seed, bool):
+        raise UserError(f"seed={seed!r} is of the wrong type: it is an int")
+    if not 0 <= seed < 2**32:
+        raise UserError(f"seed={seed} is not allowed; it is 0 to {2**32 - 1}")
+
+
+def _check_objective(config: dict[str, Any]) -> None:
+    if "objective" not in config:
+        raise UserError("There is no objective: type objective=val/accuracy, or leave ~objective out")
+    for name in _names(config["objective"]):
+        if name not in METRICS and not str(name).startswith("jacobian/"):
+            raise UserError(
+                f"objective={name} is not a metric of a run.{nearest(str(name), METRICS)}\n"
+                f"Metrics: {', '.join(METRICS)}, and those of the Jacobian: jacobian/logits/frobenius/mean, …"
+            )
+
+
 def _check_parts(config: dict[str, Any]) -> None:
     for part in (*PARTS, *COLLECTIONS):
-        if not (_can_be_built(config.get(part)) if part in PARTS else isinstance(config.get(part), dict)):
+        is_there = _can_be_built(config.get(part)) if part in PARTS else isinstance(config.get(part), dict)
+        if not is_there:
             raise UserError(f"There is no {part} to build: choose one, {part}=CHOICE. --help names the choices")
     for collection in COLLECTIONS:
         for name, node in config[collection].items():
@@ -70,7 +84,7 @@ def _check_parts(config: dict[str, Any]) -> None:
 
 
 def _check_trainer(config: dict[str, Any]) -> None:
-    """Refuse what Lightning takes and breaks on later, in the midst of a training or at its end."""
+    """Refuse values that Lightning accepts, but which make it fail later, during the training or at its end."""
     trainer = config["trainer"]
     for key in ("accumulate_grad_batches", "val_check_interval"):
         if isinstance(value := trainer.get(key), (int, float)) and value <= 0:
@@ -91,24 +105,19 @@ def _can_be_built(node: Any) -> bool:
     return isinstance(node, dict) and "_target_" in node
 
 
-def _points_elsewhere(cfg: DictConfig, key: str) -> bool:
-    parent, _, name = key.rpartition(".")
-    return OmegaConf.is_interpolation(OmegaConf.select(cfg, parent) if parent else cfg, name)
-
-
 def build(node: Any, **arguments: Any) -> Any:
-    """Make the object that a config node describes.
+    """Build the object that a config node describes.
 
     Args:
         node: a mapping with ``_target_``.
-        arguments: given to the target besides those of the node.
+        arguments: further arguments of the target; they replace those of the node.
 
     Raises:
-        UserError: if the target refuses its arguments; with the target's own words.
+        UserError: if the target refuses its arguments, with the message of the target.
     """
     try:
         return instantiate(node, _convert_="all", **arguments)
-    except Exception as error:  # whatever a class of the user's own raises
+    except Exception as error:  # a class of the user may raise anything
         cause = error.__cause__ if isinstance(error, InstantiationException) and error.__cause__ else error
         if isinstance(cause, UserError):
             raise cause from error
@@ -116,17 +125,17 @@ def build(node: Any, **arguments: Any) -> Any:
 
 
 def build_loss(config: dict[str, Any]) -> nn.Module:
-    """Make the loss of a config, and see that it takes logits and classes, and gives a number.
+    """Build the loss, and check that it computes one number from logits and classes.
 
     Raises:
-        UserError: if it cannot be made, refuses them, or gives something else.
+        UserError: if it cannot be built, refuses them, or computes something else.
     """
     loss = build(config["loss"])
     target, shape = config["loss"]["_target_"], [2, config["images"]["classes"]]
     try:
         with torch.no_grad():
             value = loss(torch.zeros(shape), torch.zeros(2, dtype=torch.long))
-    except Exception as error:  # whatever a loss of the user's own raises
+    except Exception as error:  # a loss of the user may raise anything
         raise UserError(f"loss: {target} cannot be computed of logits {shape} and classes [2]: {error}") from error
     if not isinstance(value, Tensor) or value.numel() != 1:
         given = list(value.shape) if isinstance(value, Tensor) else type(value).__name__
@@ -135,10 +144,10 @@ def build_loss(config: dict[str, Any]) -> nn.Module:
 
 
 def build_network(config: dict[str, Any]) -> nn.Module:
-    """Make the network of a config, and see that it takes the images and gives a logit for each class.
+    """Build the network, and check that it computes one logit for each class from the images.
 
     Raises:
-        UserError: if it cannot be made, does not take the images, or gives another shape.
+        UserError: if it cannot be built, does not take the images, or computes another shape.
     """
     network = build(config["model"])
     shape, classes = config["images"]["shape"], config["images"]["classes"]
@@ -148,7 +157,7 @@ def build_network(config: dict[str, Any]) -> nn.Module:
     try:
         with torch.no_grad():
             logits = network.eval()(torch.zeros(2, *shape))
-    except Exception as error:  # whatever a network of the user's own raises
+    except Exception as error:  # a network of the user may raise anything
         raise UserError(f"model: {config['model']['_target_']} does not take images of {shape}: {error}") from error
     network.train(was_training)
     given = list(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__

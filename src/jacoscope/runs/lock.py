@@ -1,6 +1,6 @@
-"""One process at a time in a run or sweep directory.
+"""Lock the directory of a run or sweep, so that one process at a time works in it.
 
-The operating system lets go of the lock when its process dies, even by kill -9.
+The operating system releases the lock when its process ends, even by kill -9.
 """
 
 import os
@@ -15,7 +15,7 @@ from jacoscope.errors import UserError
 
 try:
     import fcntl
-except ImportError:  # Windows: nothing is locked there
+except ImportError:  # on Windows nothing is locked
     fcntl = None  # type: ignore[assignment]
 
 LOCK_FILE = ".lock"
@@ -23,14 +23,14 @@ LOCK_FILE = ".lock"
 
 @contextmanager
 def alone_in(directory: Path, wait: bool = False) -> Iterator[None]:
-    """Be the only process in ``directory`` while the body goes on; of processes that train together, the first.
+    """Lock ``directory`` while the body runs. Of processes that train together, the first takes the lock.
 
     Args:
         directory: made if it does not exist.
-        wait: wait for the process that is in there, instead of refusing.
+        wait: wait until another process releases the lock, instead of refusing.
 
     Raises:
-        UserError: if another process is in there, and ``wait`` is false.
+        UserError: if another process holds the lock, and ``wait`` is false.
     """
     if os.environ.get("LOCAL_RANK", "0") != "0":
         yield
@@ -39,17 +39,17 @@ def alone_in(directory: Path, wait: bool = False) -> Iterator[None]:
     with (directory / LOCK_FILE).open("a+") as file:
         taken = take_lock(file.fileno())
         if not taken:
-            time.sleep(0.1)  # whoever only looks has let go of it by then
+            time.sleep(0.1)  # it may have been `is_held`, which holds the lock for a moment
             taken = take_lock(file.fileno())
         if not taken:
             file.seek(0)
             holder = file.read().strip() or "another process"
             if not wait:
                 raise UserError(
-                    f"{directory} is being worked on by {holder}. Wait until it is done; looking at it is always "
-                    f"possible: python -m jacoscope.runs {directory}"
+                    f"{directory} is being worked on by {holder}. Wait until it is done; to see its state: "
+                    f"python -m jacoscope.runs {directory}"
                 )
-            print(f"Waiting for {holder}, which is in the midst of {directory}", file=sys.stderr, flush=True)
+            print(f"Waiting for {holder}, which works on {directory}", file=sys.stderr, flush=True)
             fcntl.flock(file, fcntl.LOCK_EX)
         file.truncate(0)
         file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
@@ -58,22 +58,22 @@ def alone_in(directory: Path, wait: bool = False) -> Iterator[None]:
 
 
 def is_held(directory: Path) -> bool:
-    """Tell whether a process is in ``directory`` by :func:`alone_in`."""
+    """Whether a process has locked ``directory`` by :func:`alone_in`."""
     try:
         with (directory / LOCK_FILE).open("r") as file:
-            return not take_lock(file.fileno(), shared=True)  # two who look do not take each other for a holder
+            return not take_lock(file.fileno(), shared=True)  # two processes that look do not see each other
     except OSError:
         return False
 
 
 def take_lock(descriptor: int, shared: bool = False) -> bool:
-    """Lock an open file if it is free, and tell whether it was; where there are no locks, believe that it was."""
+    """Lock an open file if it is free, and return whether it was. Without locks on this system, it always is."""
     if fcntl is None:
         return True
     try:
         fcntl.flock(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
-    except OSError:
+    except OSError:  # the file system has no locks
         return True
     return True

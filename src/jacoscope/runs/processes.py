@@ -1,4 +1,4 @@
-"""Several processes that work together: where one of them ends, the others do not wait for it."""
+"""Processes that depend on each other: if one of them ends, the others do not wait for it."""
 
 import logging
 import os
@@ -10,20 +10,20 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-SWEEP_PROCESS = "JACOSCOPE_SWEEP_PROCESS"  # the id of the process that a job of a sweep must not outlive
-FIRST_PROCESS = "JACOSCOPE_FIRST_PROCESS"  # and of the one that the others of its training must not outlive
-OF_A_TRAINING = "LOCAL_RANK"  # what Lightning and torchrun tell the processes that they start
-WATCH = "lightning_fabric.strategies.launchers.subprocess_script"  # where the first process watches the others
+SWEEP_PROCESS = "JACOSCOPE_SWEEP_PROCESS"  # id of the process whose end also ends the jobs of its sweep
+FIRST_PROCESS = "JACOSCOPE_FIRST_PROCESS"  # id of the process whose end also ends the others of its training
+LOCAL_RANK = "LOCAL_RANK"  # set by Lightning and torchrun in the processes that they start
+WATCHER = "lightning_fabric.strategies.launchers.subprocess_script"  # in the first process, it watches the others
 
 
 def end_with_parent() -> None:
-    """End this process with the one that it works for: a sweep, the first process of a training, or torchrun.
+    """End this process as soon as its parent ends: a sweep, the first process of a training, or torchrun.
 
-    Otherwise, where that one dies before all have found each other, the others would wait for it for half an hour.
+    Without this, if the parent dies before all processes have connected, the others would wait for half an hour.
     """
     parent = str(os.getppid())
-    if OF_A_TRAINING in os.environ:
-        parent = os.environ.get(FIRST_PROCESS, parent)  # it may have died before this one could look
+    if LOCAL_RANK in os.environ:
+        parent = os.environ.get(FIRST_PROCESS, parent)  # the parent may be dead already
     else:
         os.environ[FIRST_PROCESS] = str(os.getpid())
         if os.environ.get(SWEEP_PROCESS) != parent:
@@ -40,47 +40,51 @@ def end_with_parent() -> None:
 
 
 @contextmanager
-def last_words(then: Callable[[str], None]) -> Iterator[None]:
-    """Call ``then`` with the reason when Lightning's watch ends this process, which it does at once and by force."""
-    handler = _LastWords(then)
-    logging.getLogger(WATCH).addHandler(handler)
+def on_forced_end(then: Callable[[str], None]) -> Iterator[None]:
+    """Call ``then`` with the reason, before Lightning kills this process because another one of its training ended.
+
+    Lightning polls the exit codes of the other processes and kills this one by SIGKILL, without an exception. Its log
+    message is the only sign before that. To poll the exit codes here too would be a race with Lightning.
+    """
+    handler = _ForcedEndHandler(then)
+    logging.getLogger(WATCHER).addHandler(handler)
     try:
         yield
     finally:
-        logging.getLogger(WATCH).removeHandler(handler)
+        logging.getLogger(WATCHER).removeHandler(handler)
 
 
-def tell(reason: str) -> None:
-    """Write past all that Python buffers, which is lost where a process is ended by force."""
-    os.write(2, f"\n{reason}\n".encode())
+def print_unbuffered(message: str) -> None:
+    """Print to stderr without Python's buffers, which are lost if the process is killed."""
+    os.write(2, f"\n{message}\n".encode())
 
 
-def in_words(error: BaseException) -> str | None:
-    """Say of an error that it comes from another process having ended; of any other error, nothing."""
+def lost_process(error: BaseException) -> str | None:
+    """Return a message if ``error`` was caused by the end of another process, otherwise None."""
     if "torch" not in sys.modules:
         return None
     from torch.distributed import DistError
 
+    # Gloo raises a plain RuntimeError if a connection is closed; only the path of its source file tells.
     if not isinstance(error, DistError) and not (isinstance(error, RuntimeError) and "/gloo/" in str(error)):
         return None
-    return _lost(re.sub(r"^\[\S+\] ", "", str(error)).partition(". ")[0])  # without torch's own file and line
+    return _message(re.sub(r"^\[\S+\] ", "", str(error)).partition(". ")[0])  # without file and line of torch
 
 
-class _LastWords(logging.Handler):
+class _ForcedEndHandler(logging.Handler):
     def __init__(self, then: Callable[[str], None]) -> None:
         super().__init__()
         self._then = then
 
     def emit(self, record: logging.LogRecord) -> None:
-        _, of_its_end, rest = record.getMessage().partition("terminated with code")
-        if of_its_end:
+        if ended := re.search(r"terminated with code (-?\d+)", record.getMessage()):
             try:
-                self._then(_lost(f"it left with status{rest.partition('.')[0]}"))
+                self._then(_message(f"it left with status {ended[1]}"))
             except Exception:
-                self.handleError(record)  # the watch must go on to end this process
+                self.handleError(record)  # Lightning's thread must go on, to end this process
 
 
-def _lost(reason: str) -> str:
+def _message(reason: str) -> str:
     return (
         f"Another process of this run has ended, or cannot be reached: {reason}\n"
         "The same command, with run_name=…, goes on from the last checkpoint"

@@ -1,4 +1,4 @@
-"""``result.json``: what a run was, what became of it, and what it measured."""
+"""``result.json``: the config of a run, its status and its metrics."""
 
 import json
 import math
@@ -16,24 +16,24 @@ from jacoscope.runs.records import UNREADABLE, read_json, record
 
 Status = Literal["running", "finished", "interrupted", "failed"]
 
-NOT_COMPARED = ("run_name", "paths")  # where a run lies does not change what it is
+NOT_COMPARED = ("run_name", "paths")  # a run stays the same when it is renamed or moved
 
 
 @dataclass
 class Result:
-    """One run, as recorded in its directory.
+    """The record of one run, in its directory.
 
     Attributes:
-        status: ``running`` until it ends; a run that was killed stays so.
+        status: ``running`` until the run ends. It stays so if the run is killed.
         config: the composed config, resolved.
         seed: the seed of the run.
-        started: when it started, ISO 8601 with time zone.
-        metrics: of the best checkpoint, by their names, ``test/accuracy`` for one.
-        wall_seconds: how long it took, in seconds; of an interrupted run, all its parts together.
-        versions: of Python and of the packages that decide the numbers.
-        git_revision: of the code, with ``-dirty`` where files had changed; none outside a checkout.
-        error: what stopped a failed run.
-        pruned: whether a search stopped it, since it promised nothing.
+        started: when the run started, ISO 8601 with time zone.
+        metrics: metrics of the best checkpoint, by name, such as ``test/accuracy``.
+        wall_seconds: duration in seconds. If the run was interrupted, the sum of its parts.
+        versions: versions of Python and of the packages that decide the numbers.
+        git_revision: revision of the code, with ``-dirty`` if files had changed; None outside of a checkout.
+        error: why the run failed.
+        pruned: whether a search stopped the run because it was not promising.
     """
 
     status: Status
@@ -48,17 +48,17 @@ class Result:
     pruned: bool = False
 
     def write(self, path: Path) -> None:
-        """Write it as JSON, whole or not at all; a metric that is NaN or infinite becomes null."""
+        """Write the record as JSON, completely or not at all. Metrics that are not finite become null."""
         content = asdict(self)
         content["metrics"] = {k: v if math.isfinite(v) else None for k, v in self.metrics.items()}
         write_whole(path, (json.dumps(content, indent=2, allow_nan=False) + "\n").encode())
 
     @classmethod
     def read(cls, path: Path) -> "Result":
-        """Read what :meth:`write` wrote.
+        """Read a record that :meth:`write` has written.
 
         Raises:
-            UserError: if the file is not there or is not the record of a run.
+            UserError: if the file does not exist or is not the record of a run.
         """
         try:
             content = read_json(path)
@@ -71,7 +71,7 @@ class Result:
 
     @property
     def objective(self) -> float | list[float]:
-        """The metric that a sweep optimises; where ``objective`` names several, a list of them.
+        """The metric that a search optimises, or a list if ``objective`` names several.
 
         Raises:
             UserError: if the run did not measure it.
@@ -85,29 +85,32 @@ class Result:
                 )
         return self.metrics[objective] if isinstance(objective, str) else [self.metrics[name] for name in objective]
 
-    def differences(self, config: dict[str, Any]) -> list[str]:
-        """Say, key by key, how ``config`` differs from the run's own."""
-        return differences(self.config, config)
+
+def now() -> str:
+    """Return the current time, as it is recorded."""
+    return datetime.now().astimezone().isoformat(timespec="seconds")
 
 
-def differences(then: Any, now: Any) -> list[str]:
-    """Say, key by key, how two configs differ in what decides a run."""
-    before, after = _leaves(then), _leaves(now)
-    return [
-        f"{key}: {before.get(key, 'absent')} then, {after.get(key, 'absent')} now"
-        for key in sorted(before | after)
-        if key.split(".")[0] not in NOT_COMPARED and before.get(key, ...) != after.get(key, ...)
-    ]
+def duration(seconds: float) -> str:
+    """Return a duration as people write it.
+
+    >>> duration(0), duration(59.4), duration(3725)
+    ('', '59 s', '1 h 02 min')
+    """
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes >= 60:
+        return f"{minutes // 60} h {minutes % 60:02} min"
+    return f"{minutes} min {rest:02} s" if minutes else f"{rest} s" if rest else ""
 
 
 def installed_versions() -> dict[str, str]:
-    """Give the versions that decide the numbers of a run."""
+    """Return the versions that decide the numbers of a run."""
     packages = ("jacoscope", "torch", "torchvision", "pytorch-lightning", "hydra-core")
     return {"python": platform.python_version(), **{package: version(package) for package in packages}}
 
 
 def git_revision() -> str | None:
-    """Give the revision of the code that runs, or none outside a git checkout."""
+    """Return the revision of this code, or None outside of a git checkout."""
     try:
         described = subprocess.run(
             ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"],
@@ -121,8 +124,25 @@ def git_revision() -> str | None:
     return described.stdout.strip()
 
 
+# Comparing configs.
+
+
+def differences(then: Any, now: Any) -> list[str]:
+    """Return the differences between two configs that decide the result of a run, one line for each key.
+
+    >>> differences({"seed": 0, "run_name": "a"}, {"seed": 1, "run_name": "b"})
+    ['seed: 0 then, 1 now']
+    """
+    before, after = _leaves(then), _leaves(now)
+    return [
+        f"{key}: {before.get(key, 'absent')} then, {after.get(key, 'absent')} now"
+        for key in sorted(before | after)
+        if key.split(".")[0] not in NOT_COMPARED and before.get(key, ...) != after.get(key, ...)
+    ]
+
+
 def moved(node: Any, old: str, new: str) -> Any:
-    """Give a config with another place for all that lies in, or is, the place ``old``.
+    """Return a config in which the folder ``old`` is ``new``, also as the first part of a path.
 
     >>> moved({"source": {"root": "data/mnist"}, "stage": "data-free"}, "data", "elsewhere")
     {'source': {'root': 'elsewhere/mnist'}, 'stage': 'data-free'}
@@ -131,33 +151,12 @@ def moved(node: Any, old: str, new: str) -> Any:
         return {key: moved(value, old, new) for key, value in node.items()}
     if isinstance(node, list):
         return [moved(value, old, new) for value in node]
-    lies_there = isinstance(node, str) and (node == old or node.startswith(f"{old}/"))
-    return new + node.removeprefix(old) if lies_there else node
-
-
-def _leaves(config: Any) -> dict[str, Any]:
-    """Give the leaves of a config, with the places of ``paths`` by their names: a run may be moved."""
-    places = config.get("paths") or {}
-    for name in ("output_dir", "data_dir"):
-        if name in places:
-            config = moved(config, places[name], f"${{paths.{name}}}")
-    return flatten(config)
-
-
-def duration(seconds: float) -> str:
-    """Return a duration for people; empty text for none.
-
-    >>> duration(0), duration(59.4), duration(3725)
-    ('', '59 s', '1 h 02 min')
-    """
-    minutes, rest = divmod(round(seconds), 60)
-    if minutes >= 60:
-        return f"{minutes // 60} h {minutes % 60:02} min"
-    return f"{minutes} min {rest:02} s" if minutes else f"{rest} s" if rest else ""
+    is_inside = isinstance(node, str) and (node == old or node.startswith(f"{old}/"))
+    return new + node.removeprefix(old) if is_inside else node
 
 
 def flatten(node: Any, prefix: str = "") -> dict[str, Any]:
-    """Give the leaves of a config by their dotted keys.
+    """Return the leaves of a config by their dotted keys.
 
     >>> flatten({"optimizer": {"lr": 0.1}, "seed": 0})
     {'optimizer.lr': 0.1, 'seed': 0}
@@ -165,3 +164,12 @@ def flatten(node: Any, prefix: str = "") -> dict[str, Any]:
     if not isinstance(node, dict) or not node:
         return {prefix.removesuffix("."): node}
     return {k: v for key, value in node.items() for k, v in flatten(value, f"{prefix}{key}.").items()}
+
+
+def _leaves(config: Any) -> dict[str, Any]:
+    """Return the leaves of a config, with the folders of ``paths`` replaced by their names: a run may be moved."""
+    folders = config.get("paths") or {}
+    for name in ("output_dir", "data_dir"):
+        if name in folders:
+            config = moved(config, folders[name], f"${{paths.{name}}}")
+    return flatten(config)

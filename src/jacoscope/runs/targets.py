@@ -1,27 +1,50 @@
-"""What a config's ``_target_`` takes: looked up before anything is built, so that mistakes are told at once."""
+"""Check what a config builds, before it is built: each ``_target_`` exists, takes its keys, and is trusted."""
 
 import inspect
 import pkgutil
-import typing
-from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
-from types import NoneType, UnionType
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from shlex import quote
 from typing import Any
 
 from jacoscope.errors import UserError, nearest
+from jacoscope.runs.records import fits, type_hints, type_name
 
-_OF_HYDRA = {"_target_", "_partial_", "_recursive_", "_convert_", "_args_"}
+HARMLESS = ("jacoscope.models", "jacoscope.data", "torch.nn", "torchvision.models", "torchvision.ops")
+"""Packages of networks, layers and data sets, in which nothing runs what a config says."""
+_HYDRA_KEYS = {"_target_", "_partial_", "_recursive_", "_convert_", "_args_"}
+
+
+def targets_in(config: Any) -> Iterator[str]:
+    """Yield every ``_target_`` of a config, at any depth.
+
+    >>> list(targets_in({"_target_": "a.B", "c": [{"_target_": "d.E"}]}))
+    ['a.B', 'd.E']
+    """
+    if isinstance(config, dict):
+        if "_target_" in config:
+            yield str(config["_target_"])
+        for value in config.values():
+            yield from targets_in(value)
+    elif isinstance(config, list):
+        for value in config:
+            yield from targets_in(value)
+
+
+# Existence, keys and types.
 
 
 def check_targets(config: Any, path: str = "") -> None:
-    """Check every node that has a ``_target_``: that it exists, and takes these keys with values of these types.
+    """Check every node with a ``_target_``: it exists, and takes these keys with values of these types.
+
+    Hydra's structured configs would do this for classes whose signatures are repeated as dataclasses, and convert
+    values instead of naming the mistake.
 
     Args:
-        config: a resolved config: mappings, sequences and plain values.
-        path: the dotted key of ``config`` in the whole, for the messages.
+        config: a resolved config: mappings, lists and plain values.
+        path: the dotted key of ``config`` in the whole config, for the messages.
 
     Raises:
-        UserError: naming the first key at fault and what would be right.
+        UserError: naming the first wrong key, and what would be right.
     """
     if isinstance(config, Mapping):
         if "_target_" in config:
@@ -34,124 +57,113 @@ def check_targets(config: Any, path: str = "") -> None:
 
 
 def parameters_of(target: Callable[..., Any]) -> dict[str, inspect.Parameter]:
-    """Give the parameters of a target that can be set by name."""
+    """Return the parameters of a target that can be set by name."""
     named = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
-    try:
-        parameters = inspect.signature(target).parameters
-    except (ValueError, TypeError):  # some builtins have no signature
-        return {}
-    return {name: parameter for name, parameter in parameters.items() if parameter.kind in named}
+    return {parameter.name: parameter for parameter in _signature(target) if parameter.kind in named}
 
 
 def find_target(name: str) -> Callable[..., Any]:
-    """Import what a ``_target_`` names.
+    """Import the class or function that a ``_target_`` names.
 
     Raises:
-        UserError: if there is no such thing, or it cannot be called.
+        UserError: if it does not exist, or cannot be called.
     """
     try:
         target = pkgutil.resolve_name(name)
-    except Exception as error:  # whatever a user's own module raises while it is imported
-        home, _, last = name.rpartition(".")
+    except Exception as error:  # the user's own module may raise anything while it is imported
+        package, _, last = str(name).rpartition(".")
         raise UserError(
-            f"_target_: {name} cannot be imported ({error}).{_nearest_in(home, last)}\n"
-            "It is the dotted path of a class or function, in a package that is installed or a file beside train.py"
+            f"_target_: {name} cannot be imported ({error}).{_nearest_in(package, last)}\n"
+            "It is the dotted path of a class or function, in an installed package or in a file beside train.py"
         ) from error
     if not callable(target):
-        raise UserError(f"_target_: {name} is no class or function")
+        raise UserError(f"_target_: {name} is not a class or function")
     return target  # type: ignore[no-any-return]
 
 
 def _check_node(node: Mapping[str, Any], path: str) -> None:
     target = find_target(node["_target_"])
     allowed = parameters_of(target)
-    takes_anything = any(p.kind is p.VAR_KEYWORD for p in _signature(target))
+    takes_any_key = any(p.kind is p.VAR_KEYWORD for p in _signature(target))
     hints = type_hints(target)
     for key, value in node.items():
-        if key in _OF_HYDRA:
+        if key in _HYDRA_KEYS or (key not in allowed and takes_any_key):
             continue
         if key not in allowed:
-            if takes_anything:
-                continue
             raise UserError(
                 f"{path}.{key}: {node['_target_']} does not take {key}.{nearest(key, allowed)}\n"
                 f"It takes: {', '.join(name for name in allowed if name != 'self')}"
             )
         if key in hints and not fits(value, hints[key], allowed[key].default):
             raise UserError(
-                f"{path}.{key}={value!r} is of the wrong type: {node['_target_']} takes {_name(hints[key])}"
+                f"{path}.{key}={value!r} is of the wrong type: {node['_target_']} takes {type_name(hints[key])}"
             )
 
 
 def _signature(target: Callable[..., Any]) -> list[inspect.Parameter]:
     try:
         return list(inspect.signature(target).parameters.values())
-    except (ValueError, TypeError):
+    except (ValueError, TypeError):  # some builtins have no signature; they may take any key
         return [inspect.Parameter("anything", inspect.Parameter.VAR_KEYWORD)]
 
 
-def type_hints(target: Callable[..., Any]) -> dict[str, Any]:
-    """Give the annotations of a target's parameters, by name; none where they cannot be resolved."""
+def _nearest_in(package: str, name: str) -> str:
     try:
-        return typing.get_type_hints(inspect.unwrap(target.__init__ if inspect.isclass(target) else target))
-    except Exception:  # annotations that name what is not imported: then types are not checked
-        return {}
+        module = pkgutil.resolve_name(package)
+    except Exception:  # the package does not exist either
+        return ""
+    return nearest(name, dir(module), prefix=f"{package}.")
 
 
-def fits(value: Any, hint: Any, default: Any) -> bool:
-    """Tell whether a plain value of a config may be given where ``hint`` stands; in doubt it may.
+# Trust: the config of a run may come from somebody else.
+
+
+def check_namespaces(config: Any, trusted: Iterable[str], origin: object) -> None:
+    """Check, before anything is imported, that a config builds only what is harmless or trusted by the user.
+
+    This looks at names alone. That a harmless name does not lead elsewhere (``torch.nn.modules.os.system``) is checked
+    when it is resolved, with :func:`whitelist` given to :func:`hydra.utils.execution_whitelist`.
 
     Args:
-        value: as read from a config: a mapping, a list, a string, a number, a truth value or none.
-        hint: the annotation of the parameter.
-        default: the parameter's own default, which always fits.
+        config: the parts of a config that are to be built.
+        trusted: packages, or whole targets, that the user trusts.
+        origin: where the config comes from, for the message.
 
-    >>> fits([1, 2], tuple[float, float], None), fits("1", int | None, None)
-    (True, False)
+    Raises:
+        UserError: naming the first target that is neither.
     """
-    if hint is Any or value is default or (isinstance(value, Mapping) and "_target_" in value):
-        return True
-    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
-    if origin in (typing.Union, UnionType):
-        return any(fits(value, arm, default) for arm in arguments)
-    if origin is typing.Literal:
-        return value in arguments
-    if value is None:
-        return hint is NoneType
-    if hint is bool or isinstance(value, bool):
-        return hint is bool and isinstance(value, bool)
-    if hint is float:
-        return isinstance(value, (int, float))
-    if isinstance(value, str):  # which is a sequence too, but never meant as one
-        return hint in (str, Path, object)
-    kind = origin or hint
-    if not inspect.isclass(kind):
-        return True
-    if isinstance(value, list):
-        is_sequence = issubclass(list, kind) or issubclass(kind, Sequence)
-        one_kind = arguments[:1] if len({a for a in arguments if a is not ...}) == 1 else ()
-        return is_sequence and all(fits(item, one_kind[0], default) for item in value if one_kind)
-    if getattr(kind, "_is_protocol", False):
-        return not isinstance(value, (int, float, str))
-    return isinstance(value, kind)
+    for target in foreign_targets(config, trusted):
+        raise UserError(
+            f"{origin} wants to run {target}, which is neither one of jacoscope's networks and data sets nor one of "
+            "the layers and networks of torch and torchvision. Nothing of it was run. If you know that code and trust "
+            f"it, type trust=[{target.partition('.')[0]}]"
+        )
 
 
-def _name(hint: Any) -> str:
-    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
-    if origin in (typing.Union, UnionType):
-        return " | ".join(_name(arm) for arm in arguments)
-    if origin is typing.Literal:
-        return " | ".join(map(repr, arguments))
-    if origin is list:
-        return f"list[{_name(arguments[0])}]"
-    if hint is NoneType:
-        return "None"
-    return hint.__name__ if inspect.isclass(hint) else str(hint).replace("typing.", "")
+def foreign_targets(config: Any, trusted: Iterable[str] = ()) -> list[str]:
+    """Return every ``_target_`` that is neither harmless nor trusted.
+
+    >>> foreign_targets({"model": {"_target_": "my_file.Net"}, "loss": {"_target_": "torch.nn.MSELoss"}})
+    ['my_file.Net']
+    """
+    allowed = (*HARMLESS, *trusted)
+    return [
+        target
+        for target in targets_in(config)
+        if not any(target == name or target.startswith(f"{name}.") for name in allowed)
+    ]
 
 
-def _nearest_in(home: str, name: str) -> str:
-    try:
-        module = pkgutil.resolve_name(home)
-    except Exception:  # the home itself is not there: nothing near to name
-        return ""
-    return nearest(name, dir(module), prefix=f"{home}.")
+def whitelist(trusted: Iterable[str]) -> list[str]:
+    """Return the patterns of what may be built, for :func:`hydra.utils.execution_whitelist`."""
+    return [pattern for name in (*HARMLESS, *trusted) for pattern in (name, f"{name}.*")]
+
+
+def trust_override(packages: Iterable[str]) -> list[str]:
+    """Return the words of a command line that trust some packages.
+
+    >>> trust_override(["my_file"]), trust_override([])
+    (["'trust=[my_file]'"], [])
+    """
+    named = ",".join(packages)
+    return [quote(f"trust=[{named}]")] if named else []

@@ -1,1 +1,1 @@
-"""Many runs of one command: started side by side, survived, gone on with."""
+"""Many runs of one command: launched, continued after a crash, and searched."""

@@ -1,14 +1,13 @@
-"""A sweep is a directory of run directories, numbered, with ``sweep.json``: the command and its jobs."""
+"""The directory of a sweep: numbered run directories, and ``sweep.json`` with the command and its jobs."""
 
 import hashlib
 import json
-import math
 import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from omegaconf import DictConfig, OmegaConf
 from yaml import YAMLError
@@ -20,8 +19,8 @@ from jacoscope.runs.records import UNREADABLE, read_json, record
 from jacoscope.runs.result import Result, differences
 
 MANIFEST = "sweep.json"
-LOG = "output.log"  # what a run printed
-LAUNCHER_LOG = "launcher.log"  # what was printed around the runs
+LOG = "output.log"  # in a run directory: what the run printed
+LAUNCHER_LOG = "launcher.log"  # in the directory of the sweep: what was printed outside of the runs
 DONE = ("finished", "pruned")  # states of runs that are not run again
 
 
@@ -30,44 +29,38 @@ class Job:
     """One run of a sweep.
 
     Attributes:
-        number: its directory within the sweep's.
-        overrides: what distinguishes it, as typed on a command line, and what all jobs have in common.
+        number: the name of its run directory.
+        overrides: as on a command line.
     """
 
     number: int
     overrides: Sequence[str]
 
-    @classmethod
-    def of(cls, number: int, words: Sequence[str]) -> "Job":
-        """Make the job of a command line; what the sweep is called is no part of it, so that it can be renamed."""
-        return cls(number, tuple(word for word in words if not names_the_sweep(word)))
-
 
 @dataclass
 class SweepDirectory:
-    """All that is known about one sweep.
+    """The record of one sweep.
 
     Attributes:
         path: the directory; it need not exist yet.
-        command: the words of the command line that make the sweep what it is.
+        command: the words of the command line, without ``run_name``.
         jobs: in the order of their numbers.
-        started: when it was started first, ISO 8601 with time zone.
-        study: of a search: the ``storage`` and ``name`` of its study, and its ``objectives``.
+        started: when the sweep was first started, ISO 8601 with time zone.
+        study: for a search, the ``storage`` and ``name`` of its study, and its ``objectives``.
     """
 
     path: Path
     command: list[str] = field(default_factory=list)
     jobs: list[Job] = field(default_factory=list)
     started: str = field(default_factory=lambda: datetime.now().astimezone().isoformat(timespec="seconds"))
-
     study: dict[str, Any] | None = None
 
     @classmethod
     def read(cls, path: Path) -> "SweepDirectory":
-        """Read the manifest of the sweep in ``path``.
+        """Read the record of the sweep in ``path``.
 
         Raises:
-            UserError: if there is none, or it cannot be read.
+            UserError: if there is no record, or it cannot be read.
         """
         try:
             content = read_json(path / MANIFEST)
@@ -78,103 +71,97 @@ class SweepDirectory:
             raise UserError(f"{path / MANIFEST} is not the record of a sweep ({error})") from error
 
     @classmethod
-    def opened(cls, path: Path, command: Sequence[str]) -> "SweepDirectory":
-        """Open the sweep in ``path`` to go on with it, or begin it there.
+    def open(cls, path: Path, command: Sequence[str]) -> "SweepDirectory":
+        """Return the sweep in ``path``, or a new one.
 
         Raises:
-            UserError: if it holds a sweep by another command.
+            UserError: if ``path`` holds a sweep of another command.
         """
         if not (path / MANIFEST).exists():
             return cls(path, list(command))
         sweep = cls.read(path)
-        then, now = set(sweep.command), set(command)
-        if then != now or len(sweep.command) != len(command):
-            sweep.refuse(
-                [f"{word}: then, not now" for word in sweep.command if word not in now]
-                + [f"{word}: now, not then" for word in command if word not in then]
-            )
+        if sorted(sweep.command) != sorted(command):
+            sweep.refuse(changed_words(sweep.command, command))
         return sweep
 
     def write(self) -> None:
-        """Write the manifest."""
+        """Write the record."""
         content = {k: v for k, v in asdict(self).items() if k != "path"}
         write_whole(self.path / MANIFEST, (json.dumps(content, indent=1) + "\n").encode())
 
     def run_path(self, job: Job) -> Path:
-        """Give the run directory of a job."""
+        """Return the run directory of a job."""
         return self.path / str(job.number)
 
     def state(self, job: Job) -> str:
-        """Say how a job stands: ``waiting``, or as :func:`state_of_run` says."""
+        """Return the state of a job, as :func:`state_of_run` does."""
         return state_of_run(self.run_path(job))
 
+    def forget_failure(self, job: Job) -> None:
+        """Reset a job that failed to interrupted or waiting, and remove the output of its earlier start."""
+        run = self.run_path(job)
+        (run / LOG).unlink(missing_ok=True)
+        result = result_of(run)
+        if result is None or result.status != "failed":
+            return
+        if (run / "checkpoints" / "last.ckpt").exists():
+            result.status, result.error = "interrupted", None
+            result.write(run / "result.json")
+        else:
+            (run / "result.json").unlink()
+
     def check_unchanged(self, job: Job, config: DictConfig) -> None:
-        """See that a job which was started before had the same config.
+        """Check that a job which was started before had the same config.
 
         Args:
             job: the job.
             config: its composed config, without ``hydra``.
 
         Raises:
-            UserError: if it had another; the message says what differs.
+            UserError: if it had another one; the message names the differences.
         """
         file = self.run_path(job) / ".hydra" / "config.yaml"
         if not file.exists() or not (self.run_path(job) / "result.json").exists():
             return
         try:
-            then = OmegaConf.to_container(OmegaConf.load(file), resolve=False)
+            before = OmegaConf.to_container(OmegaConf.load(file), resolve=False)
         except (OSError, YAMLError):
-            then = None
-        if not then:  # a kill came while Hydra wrote it again, and it says nothing
+            before = None
+        if not before:  # the process was killed while Hydra wrote the file
             return
-        if found := differences(then, OmegaConf.to_container(config, resolve=False)):
+        if found := differences(before, OmegaConf.to_container(config, resolve=False)):
             self.refuse([f"run {job.number}: {line}" for line in found])
 
-    def refuse(self, found: Sequence[str]) -> None:
-        """Say that the sweep was begun with another configuration.
+    def refuse(self, found: Sequence[str]) -> NoReturn:
+        """Refuse to continue this sweep with another configuration.
 
         Raises:
-            UserError: always.
+            UserError: always; the message holds the differences ``found``.
         """
         raise UserError(
             f"{self.path} holds a sweep with another configuration:\n  "
             + "\n  ".join(found)
-            + "\nType the same configuration to go on with it, or run_name=A_NEW_NAME to start a new sweep"
+            + "\nType the same configuration to continue it, or run_name=A_NEW_NAME to start a new sweep"
         )
 
 
-def names_the_sweep(word: str) -> bool:
-    """Tell whether a word of a command line says what the sweep is called."""
-    return word.lstrip("+").startswith("run_name=")
+def changed_words(before: Sequence[str], now: Sequence[str]) -> list[str]:
+    """Return a line for each word of two command lines that the other does not have.
 
-
-def state_of_run(path: Path) -> str:
-    """Say how a run stands: its recorded status, ``pruned``, or ``waiting`` if it has none.
-
-    A run that is recorded as running, though no process is at it, was interrupted.
+    >>> changed_words(["lr=1", "seed=0"], ["lr=2", "seed=0"])
+    ['lr=1: in the earlier command only', 'lr=2: in this command only']
     """
-    result = result_of(path)
-    if result is None:
-        return "running" if is_held(path) else "waiting"
-    if result.status == "running":
-        return "running" if is_held(path) else "interrupted"
-    return "pruned" if result.pruned else result.status
-
-
-def result_of(path: Path) -> Result | None:
-    """Read the result in a run directory; none where there is none, or none that can be read."""
-    try:
-        return Result.read(path / "result.json")
-    except UserError:
-        return None
+    return [f"{word}: in the earlier command only" for word in dict.fromkeys(before) if word not in now] + [
+        f"{word}: in this command only" for word in dict.fromkeys(now) if word not in before
+    ]
 
 
 def name_of_sweep(words: Sequence[str], swept: Sequence[str]) -> str:
-    """Name a sweep after what it varies, so that the same command finds it again.
+    """Return a name for a sweep. The same command always has the same name.
 
     Args:
-        words: the words of the command line that make it what it is.
-        swept: the keys that it varies.
+        words: the words of the command line, without ``run_name``.
+        swept: the keys that vary.
 
     >>> name_of_sweep(["model=a,b", "seed=0,1"], ["model", "seed"])
     'model+seed-db5725'
@@ -184,29 +171,21 @@ def name_of_sweep(words: Sequence[str], swept: Sequence[str]) -> str:
     return f"{readable}-{digest}"
 
 
-def metrics_of(path: Path, names: Sequence[str]) -> list[float] | None:
-    """Give some metrics of a finished run; none if it has not measured them all."""
+def state_of_run(path: Path) -> str:
+    """Return the state of the run in ``path``.
+
+    Its recorded status, ``pruned``, or ``waiting`` if it has no record. A run that is recorded as running is
+    ``interrupted`` if no process works on it.
+    """
     result = result_of(path)
-    if result is None or any(name not in result.metrics for name in names):
+    if result is None or result.status == "running":
+        return "running" if is_held(path) else "waiting" if result is None else "interrupted"
+    return "pruned" if result.pruned else result.status
+
+
+def result_of(path: Path) -> Result | None:
+    """Return the result of the run in ``path``, or None if there is none that can be read."""
+    try:
+        return Result.read(path / "result.json")
+    except UserError:
         return None
-    return [result.metrics[name] for name in names]
-
-
-def record_failure(path: Path, config: Any, error: BaseException) -> None:
-    """Record a run that failed before its own record was begun, or was ended by force before that could say so."""
-    result = result_of(path)
-    if result is None:
-        now = datetime.now().astimezone().isoformat(timespec="seconds")
-        seed = config.get("seed")
-        result = Result("failed", _storable(config), seed if isinstance(seed, int) else 0, started=now)
-    result.status, result.error = "failed", f"{type(error).__name__}: {error}"
-    result.write(path / "result.json")
-
-
-def _storable(node: Any) -> Any:
-    """Write NaN and infinity, which may be why a run failed, as words: JSON has no numbers for them."""
-    if isinstance(node, dict):
-        return {key: _storable(value) for key, value in node.items()}
-    if isinstance(node, list):
-        return [_storable(value) for value in node]
-    return str(node) if isinstance(node, float) and not math.isfinite(node) else node

@@ -1,33 +1,41 @@
-"""What surrounds one job of a sweep, in the process that carries it out."""
+"""One job of a sweep, in the process that runs it: its output, its GPU, and its record if it fails."""
 
+import json
 import os
 import subprocess
 import sys
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import datetime
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from jacoscope.errors import UserError
+from jacoscope.runs.keys import quoted
+from jacoscope.runs.lock import take_lock
 from jacoscope.runs.processes import SWEEP_PROCESS, end_with_parent
-from jacoscope.runs.quoting import quoted
-from jacoscope.sweeps.directory import LOG, record_failure, result_of
-from jacoscope.sweeps.gpus import spread_over_gpus
+from jacoscope.runs.result import Result
+from jacoscope.sweeps.directory import LOG, result_of
 
 DISTRIBUTED = ("LOCAL_RANK", "NODE_RANK", "RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT", "PL_GLOBAL_SEED")
+"""Environment variables that tell a process which one of a training it is."""
 
 
 def run_job(task: Callable[[DictConfig], Any], cfg: DictConfig, script: Path) -> Any:
-    """Carry out one job: its output goes to ``output.log`` in its directory, a failure into its record.
+    """Run one job. Its output goes to ``output.log`` in its run directory, a failure into its record.
 
     Args:
-        task: takes the config, gives what is optimised.
+        task: takes the config and returns what is optimized.
         cfg: the composed config of the job.
-        script: the file that defines ``task``, to be started for jobs that need several processes.
+        script: the file that defines ``task``. It is started as a process if the job trains in several processes.
+
+    Returns:
+        What ``task`` returned; None for a job that trained in several processes.
     """
     folder = Path(HydraConfig.get().runtime.output_dir)
     before = result_of(folder)
@@ -35,27 +43,27 @@ def run_job(task: Callable[[DictConfig], Any], cfg: DictConfig, script: Path) ->
     with output_to(folder / LOG):
         try:
             if _needs_processes(cfg):
-                return _in_own_process(script, folder)
-            spread_over_gpus(cfg, folder.parent)
+                return _run_script(script, folder)
+            choose_gpu(cfg, folder.parent)
             return task(cfg)
         except Exception as error:
             traceback.print_exc()
             after = result_of(folder)
-            if after is None or after.status != "failed" or after == before:  # it has not said so itself
-                record_failure(folder, _plain(cfg), error)
+            if after is None or after.status != "failed" or after == before:  # the task has not recorded it
+                _record_failure(folder, cfg, error)
             raise
         finally:
-            if wandb := sys.modules.get("wandb"):  # its run is the process's, and would take the next job's numbers
+            if wandb := sys.modules.get("wandb"):  # it has one run a process, and would log the next job into it
                 wandb.finish()
 
 
 @contextmanager
 def output_to(path: Path) -> Iterator[None]:
-    """Send all that this process prints, by whatever library, to a file."""
+    """Send everything that this process and its libraries print to a file."""
     sys.stdout.flush()
     sys.stderr.flush()
     kept = os.dup(1), os.dup(2)
-    path.touch()  # that it has begun shows though nothing be printed
+    path.touch()  # its time of change shows that the job has begun, even if nothing is printed
     with path.open("ab") as file:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
@@ -76,9 +84,12 @@ def _needs_processes(cfg: DictConfig) -> bool:
     )
 
 
-def _in_own_process(script: Path, folder: Path) -> None:
-    """Carry out the job as a single run: several processes that train one network are started by the script's own
-    command line, and would otherwise start the whole sweep again, or wait for each other for ever."""
+def _run_script(script: Path, folder: Path) -> None:
+    """Run the job as a single run of the script.
+
+    Lightning starts the other processes of a training with the command line of the first. Here that is the command
+    line of the sweep, which would start the whole sweep again.
+    """
     words = list(HydraConfig.get().overrides.task)
     environment = {k: v for k, v in os.environ.items() if k not in DISTRIBUTED} | {SWEEP_PROCESS: str(os.getpid())}
     command = [sys.executable, str(script), *words, f"hydra.run.dir={quoted(str(folder))}"]
@@ -91,8 +102,57 @@ def _in_own_process(script: Path, folder: Path) -> None:
         raise UserError(f"The processes of this run ended with status {status}; see {folder / LOG}")
 
 
-def _plain(cfg: DictConfig) -> Any:
-    try:
-        return OmegaConf.to_container(cfg, resolve=True)
-    except Exception:  # the very mistake that the job failed by
-        return OmegaConf.to_container(cfg, resolve=False)
+def _record_failure(path: Path, cfg: DictConfig, error: Exception) -> None:
+    """Record a run that failed before its own record was begun, or that was killed before it could write it."""
+    result = result_of(path)
+    if result is None:
+        try:
+            config = OmegaConf.to_container(cfg, resolve=True)
+        except Exception:  # this may be the very mistake that the job failed by
+            config = OmegaConf.to_container(cfg, resolve=False)
+        config = json.loads(json.dumps(config), parse_constant=str)  # JSON has no NaN or infinity
+        now = datetime.now().astimezone().isoformat(timespec="seconds")
+        seed = config.get("seed")
+        result = Result("failed", config, seed if isinstance(seed, int) else 0, started=now)
+    result.status, result.error = "failed", f"{type(error).__name__}: {error}"
+    result.write(path / "result.json")
+
+
+_kept_open: list[IO[str]] = []  # files that stay open, and therefore locked, as long as this process lives
+
+
+def choose_gpu(cfg: DictConfig, sweep: Path) -> None:
+    """Make one GPU alone visible to this process, if its run needs one, so that runs do not all use the first.
+
+    The n-th process of a sweep gets the n-th GPU, and after the last GPU the first again. ``CUDA_VISIBLE_DEVICES``
+    says which GPUs there are; without it torch counts them, without starting CUDA. A process keeps its GPU for all
+    its runs, since CUDA reads the variable only once.
+
+    Args:
+        cfg: the config of the run.
+        sweep: the directory of the sweep.
+    """
+    accelerator, devices = (str(OmegaConf.select(cfg, f"trainer.{key}")) for key in ("accelerator", "devices"))
+    if accelerator in ("auto", "gpu", "cuda") and devices == "1":
+        _choose_gpu_once(sweep)
+
+
+@cache
+def _choose_gpu_once(sweep: Path) -> None:
+    import torch
+
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES", ",".join(map(str, range(torch.cuda.device_count())))).split(",")
+    if len(visible) > 1:
+        os.environ["CUDA_VISIBLE_DEVICES"] = visible[take_number(sweep) % len(visible)]
+
+
+def take_number(folder: Path) -> int:
+    """Return the lowest number that no other living process has taken in ``folder``, and keep it from now on."""
+    number = 0
+    while True:
+        file = (folder / f".place-{number}").open("a")
+        if take_lock(file.fileno()):
+            _kept_open.append(file)
+            return number
+        file.close()
+        number += 1

@@ -1,211 +1,155 @@
-"""A search by Optuna that works towards a total number of trials, over as many starts as that takes."""
+"""The Optuna study behind a search: its space, and its trials from one start of the sweep to the next."""
 
-import os
-from collections.abc import Sequence
-from typing import Any, Literal
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import optuna
-from hydra.types import HydraContext, TaskFunction
 from hydra.utils import instantiate
-from hydra_plugins.hydra_optuna_sweeper._impl import OptunaSweeperImpl, create_params_from_overrides
-from omegaconf import DictConfig, OmegaConf
-from optuna.trial import FrozenTrial, Trial, TrialState
+from hydra_plugins.hydra_optuna_sweeper._impl import create_params_from_overrides  # Hydra has no public one
+from omegaconf import DictConfig
+from optuna.distributions import BaseDistribution
+from optuna.trial import Trial, TrialState
 
 from jacoscope.errors import UserError
-from jacoscope.sweeps.directory import Job, SweepDirectory, metrics_of
-from jacoscope.sweeps.jobs import Jobs
-from jacoscope.sweeps.progress import progress
-from jacoscope.sweeps.session import conclude, session
+from jacoscope.runs.targets import find_target
+from jacoscope.sweeps.directory import Job, SweepDirectory, result_of
 
-Direction = Literal["maximize", "minimize"]
-SWEEP, RETRY_OF = "sweep", "retry_of"  # attributes of a trial: whose it is, and which failed one it repeats
+SWEEP = "sweep"  # attribute of a trial: the sweep that it belongs to, in a storage that several sweeps share
+RETRY_OF = "retry_of"  # attribute of a trial: the failed one that it repeats
 
 
-class Search(OptunaSweeperImpl):
-    """The search behind :class:`jacoscope.sweeps.search.SearchSweeper`.
+@dataclass(frozen=True)
+class Space:
+    """What a search varies, and what all of its runs have in common.
 
-    A trial is a run, by the same number. On a new start, trials that the dead process left running are gone on with
-    from their checkpoints, failed ones are proposed again under new numbers, and the search ends when ``n_trials``
-    are complete or pruned, whoever ran them.
-
-    Args:
-        sampler: config of an Optuna sampler; its seed counts on from trial to trial over all starts.
-        direction: ``maximize`` or ``minimize``; a list of them for several objectives.
-        storage: where the study lies, as a URL; several machines can work on one, each with a ``run_name`` of its own.
-        study_name: its name there.
-        n_trials: how many complete or pruned trials there are to be in the end.
-        n_jobs: trials at a time; by default as many as the launcher runs.
-        pruner: config of an Optuna pruner, for runs with the callback of :mod:`jacoscope.sweeps.pruning`.
-        params: the search space, as overrides.
-        custom_search_space: dotted path of a function that adds to it, as Hydra's sweeper takes it.
+    Attributes:
+        distributions: what to choose from, by key.
+        fixed: values by key.
+        deleted: overrides that leave a key out, ``~KEY``.
+        extend: adds to a trial, given the config of the sweep.
     """
 
-    hydra_context: HydraContext
-    config: DictConfig
+    distributions: dict[str, BaseDistribution]
+    fixed: dict[str, Any]
+    deleted: list[str]
+    extend: Callable[[DictConfig, Trial], object] | None = None
+
+    @classmethod
+    def parse(cls, words: Sequence[str], extend: str | None) -> "Space":
+        """Read a search space.
+
+        Args:
+            words: overrides; those with a choice, a range or an interval are searched.
+            extend: dotted path of a function.
+
+        Raises:
+            UserError: naming the first word that cannot be read.
+        """
+        for word in words:
+            try:
+                create_params_from_overrides([word])
+            except (ValueError, TypeError, NotImplementedError) as error:
+                raise UserError(f"{word} cannot be searched: {error}") from error
+        return cls(*create_params_from_overrides(list(words)), find_target(extend) if extend else None)
+
+
+class Study:
+    """A study, as the sweep sees it. A trial and its run have the same number.
+
+    Args:
+        storage: URL of the database.
+        name: name of the study there; it is made if it does not exist.
+        directions: ``maximize`` or ``minimize`` for each objective.
+        sampler: config of an Optuna sampler.
+        pruner: config of an Optuna pruner.
+        sweep: the directory of the sweep.
+
+    Raises:
+        UserError: if the storage cannot be opened, or holds a study with other directions.
+    """
 
     def __init__(
         self,
-        sampler: dict[str, Any],
-        direction: Direction | list[Direction],
         storage: str,
-        study_name: str,
-        n_trials: int,
-        n_jobs: int | None,
-        pruner: dict[str, Any] | None,
-        params: dict[str, Any],
-        custom_search_space: str | None = None,
+        name: str,
+        directions: Sequence[str],
+        sampler: Mapping[str, Any],
+        pruner: Mapping[str, Any] | None,
+        sweep: SweepDirectory,
     ) -> None:
-        for name, value in (("n_trials", n_trials), ("n_jobs", n_jobs)):
-            if value is not None and value < 1:
-                raise UserError(f"hydra.sweeper.{name}={value} is not allowed; it is 1 or more")
-        super().__init__(None, direction, storage, study_name, n_trials, n_jobs or 0, 0.0, custom_search_space, None)
-        self.space_params = params
-        self.sampler_config, self.pruner_config = sampler, pruner
-
-    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        self.hydra_context, self.task_function, self.config = hydra_context, task_function, config
-        self.launcher = None  # made by Jobs, when it is known where the sweep lies
-
-    def sweep(self, arguments: list[str]) -> None:
-        typed = {word.partition("=")[0] for word in arguments}
-        words = [*(f"{k}={v}" for k, v in self.space_params.items() if k not in typed), *arguments]
-        self.space = _space(words)
-        objective = self.config.objective
-        self.objectives = [objective] if isinstance(objective, str) else list(objective)
-        if len(self._get_directions()) != len(self.objectives):
-            raise UserError(
-                f"objective={self.objectives} needs as many directions, but hydra.sweeper.direction={self.direction}"
-            )
-        with session(self.config, arguments, [_choice(self.config), *_swept(arguments)]) as sweep:
-            runner = Jobs(self.hydra_context, self.task_function, self.config, sweep)
-            self.storage = OmegaConf.select(self.config, "hydra.sweeper.storage")  # now that the directory is known
-            study = self._study(sweep)
-            sweep.study = {"storage": self.storage, "name": self.study_name, "objectives": self.objectives}
-            sweep.write()
-            runner.check(sweep.jobs)
-            trials = self._unfinished(study, sweep)
-            to_go = self.n_trials - _count(study, TrialState.COMPLETE, TrialState.PRUNED)
-            with progress(sweep, sweep.jobs, self.n_trials):
-                while to_go > 0:
-                    asked = min(to_go, self.n_jobs or _side_by_side(self.config)) - len(trials)
-                    trials += [self._ask(study, sweep) for _ in range(asked)]
-                    told = self._run(study, sweep, runner, trials)
-                    to_go -= len(trials)
-                    trials = []
-                    if TrialState.COMPLETE not in told and TrialState.PRUNED not in told:
-                        break  # what fails without exception will go on failing
-            attributes = [trial.user_attrs for trial in study.get_trials(deepcopy=False)]
-            repeated = {each[RETRY_OF] for each in attributes if RETRY_OF in each}
-        conclude(sweep, repeated)
-
-    def _study(self, sweep: SweepDirectory) -> optuna.Study:
+        self.sweep = sweep
+        self.is_shared = str(sweep.path.absolute()) not in storage
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         try:
-            storage = optuna.storages.get_storage(self.storage)
+            opened = optuna.storages.get_storage(storage)
         except Exception as error:  # of SQLAlchemy, of the database, or of its driver
             raise UserError(
                 f"hydra.sweeper.storage cannot be opened: {error}\n"
                 "It is the URL of a database: sqlite:///FILE.db, postgresql://USER:PASSWORD@HOST/NAME, …"
             ) from error
-        study = optuna.create_study(
-            study_name=self.study_name,
-            storage=storage,
-            directions=[optuna.study.StudyDirection[name.upper()] for name in self._get_directions()],
-            pruner=instantiate(self.pruner_config) if self.pruner_config else optuna.pruners.NopPruner(),
+        self.study = optuna.create_study(
+            study_name=name,
+            storage=opened,
+            directions=[optuna.study.StudyDirection[direction.upper()] for direction in directions],
+            pruner=instantiate(pruner) if pruner else optuna.pruners.NopPruner(),
             load_if_exists=True,
         )
-        if [d.name.lower() for d in study.directions] != self._get_directions():
-            sweep.refuse([f"direction: {study.directions} then, {self.direction} now"])
-        sampler = dict(self.sampler_config)
-        if sampler.get("seed") is not None:  # the same seed would propose again what an earlier start proposed
-            sampler["seed"] += len(study.trials)
-        study.sampler = instantiate(sampler)
-        return study
+        before = [direction.name.lower() for direction in self.study.directions]
+        if before != list(directions):
+            sweep.refuse([f"direction: {before} before, {list(directions)} now"])
+        seed = sampler.get("seed")  # the same one would choose again what it chose in an earlier start
+        seeds = {} if seed is None else {"seed": seed + len(self.study.trials)}
+        self.study.sampler = instantiate(sampler, **seeds)
 
-    def _unfinished(self, study: optuna.Study, sweep: SweepDirectory) -> list[Trial]:
-        """Give the trials that a dead process left running; propose again those that failed."""
-        started = {job.number for job in sweep.jobs}
-        own_storage = str(sweep.path.absolute()) in str(self.storage)
-        trials = study.get_trials(deepcopy=False)
-        repeated = {trial.user_attrs.get(RETRY_OF) for trial in trials}
-        left = []
-        for trial in trials:
-            if trial.user_attrs.get(SWEEP, sweep.path.name if own_storage else None) != sweep.path.name:
-                continue  # another machine's
-            if trial.state is TrialState.RUNNING and trial.number in started:
-                left.append(Trial(study, trial._trial_id))
-            elif trial.state is TrialState.RUNNING:  # it died before the run was begun
-                study.tell(trial.number, state=TrialState.FAIL)
-            elif _failed_and_not_repeated(trial, repeated):
-                study.enqueue_trial(trial.params, user_attrs={RETRY_OF: trial.number})
-        return left
+    def done(self) -> int:
+        """Return the number of trials that are complete or pruned, of all sweeps."""
+        return len(self.study.get_trials(deepcopy=False, states=[TrialState.COMPLETE, TrialState.PRUNED]))
 
-    def _ask(self, study: optuna.Study, sweep: SweepDirectory) -> Trial:
-        trial = study.ask()
-        trial.set_user_attr(SWEEP, sweep.path.name)
-        (overrides,) = self._configure_trials([trial], *self.space)
-        sweep.jobs.append(Job.of(trial.number, overrides))
-        sweep.write()
-        return trial
+    def repeated(self) -> set[int]:
+        """Return the numbers of failed trials that a later one repeats."""
+        trials = self.study.get_trials(deepcopy=False)
+        return {trial.user_attrs[RETRY_OF] for trial in trials if RETRY_OF in trial.user_attrs}
 
-    def _run(
-        self, study: optuna.Study, sweep: SweepDirectory, runner: Jobs, trials: Sequence[Trial]
-    ) -> set[TrialState]:
-        """Carry out the runs of some trials and tell the study what came out."""
-        jobs = {job.number: job for job in sweep.jobs}
-        runner.run([jobs[trial.number] for trial in trials])
-        told = set()
-        for trial in trials:
-            job = jobs[trial.number]
-            state, values = TrialState.FAIL, None
-            if sweep.state(job) == "pruned":
-                state = TrialState.PRUNED
-            elif sweep.state(job) == "finished":
-                values = metrics_of(sweep.run_path(job), self.objectives)
-                state = TrialState.COMPLETE if values is not None else TrialState.FAIL
-            study.tell(trial, values, state)
-            told.add(state)
-        return told
+    def unfinished(self) -> list[Job]:
+        """Return the jobs of trials that a killed process left running, and queue the failed trials again."""
+        jobs, repeated = {job.number: job for job in self.sweep.jobs}, self.repeated()
+        unfinished = []
+        for trial in self.study.get_trials(deepcopy=False):
+            if self.is_shared and trial.user_attrs.get(SWEEP) != self.sweep.path.name:
+                continue
+            if trial.state is TrialState.RUNNING and trial.number in jobs:
+                unfinished.append(jobs[trial.number])
+            elif trial.state is TrialState.RUNNING:  # the process was killed before it recorded the job
+                self.study.tell(trial.number, state=TrialState.FAIL)
+            elif trial.state is TrialState.FAIL and trial.params and trial.number not in repeated:
+                self.study.enqueue_trial(trial.params, user_attrs={RETRY_OF: trial.number})
+        return unfinished
 
+    def ask(self, space: Space, config: DictConfig) -> Job:
+        """Return the job of a new trial.
 
-def _space(words: Sequence[str]) -> Any:
-    """Read a search space.
+        Raises:
+            UserError: if the function that extends the space chooses the value of a fixed key.
+        """
+        trial = self.study.ask(fixed_distributions=space.distributions)
+        for key, value in {SWEEP: self.sweep.path.name, **space.fixed}.items():
+            trial.set_user_attr(key, value)
+        if space.extend is not None:
+            space.extend(config, trial)
+        if both := sorted(trial.params.keys() & space.fixed.keys()):
+            raise UserError(f"hydra.sweeper.custom_search_space chooses values of fixed keys: {', '.join(both)}")
+        values = trial.params | space.fixed
+        return Job(trial.number, (*(f"{key}={value}" for key, value in values.items()), *space.deleted))
 
-    Raises:
-        UserError: naming the first word that cannot be read.
-    """
-    for word in words:
-        try:
-            create_params_from_overrides([word])
-        except (ValueError, TypeError, NotImplementedError) as error:
-            raise UserError(f"{word} cannot be searched: {error}") from error
-    return create_params_from_overrides(list(words))
-
-
-def _failed_and_not_repeated(trial: FrozenTrial, repeated: set[Any]) -> bool:
-    return trial.state is TrialState.FAIL and bool(trial.params) and trial.number not in repeated
-
-
-def _count(study: optuna.Study, *states: TrialState) -> int:
-    return len(study.get_trials(deepcopy=False, states=states))
-
-
-def _side_by_side(config: DictConfig) -> int:
-    """How many runs the launcher has at a time."""
-    if (n_jobs := OmegaConf.select(config, "hydra.launcher.n_jobs")) is not None:
-        from joblib import effective_n_jobs
-
-        return int(effective_n_jobs(n_jobs))
-    if config.hydra.runtime.choices["hydra/launcher"] == "basic":
-        return 1
-    return int(OmegaConf.select(config, "hydra.launcher.array_parallelism") or os.cpu_count() or 1)
-
-
-def _choice(config: DictConfig) -> str:
-    return str(config.hydra.runtime.choices.get("hparams_search") or "search")
-
-
-def _swept(arguments: Sequence[str]) -> list[str]:
-    _, fixed, _ = create_params_from_overrides(list(arguments))
-    keys = [word.partition("=")[0] for word in arguments]
-    return [key for key in keys if key not in fixed and not key.startswith("~")]
+    def tell(self, job: Job, objectives: Sequence[str]) -> bool:
+        """Record the outcome of a job in the study, and return whether the trial is complete or pruned."""
+        run, result = self.sweep.state(job), result_of(self.sweep.run_path(job))
+        values = [result.metrics.get(name, math.nan) for name in objectives] if result and run == "finished" else []
+        if run == "pruned":
+            state = TrialState.PRUNED
+        else:
+            state = TrialState.COMPLETE if values and not any(map(math.isnan, values)) else TrialState.FAIL
+        self.study.tell(job.number, values if state is TrialState.COMPLETE else None, state)
+        return state is not TrialState.FAIL

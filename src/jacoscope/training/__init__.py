@@ -1,8 +1,7 @@
-"""Training a classifier: the LightningModule, its losses, its learning rate schedules and its checkpoints."""
+"""Train a classifier: the LightningModule, losses, optimizers, learning rate schedules and checkpoints."""
 
-from jacoscope.training.checkpoint_files import CheckpointFiles
+from jacoscope.training.checkpointing import CheckpointFiles, LastCheckpoint
 from jacoscope.training.classifier import ClassifierModule
-from jacoscope.training.last_checkpoint import LastCheckpoint
 from jacoscope.training.losses import RubbishClassLoss
 from jacoscope.training.muon import Muon
 from jacoscope.training.schedules import constant, cosine, one_cycle

@@ -1,4 +1,4 @@
-"""The LightningModule: one for every network, optimizer, schedule and loss."""
+"""The LightningModule that trains a classifier with any network, loss, optimizer and schedule."""
 
 from collections.abc import Callable, Iterable
 from functools import partial
@@ -19,23 +19,23 @@ Batch = tuple[Tensor, Tensor]
 
 
 class ClassifierModule(LightningModule):
-    """Train a classifier of images, all of it chosen by configs.
+    """Train a classifier of images.
 
     Logs ``train/loss`` and ``train/accuracy`` (means over the epoch, in training mode and with augmentation),
-    ``val/loss``, ``val/accuracy``, ``test/loss``, ``test/accuracy``, and ``train/learning_rate`` step by step. A loss
-    or gradient that is NaN or infinite ends the training before the optimizer takes it. What is added up over an epoch
-    goes into checkpoints, so that a resumed training logs what it would have logged.
+    ``val/loss``, ``val/accuracy``, ``test/loss``, ``test/accuracy``, and ``train/learning_rate`` every
+    ``log_every_n_steps`` steps. If the loss or a gradient is NaN or infinite, the training stops before the optimizer
+    takes the step. Checkpoints contain the sums over the epoch, so that a resumed training logs the same values.
 
     Args:
-        network: pixels in [0, 1] ``[batch, C, H, W]`` to logits ``[batch, classes]``.
-        loss: logits and classes to a scalar.
+        network: computes logits ``[batch, classes]`` from pixels in [0, 1] ``[batch, C, H, W]``.
+        loss: computes a scalar from logits and classes.
         optimizer: makes the optimizer from the parameters.
         scheduler: makes the learning rate schedule from the optimizer and the total number of steps.
         num_classes: number of classes.
 
     Raises:
-        UserError: when a training begins, if the optimizer or the schedule refuses its settings; and at the step at
-            which the loss or a gradient is NaN or infinite.
+        UserError: at the start of the training, if the optimizer or the schedule refuses its settings; at any step, if
+            the loss or a gradient is NaN or infinite.
     """
 
     def __init__(
@@ -47,20 +47,20 @@ class ClassifierModule(LightningModule):
         num_classes: int,
     ) -> None:
         super().__init__()
-        # oneDNN and cuDNN convolve with channels last; kernels stored so need not be rearranged at every step.
+        # oneDNN and cuDNN convolve with channels last; kernels in that format are not rearranged at every step.
         self.network = network.to(memory_format=torch.channels_last)
         self.loss = loss
         self.optimizer = optimizer
         self.scheduler = scheduler
-        # A mean that is a metric, so that it goes into checkpoints: what self.log adds up by itself does not.
+        # A metric, since its state can be put into checkpoints, unlike the sums of self.log.
         self.train_loss = MeanMetric(nan_strategy="disable")
-        # Not validated batch by batch, which takes longer than counting: the data module has looked at all labels.
+        # Arguments are not validated, which takes longer than counting: the data module has checked all labels.
         self.train_accuracy, self.val_accuracy, self.test_accuracy = (
             MulticlassAccuracy(num_classes, average="micro", validate_args=False) for _ in range(3)
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        """Give the logits of pixels in [0, 1]."""
+        """Compute the logits of pixels in [0, 1]."""
         return self.network(x)  # type: ignore[no-any-return]
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:  # noqa: ARG002
@@ -84,7 +84,7 @@ class ClassifierModule(LightningModule):
         if every and self.global_step % every == 0:
             (schedule,) = self.trainer.lr_scheduler_configs
             rate = float(schedule.scheduler.get_last_lr()[0])
-            for logger in self.loggers:  # not by self.log: at every step, that costs as much as a layer
+            for logger in self.loggers:  # not with self.log, which costs as much as a layer at every step
                 logger.log_metrics({"train/learning_rate": rate}, self.global_step)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -110,7 +110,7 @@ class ClassifierModule(LightningModule):
 
     @property
     def _epoch_so_far(self) -> dict[str, Metric]:
-        """What each process adds up from batch to batch, all scalars; it is logged at the end of the epoch."""
+        """The metrics of the epoch in this process, with scalar states; they are logged at its end."""
         return {"train_loss": self.train_loss, "train_accuracy": self.train_accuracy}
 
     def _of_all_processes(self, scalar: Any) -> Tensor:

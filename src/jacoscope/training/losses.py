@@ -1,19 +1,19 @@
-"""Losses on logits that torch does not have."""
+"""Loss functions that torch does not have."""
 
 import torch
 from torch import Tensor, nn
 
 
 class RubbishClassLoss(nn.Module):
-    """The discriminative loss of the LeNet-5 paper: cross-entropy with one more class, for rubbish.
+    """The discriminative loss of the LeNet-5 paper: cross-entropy with one more class, for images that are no digit.
 
     With z the logits (for the network of 1998, negative squared distances to the output bitmaps), y the class and j
     the height of the rubbish class::
 
         loss = -z_y + log(exp(-j) + Σ_k exp(z_k))
 
-    which keeps the distances of the wrong classes from being pushed up beyond j. Source: LeCun et al., 1998,
-    equation 9.
+    The distances of wrong classes are not increased further when they are much larger than j. Source: LeCun et al.,
+    1998, equation 9.
 
     Args:
         height: j, a positive constant.

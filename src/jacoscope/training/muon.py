@@ -1,4 +1,4 @@
-"""Muon, for whole networks: hidden weights by orthogonalised momentum, everything else by AdamW."""
+"""Muon for whole networks: orthogonalised momentum for hidden weights, AdamW for all other parameters."""
 
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -8,25 +8,25 @@ from torch import Tensor, nn
 
 
 class Muon(torch.optim.Optimizer):
-    r"""Step every hidden weight matrix by the same amount in all its directions.
+    r"""Optimizer that changes every hidden weight matrix by the same amount in all its directions.
 
-    For the weights between the first and the last, a convolution's kernel as a matrix ``[out, in · kh · kw]``::
+    Hidden weights are all but the first and the last; a convolution has the matrix ``[out, in · kh · kw]``::
 
         m ← μ m + (1 − μ) g
         W ← (1 − lr · weight_decay) W − lr √max(1, rows / columns) · orthogonalize(μ m + (1 − μ) g)
 
-    The first and last weight and all vectors (biases, without weight decay) take AdamW's step with ``adam_lr``.
+    The first and last weight and all vectors (biases, without weight decay) are updated by AdamW with ``adam_lr``.
     Source: Jordan et al., "Muon: an optimizer for hidden layers in neural networks", 2024. ``torch.optim.Muon`` takes
-    matrices alone and computes in bfloat16, which few CPUs have.
+    matrices only and computes in bfloat16, which few CPUs support.
 
     Args:
         params: the parameters of a network, in its order.
-        lr: step size of the hidden weights, the peak where a scheduler warms up.
+        lr: learning rate of the hidden weights; the highest one, if a scheduler warms up.
         adam_lr: learning rate of all other parameters, likewise.
         momentum: μ.
-        weight_decay: decoupled, of all weights but not of vectors.
-        betas: AdamW's.
-        eps: AdamW's.
+        weight_decay: decoupled weight decay of all weights, but not of vectors.
+        betas: of AdamW.
+        eps: of AdamW.
 
     Raises:
         ValueError: if there are fewer than three weights, so that none is hidden.
@@ -65,7 +65,7 @@ class Muon(torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
-        """Take one step, with the loss of ``closure`` where it is given."""
+        """Do one step, and return the loss of ``closure`` if it is given."""
         loss = None
         if closure is not None:
             with torch.enable_grad():
@@ -101,9 +101,9 @@ class Muon(torch.optim.Optimizer):
 
 
 def orthogonalize(matrix: Tensor, steps: int = 5) -> Tensor:
-    """Bring all singular values near one: roughly U Vᵀ of ``matrix`` = U S Vᵀ, by a quintic Newton-Schulz iteration.
+    """Compute roughly U Vᵀ of ``matrix`` = U S Vᵀ, by a quintic Newton-Schulz iteration.
 
-    The coefficients are Jordan's: they are chosen for speed and leave singular values between about 0.7 and 1.2.
+    The coefficients are those of Jordan, chosen for speed: singular values end between about 0.7 and 1.2.
 
     Args:
         matrix: ``[rows, columns]``.

@@ -1,6 +1,6 @@
-"""Learning rate schedules over the whole of a training, one update a step.
+"""Learning rate schedules over the whole training, updated at every step.
 
-Each takes the optimizer and the total number of steps, which only the trainer knows; the rest comes from a config.
+Each takes the optimizer and the total number of steps, which only the trainer knows; the others come from a config.
 """
 
 from torch.optim import Optimizer
@@ -19,20 +19,20 @@ def one_cycle(
     div_factor: float = 25.0,
     final_div_factor: float = 1e4,
 ) -> LRScheduler:
-    """Warm up to the optimizer's learning rate, then anneal it to almost zero, both along half a cosine.
+    """Warm up to the optimizer's learning rate, then reduce it to almost zero, both along half a cosine.
 
     Source: Smith and Topin, "Super-convergence", 2018. Adam's beta1 stays as it is.
 
     Args:
-        optimizer: its learning rate is the peak.
+        optimizer: its learning rate is the highest one.
         total_steps: optimizer steps of the whole training.
-        pct_start: share of the steps that warm up.
-        div_factor: peak / initial learning rate.
+        pct_start: fraction of the steps that warm up.
+        div_factor: highest / initial learning rate.
         final_div_factor: initial / final learning rate.
     """
     if total_steps == 1:
         return constant(optimizer, total_steps)
-    if pct_start * total_steps <= 1:  # not a whole step to warm up in, and PyTorch would divide by zero
+    if pct_start * total_steps <= 1:  # less than one step of warm-up, for which PyTorch would divide by zero
         pct_start = 0.0
     return OneCycleLR(
         optimizer,
@@ -46,14 +46,14 @@ def one_cycle(
 
 
 def cosine(optimizer: Optimizer, total_steps: int, warmup: float = 0.05) -> LRScheduler:
-    """Warm up linearly to the optimizer's learning rate, then anneal it to zero along half a cosine.
+    """Warm up linearly to the optimizer's learning rate, then reduce it to zero along half a cosine.
 
     Source: Loshchilov and Hutter, "SGDR", 2017, without restarts.
 
     Args:
-        optimizer: its learning rate is the peak.
+        optimizer: its learning rate is the highest one.
         total_steps: optimizer steps of the whole training.
-        warmup: share of the steps that warm up.
+        warmup: fraction of the steps that warm up.
     """
     warmup_steps = max(1, round(warmup * total_steps))
     return SequentialLR(

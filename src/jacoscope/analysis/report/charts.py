@@ -1,7 +1,6 @@
 """The charts of the report."""
 
 from collections.abc import Sequence
-from html import escape
 from typing import Any
 
 import numpy as np
@@ -10,7 +9,7 @@ import pyarrow as pa
 
 from jacoscope.analysis.summary import Values, quantiles
 from jacoscope.measures import MEASURES, shown_in
-from jacoscope.pages import LIGHT, figure
+from jacoscope.pages import LIGHT, figure, plain
 
 RIGHT, WRONG, INK = LIGHT["right"], LIGHT["wrong"], LIGHT["ink"]
 BINS = 40  # of the histogram
@@ -53,7 +52,7 @@ def by_class(table: pa.Table, class_names: Sequence[str]) -> dict[str, go.Figure
         values = _column(table, measure.name)
         found = np.array([quantiles(values[labels == k], list(QUANTILES.values())) for k in present])
         box = go.Box(
-            x=[escape(class_names[k]) for k in present],
+            x=[plain(class_names[k]) for k in present],
             **{name: _rounded(column) for name, column in zip(QUANTILES, found.T, strict=True)},
             name="",
             marker_color=RIGHT,
@@ -153,7 +152,7 @@ def _points(
 ) -> "go.Scatter | go.Scattergl":
     """Return a point for each of some rows; the first entry of ``customdata`` is the index of the sample."""
     index, label, prediction = (_column(table, key)[rows].tolist() for key in ("index", "label", "prediction"))
-    names = [escape(name) for name in class_names]
+    names = [plain(name) for name in class_names]
     confidence = _column(table, "confidence")[rows].astype(np.float64)
     details = [
         [i, names[k], names[j], f"{100 * p:.7g} %"]

@@ -6,7 +6,7 @@ import pytest
 
 from jacoscope.runs.directory import RunDirectory
 from jacoscope.runs.result import Result
-from jacoscope.runs.summary import show_summary
+from jacoscope.runs.terminal import show_summary
 
 
 def test_they_fit_the_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,0 +1,216 @@
+"""The frame around train.py and analyze.py: Hydra composes the config, and mistakes end in one message.
+
+What takes time to import is imported inside functions, so that Ctrl-C during that ends in a message too. Torch is not
+imported at all: ``--help`` and ``--cfg`` are fast.
+"""
+
+import errno
+import inspect
+import os
+import re
+import signal
+import sys
+import traceback
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import wraps
+from pathlib import Path
+from types import FrameType
+from typing import Any, NoReturn
+
+from jacoscope.errors import UserError, nearest
+from jacoscope.files import remedy
+
+Task = Callable[[Any], Any]
+"""A function of a config."""
+
+_interrupts: list[int] = []
+_PLACE_ERRORS = {
+    *(errno.EEXIST, errno.ENOENT, errno.ENOTDIR, errno.EACCES, errno.EPERM, errno.EROFS),
+    *(errno.ENAMETOOLONG, errno.ENOSPC, errno.EDQUOT),
+}
+"""Errors of the folder that a run is written to, which the user can correct."""
+
+
+def command(config_name: str) -> Callable[[Task], Callable[[], None]]:
+    """Decorate the main function of an entry script, as ``hydra.main`` does. ``configs/`` lies beside the script.
+
+    A user's mistake (:class:`~jacoscope.errors.UserError`, a config that cannot be composed) ends in one message on
+    stderr and exit status 1, Ctrl-C in exit status 130. A traceback means a defect of jacoscope; with
+    ``JACOSCOPE_TRACEBACK=1`` in the environment, mistakes end in a traceback too.
+
+    With ``-m``, the main function is run for each job of a sweep.
+
+    Args:
+        config_name: the primary config, without ``.yaml``.
+    """
+
+    def decorate(task: Task) -> Callable[[], None]:
+        @wraps(task)
+        def main() -> None:
+            if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # in the background it is ignored
+                signal.signal(signal.SIGINT, _interrupt)
+            try:
+                _run_hydra(task, config_name)
+            except KeyboardInterrupt as stop:
+                _leave(str(stop) or "Stopped.", status=130)
+            except Exception:
+                if not _interrupts:
+                    raise
+                _leave("Stopped.", status=130)
+
+        return main
+
+    return decorate
+
+
+def _run_hydra(task: Task, config_name: str) -> None:
+    """Run a task with the config that Hydra composes from the command line, or with each config of a sweep."""
+    import hydra
+    from hydra.core.hydra_config import HydraConfig
+    from hydra.types import RunMode
+    from hydra.utils import UNSAFE_DISABLE_EXECUTION_CHECKS
+    from omegaconf import OmegaConf
+
+    from jacoscope.runs.directory import folder_of
+    from jacoscope.runs.keys import check_keys
+    from jacoscope.runs.processes import LOCAL_RANK, SWEEP_PROCESS, end_with_parent, on_forced_end, print_unbuffered
+    from jacoscope.sweeps.job import run_job
+    from jacoscope.sweeps.search import register
+
+    script = Path(inspect.getfile(task)).absolute()
+
+    # The config is the user's own: it may build any class. (Analyses check the configs of other people's runs.)
+    @hydra.main(config_path="configs", config_name=config_name, execution_whitelist=UNSAFE_DISABLE_EXECUTION_CHECKS)
+    @wraps(task)
+    def run_or_job(cfg: Any) -> Any:
+        if HydraConfig.get().mode is RunMode.MULTIRUN:
+            return run_job(task, cfg, script)
+        with _mistakes_as_messages(script, config_name):  # here already, since Hydra would print the error
+            search = HydraConfig.get().runtime.choices.get("hparams_search")
+            if search and SWEEP_PROCESS not in os.environ and LOCAL_RANK not in os.environ:  # else a run of a search
+                raise UserError(f"hparams_search={search} is a search, many runs: type -m before it")
+            check_keys(cfg, HydraConfig.get())
+            return task(cfg)
+
+    warnings.filterwarnings("ignore", message=".*LeafSpec", module="pytorch_lightning")  # to be corrected there
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # makes Hydra raise exceptions instead of printing them
+    end_with_parent()
+    register(show=_show_sweep)
+    OmegaConf.register_resolver("folder_of", folder_of, replace=True)
+    with _mistakes_as_messages(script, config_name), on_forced_end(print_unbuffered):
+        run_or_job()
+
+
+def _show_sweep(folder: Path) -> None:
+    """Show the runs of a sweep: the table in the terminal, and the page ``sweep.html``."""
+    from jacoscope.comparison import show_sweep
+
+    show_sweep(folder)
+
+
+# Ctrl-C.
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    """Remember Ctrl-C: a library that it stops may raise an exception of its own."""
+    _interrupts.append(number)
+    signal.default_int_handler(number, frame)
+
+
+def _leave(message: str, status: int = 1) -> NoReturn:
+    print(f"\n{message}", file=sys.stderr)
+    sys.exit(status)
+
+
+# Messages.
+
+
+@contextmanager
+def _mistakes_as_messages(script: Path, config_name: str) -> Iterator[None]:
+    """End the process with a message if the body raises because of a mistake of the user.
+
+    Raises:
+        KeyboardInterrupt: if the exception came after Ctrl-C.
+        Exception: if it is a defect of jacoscope, or the user wants to see the traceback.
+    """
+    try:
+        yield
+    except Exception as error:
+        if os.environ.get("JACOSCOPE_TRACEBACK"):
+            raise
+        if _interrupts and not isinstance(error, UserError):
+            raise KeyboardInterrupt from error
+        message = _message(error, script.parent / "configs", config_name)
+        if message is None:
+            raise
+        _leave(message)
+
+
+def _message(error: Exception, configs: Path, config_name: str) -> str | None:
+    """Return the message about a mistake of the user, or None for any other error."""
+    from hydra.errors import HydraException
+    from omegaconf.errors import OmegaConfBaseException
+    from yaml import YAMLError
+
+    from jacoscope.runs.keys import misspelt_key
+    from jacoscope.runs.processes import lost_process
+
+    cause: BaseException = error
+    while isinstance(cause, OmegaConfBaseException) and cause.__context__ is not None:
+        cause = cause.__context__  # OmegaConf wraps what a resolver raises
+    if isinstance(cause, UserError):
+        return str(cause)
+    if isinstance(error, HydraException | OmegaConfBaseException):
+        return _explain_composition(error, configs, config_name)
+    if isinstance(error, YAMLError | UnicodeDecodeError):  # Hydra does not wrap these
+        return f"A config file cannot be read: {error}"
+    if isinstance(error, ValueError) and _raised_in(error, "hydra", "omegaconf"):
+        advice = ". A group's config is chosen with GROUP=CHOICE; ~GROUP leaves it out"
+        return misspelt_key(sys.argv[1:], configs, config_name) or f"{error}{advice if 'group' in str(error) else ''}"
+    if isinstance(error, OSError) and error.errno in _PLACE_ERRORS:
+        named = f"{error.filename}: " if error.filename else ""
+        return f"{named}{error.strerror}. {remedy(error)}"
+    if "pytorch_lightning" in sys.modules:
+        from lightning_fabric.utilities.exceptions import MisconfigurationException
+
+        if isinstance(error, MisconfigurationException):
+            return str(error)
+        if isinstance(error, RuntimeError) and _raised_in(error, "pytorch_lightning.callbacks.early_stopping"):
+            return str(error)  # the metric that it monitors is not logged
+    return lost_process(error)
+
+
+def _explain_composition(error: Exception, configs: Path, config_name: str) -> str:
+    """Return what was wrong with a command line or config file, and what to type instead."""
+    from hydra.errors import ConfigCompositionException, MissingConfigException, OverrideParseException
+
+    from jacoscope.runs.keys import misspelt_key
+
+    if isinstance(error, MissingConfigException) and error.options:
+        group, _, choice = str(error.missing_cfg_file).rpartition("/")
+        if group == "hydra/sweeper/sampler" and len(error.options) == 1:  # the others come with the plugin
+            return "A search needs Optuna and Hydra's plugin for it: pip install -e '.[sweep]'"
+        return (
+            f"There is no {group}={choice}.{nearest(choice, error.options, f'{group}=')}\n"
+            f"Choices of {group}: {', '.join(sorted(error.options))}"
+        )
+    if isinstance(error, OverrideParseException):
+        return (
+            f"{error.override} cannot be read. A key is set with KEY=VALUE, a group's config chosen with GROUP=CHOICE"
+        )
+    if isinstance(error, ConfigCompositionException):
+        if file := re.match(r"In '(.+?)': ConfigTypeError", str(error)):  # Hydra does not chain it
+            return f"{file[1]} holds a list; a config file holds keys: KEY: VALUE"
+        if misspelt := misspelt_key(sys.argv[1:], configs, config_name):
+            return misspelt
+    reason = f"\n{error.__cause__}" if error.__cause__ and str(error.__cause__) not in str(error) else ""
+    return f"The configuration cannot be composed: {error}{reason}"
+
+
+def _raised_in(error: Exception, *packages: str) -> bool:
+    """Whether an exception was raised by the code of one of these packages itself."""
+    *_, (frame, _) = traceback.walk_tb(error.__traceback__)
+    module = frame.f_globals["__name__"]
+    return any(module == package or module.startswith(f"{package}.") for package in packages)
