@@ -65,9 +65,9 @@ def answer_pictures(question: Question, spec: NetworkSpec, console: Console) -> 
         UserError: if one of them cannot be read, then none is; or one has no finite Jacobian.
     """
     assert question.image is not None
-    network = TrainedNetwork.load(spec)
     paths = find_pictures(question.image)
     pictures = [read_picture(path, spec.shape, question.invert) for path in paths]
+    network = TrainedNetwork.load(spec)
     mean = spec.config["images"]["mean"]
     for path, name, pixels in zip(paths, _names(paths), pictures, strict=True):
         reading = read(network, path.name, pixels, None, question)
