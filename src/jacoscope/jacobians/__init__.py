@@ -4,6 +4,7 @@ Needs torch and nothing else.
 """
 
 from .engine import jacobian as jacobian
+from .engine import usable_strategy as usable_strategy
 from .errors import JacobianError as JacobianError
 from .errors import NonFiniteJacobianError as NonFiniteJacobianError
 from .errors import StrategyError as StrategyError
