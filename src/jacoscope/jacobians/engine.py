@@ -17,7 +17,7 @@ from .errors import JacobianError, NonFiniteJacobianError, StrategyError
 from .memory import Footprint, Plan, plan
 from .outputs import Output, output_function
 from .purity import Model, pure, unwrapped
-from .strategies import STRATEGIES, Function, Result, forward, pulled_back
+from .strategies import DEFINITION, STRATEGIES, Function, Result, forward, pulled_back
 
 _log = logging.getLogger("jacoscope.jacobians")
 
@@ -114,7 +114,7 @@ def jacobian(
     return (J, values) if return_outputs else J
 
 
-def usable_strategy(model: Model, x: Tensor, output: Output = "logits", preferred: str = "vmap-jacrev") -> str:
+def usable_strategy(model: Model, x: Tensor, output: Output = "logits", preferred: str = DEFINITION) -> str:
     """Return the strategy that is preferred, or, where it cannot carry out the model, the one that `"auto"` uses.
 
     Args:
