@@ -1,4 +1,4 @@
-"""What the user's card says is what runs by default: `torch.func.jacrev` plus `vmap`, in a training and in an analysis."""
+"""What the user's card says is what runs by default: `torch.func.jacrev` plus `vmap`, training and analysing."""
 
 import json
 import os
