@@ -16,9 +16,9 @@ T = TypeVar("T")
 def machine() -> dict[str, str | int]:
     """Return the processor, the vector instructions that PyTorch uses of it, the threads and the version of PyTorch.
 
-    A newer processor can be measured as an older one. Set two variables when a benchmark is started, one for PyTorch's
-    own kernels and one for oneDNN's: ``ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 python -m benchmarks.jacobian``.
-    ``ATEN_CPU_CAPABILITY=default`` takes PyTorch's kernels without vector instructions.
+    To measure a newer processor as an older one, set two variables when a benchmark is started, one for PyTorch's own
+    kernels and one for oneDNN's: ``ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 python -m benchmarks.jacobian``.
+    With ``ATEN_CPU_CAPABILITY=default`` PyTorch uses its kernels for any processor.
     """
     return {
         "processor": _processor(),

@@ -60,9 +60,7 @@ def against_dense(model: nn.Module, x: Tensor) -> str:
     norm, sigma = frobenius_norm(J).item(), singular_values(J)[0]
     off = (estimate.value.item() - norm) / estimate.standard_error.item()
     worst = ((found.values[0] - sigma[:2]).abs() / sigma[0]).max().item()
-    return (
-        f"Frobenius {estimate.value.item():.4g}, dense {norm:.4g} ({off:+.1f} standard errors); σ off by {worst:.1g}"
-    )
+    return f"Frobenius {estimate.value.item():.4g}, dense {norm:.4g} ({off:+.1f} standard errors); σ off by {worst:.1g}"
 
 
 TASKS: dict[str, Callable[[nn.Module, Tensor], str]] = {
