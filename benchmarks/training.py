@@ -16,14 +16,12 @@ import argparse
 import time
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
-from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
 import torchvision
-from hydra import compose, initialize_config_dir
 from pytorch_lightning import Callback, seed_everything
 from rich.console import Console
 from rich.table import Table
@@ -32,6 +30,7 @@ from torch.utils.data import DataLoader, Subset
 from torchvision.transforms import v2
 
 from benchmarks._command_line import parser
+from benchmarks._config import composed
 from benchmarks._machine import print_machine
 from jacoscope.data import ImageDataModule
 from jacoscope.data.datamodule import to_pixels
@@ -39,7 +38,6 @@ from jacoscope.jacobians import jacobian
 from jacoscope.runs.config import build, build_network, checked_config
 from jacoscope.training import ClassifierModule
 
-CONFIGS = Path(__file__).parent.parent / "configs"
 BATCH = 100  # of the steps
 GOAL = 12  # plain steps
 
@@ -68,6 +66,7 @@ def lightning_epoch(config: dict[str, Any], data: ImageDataModule, batches: int 
         callbacks=[build(config["callbacks"]["progress"]), timer],
         logger=[build(node) for node in config["logger"].values()],
         enable_checkpointing=False,
+        max_epochs=1,
         limit_train_batches=batches,
         limit_val_batches=0,
     )
@@ -265,14 +264,11 @@ def main(words: Sequence[str] | None = None) -> None:
     given = options(words)
     print_machine()
     console = Console(width=100)
-    with TemporaryDirectory() as folder, initialize_config_dir(str(CONFIGS)):
-        overrides = [
-            "trainer.max_epochs=1",
-            "trainer=cpu",
-            f"paths.output_dir={folder}",
-            f"paths.data_dir={given.data}",
-        ]
-        config = checked_config(compose("train", overrides))
+    with (
+        TemporaryDirectory() as folder,
+        composed("train", "trainer=cpu", f"paths.output_dir={folder}", f"paths.data_dir={given.data}") as cfg,
+    ):
+        config = checked_config(cfg)
         data = build(config["data"])
         data.prepare_data()
         data.setup()
