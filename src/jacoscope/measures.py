@@ -240,7 +240,7 @@ _TABLE = (
     Measure(
         name="effective_rank",
         label="effective rank",
-        symbol="rank J",
+        symbol="erank J",
         heading="rank",
         unit="",
         definition="exp of the entropy of its singular values",

@@ -3,6 +3,7 @@
 import math
 import re
 import warnings
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,8 +17,10 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, IterableDataset, Subset, TensorDataset
 
 from jacoscope.callbacks import JacobianCallback
-from jacoscope.callbacks.samples import ValidationSamples
+from jacoscope.callbacks.jacobian import measuring
+from jacoscope.callbacks.jacobian.sampling import ValidationSamples
 from jacoscope.errors import UserError
+from jacoscope.jacobians import jacobian
 
 from .someone import Someone, X, Y, events, last, loader, mean_norm, numbers, train
 
@@ -330,7 +333,7 @@ def test_mistakes_are_told_before_anything_is_trained(tmp_path: Path) -> None:
             Stage.trained = True
 
     for sanity in (0, 2):
-        for base, match in ((Cut, "no gradient"), (Tuple, "type tuple")):
+        for base, match in ((Cut, "detach"), (Tuple, r"returns a tuple.*output=")):
             module = type("Module", (base, Stage), {})()
             with pytest.raises(UserError, match=match):
                 train(tmp_path, [numbers()], module=module, num_sanity_val_steps=sanity)
@@ -339,7 +342,7 @@ def test_mistakes_are_told_before_anything_is_trained(tmp_path: Path) -> None:
     assert not Stage.trained
     with pytest.raises(UserError, match=r"dataloader_idx=3.*1 loaders: 0 to 0"):
         train(tmp_path, [numbers(dataloader_idx=3)])
-    with pytest.raises(UserError, match="no gradient"):
+    with pytest.raises(UserError, match="detach"):
         Trainer(logger=False, callbacks=[numbers()], accelerator="cpu", enable_progress_bar=False).validate(
             Cut(), loader(), verbose=False
         )
@@ -357,6 +360,7 @@ def test_mistakes_are_told_before_anything_is_trained(tmp_path: Path) -> None:
         ({"dataloader_idx": -1}, "dataloader_idx=-1"),
         ({"max_classes": 0}, "max_classes=0"),
         ({"outputs": ["logit"]}, "outputs"),
+        ({"strategy": "vmap-jacref"}, "strategy='vmap-jacref'.*auto.*vmap-jacrev"),
         ({"probe_indices": range(25)}, "25 probe_indices"),
     ],
     ids=str,
@@ -364,6 +368,61 @@ def test_mistakes_are_told_before_anything_is_trained(tmp_path: Path) -> None:
 def test_arguments_that_make_no_sense_are_refused(arguments: dict[str, Any], match: str) -> None:
     with pytest.raises(UserError, match=match):
         JacobianCallback(**arguments)
+
+
+@pytest.mark.parametrize("given", [{}, {"strategy": "auto"}, {"strategy": "backward"}], ids=str)
+def test_jacobians_are_computed_by_the_strategy_that_was_chosen(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: dict[str, str]
+) -> None:
+    used = set()
+
+    def spy(*args: Any, strategy: str, **kwargs: Any) -> Any:
+        used.add(strategy)
+        return jacobian(*args, strategy=strategy, **kwargs)
+
+    monkeypatch.setattr(measuring, "jacobian", spy)
+    module, _ = train(tmp_path, [JacobianCallback(max_samples=1000, **given)], epochs=1)
+    assert used == {given.get("strategy", "vmap-jacrev")}
+    assert last(tmp_path) == mean_norm(module, X)
+
+
+def test_a_default_run_goes_through_vmap_and_jacrev(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    called = Counter[str]()
+
+    def counted(name: str, own: Any) -> Any:
+        def function(*args: Any, **kwargs: Any) -> Any:
+            called[name] += 1
+            return own(*args, **kwargs)
+
+        return function
+
+    for name in ("vmap", "jacrev"):
+        monkeypatch.setattr(torch.func, name, counted(name, getattr(torch.func, name)))
+    train(tmp_path, [JacobianCallback()], epochs=1)
+    assert called["vmap"] > 2
+    assert called["jacrev"] > 2
+
+
+class Branching(Someone):
+    """Looks at the data to decide what to compute, which torch.func.vmap cannot follow."""
+
+    def forward(self, x: Tensor) -> Any:
+        returned = self.net(x)
+        return returned if float(returned.detach().abs().max()) >= 0 else 2 * returned
+
+
+class Hooked(Someone):
+    """A hook doubles the gradient on its way back."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.net[2].register_full_backward_hook(lambda _, given, __: tuple(2 * each for each in given))
+
+
+@pytest.mark.parametrize("kind", [Branching, Hooked])
+def test_what_vmap_cannot_differentiate_is_measured_otherwise(tmp_path: Path, kind: type[Someone]) -> None:
+    module, _ = train(tmp_path, [numbers()], kind(), epochs=1)
+    assert last(tmp_path) == mean_norm(module, X)
 
 
 def test_without_validation_it_says_so(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from jacoscope.callbacks import JacobianCallback
-from jacoscope.callbacks.probes import Probes
+from jacoscope.callbacks.jacobian.pictures import Probes
 
 from .someone import Someone, X, Y, events, jacobians, last, train
 
@@ -112,7 +112,7 @@ def test_no_more_probes_are_kept_than_are_drawn() -> None:
     x = torch.arange(300.0).reshape(300, 1, 1, 1)
     probes = Probes(None, max_classes=4)
     for batch in torch.arange(300).split(20):
-        probes.look_for(x[batch], labels[batch], batch)
+        probes.add_from(x[batch], labels[batch], batch)
         assert len(probes.found) <= 4
     probes.gather()
     firsts = [int((labels == k).nonzero()[0]) for k in range(4)]

@@ -17,7 +17,7 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
 from jacoscope.callbacks import HParamsCallback
-from jacoscope.callbacks.hparams import flatten
+from jacoscope.callbacks.hparams import hyperparameters
 
 from .someone import loader, numbers, train
 
@@ -112,7 +112,7 @@ def test_every_cell_of_the_table_is_filled(board: str) -> None:
 
 def test_values_are_flat_and_typed() -> None:
     nested = {"a": {"b": {"c": 1}, "_partial_": True}, "flag": True, "list": [1, 2], "name": "x", "nothing": None}
-    assert flatten(nested) == {"a.b.c": 1.0, "flag": True, "list": "[1, 2]", "name": "x"}
+    assert hyperparameters(nested) == {"a.b.c": 1.0, "flag": True, "list": "[1, 2]", "name": "x"}
 
 
 def test_two_configs_of_one_class_are_told_apart() -> None:

@@ -119,9 +119,13 @@ def test_every_tag_of_the_layout_is_logged(run: Run) -> None:
     layout = layout_pb2.Layout.FromString(logged.Tensors("custom_scalars__config__")[0].tensor_proto.string_val[0])
     tags = logged.Tags()["scalars"]
     charts = [chart for category in layout.category for chart in category.chart]
-    assert {"accuracy", "loss", "Frobenius norm", "Frobenius norm by class", "training and validation"} <= {
-        chart.title for chart in charts
-    }
+    assert {
+        "accuracy",
+        "loss",
+        "Frobenius norm",
+        "Frobenius norm by class",
+        "Frobenius norm, training and validation",
+    } <= {chart.title for chart in charts}
     own = {chart.title: chart.multiline.tag[0] for chart in layout.category[0].chart}
     for title, named in (("loss", ("train/loss", "val_loss_epoch")), ("accuracy", ("val_acc", "Train Accuracy"))):
         assert all(re.match(own[title], name) for name in named), "whatever the module's names are"

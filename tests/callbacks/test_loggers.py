@@ -1,11 +1,14 @@
 """Loggers besides TensorBoard get the same numbers and pictures."""
 
+import warnings
 from pathlib import Path
+from typing import Any
 
 import pytest
-from pytorch_lightning.loggers import TensorBoardLogger
+from pytorch_lightning.loggers import CSVLogger, Logger, TensorBoardLogger
 
 from jacoscope.callbacks import JacobianCallback
+from jacoscope.callbacks.jacobian.sinks import Sink, TensorBoardSink, sinks_of
 
 from .someone import events, numbers, train
 
@@ -43,6 +46,31 @@ def test_wandb_has_numbers_and_pictures_offline(tmp_path: Path, monkeypatch: pyt
     pictures = [path.name for path in tmp_path.rglob("*.png")]
     assert any("probe_sheet" in name for name in pictures)
     assert "jacobian_distribution/logits/frobenius" in summary
+
+
+def test_loggers_are_known_by_their_names_whichever_package_they_are_of(tmp_path: Path) -> None:
+    """None of lightning.pytorch's loggers is an instance of one of pytorch_lightning, though they do the same."""
+    other = type("TensorBoardLogger", (CSVLogger,), {})
+    derived = type("Someones", (TensorBoardLogger,), {})
+    sinks = sinks_of([kind(tmp_path) for kind in (other, derived, CSVLogger)])
+    assert [type(sink) for sink in sinks] == [TensorBoardSink, TensorBoardSink, Sink]
+
+
+@pytest.mark.parametrize(
+    ("callback", "both", "expected"),
+    [(JacobianCallback, False, 1), (JacobianCallback, True, 0), (numbers, False, 0)],
+    ids=["CSV", "CSV and TensorBoard", "numbers alone"],
+)
+def test_a_logger_that_takes_no_pictures_is_named_once(
+    tmp_path: Path, callback: Any, both: bool, expected: int
+) -> None:
+    loggers: list[Logger] = [CSVLogger(tmp_path)]
+    loggers += [TensorBoardLogger(tmp_path)] if both else []
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        train(tmp_path, [callback(max_samples=20)], logger=loggers)
+    found = [str(each.message) for each in told if "CSVLogger takes no pictures" in str(each.message)]
+    assert len(found) == expected
 
 
 def test_each_place_that_a_run_logs_to_has_the_page_and_the_layout_once(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.utils.data import DataLoader, DistributedSampler, TensorDataset
 
-from jacoscope.callbacks.selection import StratifiedSelection, choose_evenly, dataset_indices
+from jacoscope.callbacks.jacobian.sampling import StratifiedSelection, choose_evenly, dataset_indices
 
 
 def select(labels: torch.Tensor, indices: torch.Tensor, batch_size: int, max_samples: int) -> StratifiedSelection:

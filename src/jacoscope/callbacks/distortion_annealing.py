@@ -7,7 +7,7 @@ from jacoscope.errors import UserError
 
 
 class DistortionAnnealing(Callback):
-    """Let the strength of the random distortion fall linearly in the last part of a training.
+    """Weaken the random distortion linearly in the last part of a training.
 
     The early epochs learn what stays under strong distortions, the last ones come closer to the digits as they are.
 
@@ -35,7 +35,7 @@ class DistortionAnnealing(Callback):
     on_train_start = on_train_epoch_start  # a training that goes on within an epoch does not start that again
 
     def strength(self, epoch: int, epochs: int) -> float:
-        """Give the strength of an epoch, counted from 0, of so many.
+        """Return the strength in an epoch, counted from 0, of so many.
 
         >>> [DistortionAnnealing(start=0.5, final=0.5).strength(epoch, 4) for epoch in range(4)]
         [1.0, 1.0, 1.0, 0.75]

@@ -1,12 +1,12 @@
 """Fill TensorBoard's HPARAMS tab: every run a row, with its hyperparameters and its final metrics."""
 
+import sys
 import time
 from collections.abc import Collection, Mapping, Sequence
 from numbers import Number
 from typing import Any
 
 from pytorch_lightning import Callback, LightningModule, Trainer
-from pytorch_lightning.loggers import TensorBoardLogger
 from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.plugins.hparams import metadata
 from tensorboard.plugins.hparams.api_pb2 import (
@@ -26,16 +26,15 @@ from tensorboard.plugins.hparams.plugin_data_pb2 import (
     SessionStartInfo,
 )
 
-from jacoscope.callbacks import command_line
+from jacoscope.callbacks.jacobian.sinks import is_a, write_summary
+from jacoscope.measures import shown_in
 
 Value = bool | float | str
 
 METRICS = {
     "test/accuracy": "test accuracy",
     "val/accuracy": "val accuracy",
-    "jacobian/logits/frobenius/mean": "‖J‖F logits",
-    "jacobian/logits/spectral/mean": "‖J‖₂ logits",
-    "jacobian/logits/boundary_distance/mean": "boundary distance",
+    **{measure.tag(): measure.title() for measure in shown_in("hparams")},
 }
 
 
@@ -59,7 +58,7 @@ class HParamsCallback(Callback):
         choices: groups of a Hydra config whose choice is a hyperparameter.
         ignore: keys of a Hydra config that are no hyperparameters though they were typed, with all below them.
 
-    >>> flatten({"optimizer": {"_target_": "torch.optim.AdamW", "lr": 0.1}, "seed": 1})
+    >>> hyperparameters({"optimizer": {"_target_": "torch.optim.AdamW", "lr": 0.1}, "seed": 1})
     {'optimizer': 'AdamW', 'optimizer.lr': 0.1, 'seed': 1.0}
     """
 
@@ -73,13 +72,14 @@ class HParamsCallback(Callback):
     ) -> None:
         self.hparams = hparams
         self.metrics = dict(METRICS if metrics is None else metrics)
-        typed = command_line.typed(ignore)
+        typed = typed_overrides(ignore)
         self.changed = list(typed if changed is None else changed)
-        self.asked_for = typed | command_line.choices(choices)
+        self.asked_for = typed | chosen_configs(choices)
         self._begun = False
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        values = flatten(self.asked_for) | flatten(pl_module.hparams if self.hparams is None else self.hparams)
+        values = hyperparameters(self.asked_for)
+        values |= hyperparameters(pl_module.hparams if self.hparams is None else self.hparams)
         infos = [
             HParamInfo(name=name, type=_type(value), differs=_differs(name, values, self.changed))
             for name, value in values.items()
@@ -108,24 +108,24 @@ class HParamsCallback(Callback):
 
 
 def _differs(name: str, names: Collection[str], changed: Sequence[str]) -> bool:
-    """Tell whether a hyperparameter is one that was changed; of a changed group without a name of its own, any."""
+    """Whether a hyperparameter is one that was changed; of a changed group without a name of its own, any is."""
     return any(name == key or (key not in names and name.startswith(f"{key}.")) for key in changed)
 
 
-def flatten(hparams: Mapping[str, Any], prefix: str = "") -> dict[str, Value]:
+def hyperparameters(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Value]:
     """Turn nested mappings into dotted names with values that TensorBoard takes: truth values, numbers, texts.
 
     ``None`` is left out: a column cannot hold both nothing and numbers.
     """
     flat: dict[str, Value] = {}
-    for key, value in hparams.items():
+    for key, value in nested.items():
         name = f"{prefix}{key}"
         if key == "_target_":
             flat[prefix.rstrip(".") or name] = str(value).rpartition(".")[2]
         elif str(key).startswith("_") or value is None:
             continue
         elif isinstance(value, Mapping):
-            flat |= flatten(value, f"{name}.")
+            flat |= hyperparameters(value, f"{name}.")
         elif isinstance(value, bool):
             flat[name] = value
         elif isinstance(value, Number):
@@ -156,8 +156,46 @@ def _write(trainer: Trainer, tag: str, data: HParamsPluginData) -> None:
     if not trainer.is_global_zero:
         return
     for logger in trainer.loggers:
-        if isinstance(logger, TensorBoardLogger):
+        if is_a(logger, "TensorBoardLogger"):
             value = Summary.Value(tag=tag, metadata=metadata.create_summary_metadata(data), tensor=metadata.NULL_TENSOR)
-            writer = logger.experiment._get_file_writer()
-            writer.add_summary(Summary(value=[value]))
-            writer.flush()
+            write_summary(logger, Summary(value=[value]))
+            logger.experiment.flush()  # type: ignore[attr-defined]
+
+
+def typed_overrides(ignore: Collection[str] = ()) -> dict[str, Any]:
+    """Return what was typed on the command line of a Hydra application, by key or group; nothing elsewhere.
+
+    Args:
+        ignore: keys that are left out, with all below them.
+    """
+    config = _hydra_config()
+    if config is None:
+        return {}
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
+    overrides = OverridesParser.create().parse_overrides(list(config.overrides.task))
+    return {
+        override.key_or_group: override.value()
+        for override in overrides
+        if not override.is_delete() and not any(_is_at_or_below(override.key_or_group, key) for key in ignore)
+    }
+
+
+def chosen_configs(groups: Collection[str]) -> dict[str, str]:
+    """Return the choice in each of these groups of a Hydra application that has one; nothing elsewhere."""
+    config = _hydra_config()
+    chosen = {} if config is None else config.runtime.choices
+    return {group: chosen[group] for group in groups if chosen.get(group) is not None}
+
+
+def _is_at_or_below(key: str, above: str) -> bool:
+    return key == above or key.startswith((f"{above}.", f"{above}/"))
+
+
+def _hydra_config() -> Any:
+    """Hydra's own config of the running job, without importing Hydra where nobody uses it."""
+    if "hydra" not in sys.modules:
+        return None
+    from hydra.core.hydra_config import HydraConfig
+
+    return HydraConfig.get() if HydraConfig.initialized() else None

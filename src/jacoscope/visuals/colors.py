@@ -71,8 +71,14 @@ THEME = {
     },
 }
 """Colours of pages and charts by what they are for, on light and on dark paper; figures have those of light paper."""
-SHEET = {"page": (255, 255, 255), "ink": (30, 30, 30), "faint": (110, 110, 110), "wrong": (176, 0, 32)}
-"""Colours of the paper and of the texts on a sheet of pictures."""
+SHEET = {
+    "page": (255, 255, 255),
+    "ink": (30, 30, 30),
+    "faint": (110, 110, 110),
+    "grid": (232, 232, 232),
+    "wrong": (176, 0, 32),
+}
+"""Colours of the paper, of texts and of lines on a sheet of pictures."""
 
 _LEVELS = 256
 _OKLAB_TO_LMS = np.array(

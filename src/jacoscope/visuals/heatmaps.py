@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -74,7 +75,7 @@ class Scale:
         limit = symmetric_limit(values, quantile) if limit is None else limit
         return cls(colors or sequential(), 0.0, limit, units)
 
-    @property
+    @cached_property
     def table(self) -> Pixels:
         """The colours from the lower end to the upper one, ``[levels, 3]``."""
         table: Pixels = np.rint(self.colors(np.arange(self.colors.N))[:, :3] * 255).astype(np.uint8)

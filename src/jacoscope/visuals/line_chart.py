@@ -16,7 +16,6 @@ _BOX = 86, 38, 627, 365  # the corners of the axes
 _PADDING = 0.045  # between the outermost points and the axes, as a share of these
 _FINER = 3
 _DOT = 4.2  # radius
-_GRID = (232, 232, 232)
 
 
 @dataclass(frozen=True)
@@ -100,9 +99,9 @@ def _draw_lines(axes: _Axes, lines: Sequence[Line], legend: Sequence[tuple[Line,
     page = Image.new("RGB", (_SIZE[0] * _FINER, _SIZE[1] * _FINER), SHEET["page"])
     draw = ImageDraw.Draw(page)
     for _, y in axes.y_ticks:
-        draw.line(_enlarged((axes.left, y), (axes.right, y)), _GRID, _FINER)
+        draw.line(_enlarged((axes.left, y), (axes.right, y)), SHEET["grid"], _FINER)
     for _, x in axes.x_ticks:
-        draw.line(_enlarged((x, axes.top), (x, axes.bottom)), _GRID, _FINER)
+        draw.line(_enlarged((x, axes.top), (x, axes.bottom)), SHEET["grid"], _FINER)
     for line in lines:
         values = enumerate(line.values.tolist(), start=1)
         points = [(axes.across(x), axes.down(value)) for x, value in values if value > 0]
@@ -110,9 +109,9 @@ def _draw_lines(axes: _Axes, lines: Sequence[Line], legend: Sequence[tuple[Line,
             draw.line(_enlarged(*points), line.color, 2 * _FINER, joint="curve")
         for point in points if line.name else ():
             draw.circle(_enlarged(point), _DOT * _FINER, line.color)
-    for line, left, y in legend:
-        draw.line(_enlarged((left - 38, y), (left - 10, y)), line.color, 2 * _FINER)
-        draw.circle(_enlarged((left - 24, y)), _DOT * _FINER, line.color)
+    for line, left, down in legend:
+        draw.line(_enlarged((left - 38, down), (left - 10, down)), line.color, 2 * _FINER)
+        draw.circle(_enlarged((left - 24, down)), _DOT * _FINER, line.color)
     draw.rectangle(_enlarged((axes.left, axes.top), (axes.right, axes.bottom)), outline=SHEET["ink"], width=_FINER)
     return page.reduce(_FINER)
 

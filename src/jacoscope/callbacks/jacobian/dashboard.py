@@ -4,36 +4,37 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
+from jacoscope.measures import Measure, Statistic, shown_in
+from jacoscope.visuals import WORDS
+
 Chart = list[Any]
 
+_BAND: tuple[Statistic, ...] = ("p05", "median", "p95")
 _PAGE = """\
 # What the Jacobian says
 
 For one input the Jacobian **J** has a row for each pixel and a column for each class: J[i, k] is how fast output k
 changes when pixel i changes. Units are those of the network's input: where pixels run from 0 to 1, a spectral norm of 3
 means that a change of the image of length 0.1 (L2) moves the outputs by about 0.3 at most; where images are
-standardised before, lengths are in standard deviations. Everything is measured in evaluation mode, on the same
-{samples} validation samples each time at most, spread evenly over the classes.
+standardised before, lengths are in standard deviations. Everything is measured in evaluation mode, each time on the
+same {samples} validation samples at most, spread evenly over the classes.
 
 **Which output.** `jacobian/logits/…` is for comparing over training and between runs. `jacobian/probs/…` is what a
 reader of the prediction feels; softmax saturates, so a confident network has tiny derivatives here.
 
 | tag | what it is | how to read it |
 | --- | --- | --- |
-| `jacobian/OUTPUT/frobenius/…` | root of the sum of all squared derivatives, ‖J‖F | sensitivity to random noise |
-| `jacobian/OUTPUT/spectral/…` | largest singular value, ‖J‖₂ | sensitivity to the most harmful small change |
-| `jacobian/OUTPUT/effective_rank/…` | exp of the singular values' entropy | how many directions of the input matter |
-| `jacobian/logits/boundary_distance/…` | to the decision boundary, first order, L2 | the larger, the safer |
+{measures}
 | `jacobian_spectrum/OUTPUT/01` … | mean singular values, largest first | falling together: calmer overall |
 
-Norms and distances end in `mean`, `median`, `p05`, `p95` (percentiles) or `max`, over the validation samples; the
-effective rank in `mean`. Further groups:
+The tags end in `mean`, `median`, `p05`, `p95` (percentiles) or `max`, over the validation samples{only_mean}. Further
+groups:
 
 | group | what it is |
 | --- | --- |
 | `jacobian_by_class/…/NAME` | mean over the samples of one class |
 | `jacobian_by_outcome/…/correct`, `wrong` | mean over the samples predicted so |
-| `jacobian_by_outcome/…/auroc` | how well the norm alone gives wrong predictions away: 0.5 not, 1 perfectly |
+| `jacobian_by_outcome/…/auroc` | how well it tells wrong predictions from right ones: 0.5 is chance, 1 perfect |
 | `jacobian_by_outcome/wrong_count` | wrong predictions among the samples: `wrong` and `auroc` rest on so few |
 | `jacobian_train/…` | the same over training samples, distorted as they were trained on |
 | `jacobian_train/…/val_over_train` | ratio of the means; above 1: more sensitive where it was not trained |
@@ -44,7 +45,7 @@ Pictures, in `jacobian_maps/OUTPUT/`:
 
 | picture | what it shows |
 | --- | --- |
-| `probe_sheet` | orange: a brighter pixel raises the class; blue: it lowers it |
+| `probe_sheet` | {positive}: a brighter pixel raises the class; {negative}: it lowers it |
 | `class_maps` | the mean magnitude of each class's derivatives |
 | `sensitivity` | root mean square over the classes, laid over the input |
 | `over_epochs` | the derivative of each sample's own class, from epoch to epoch |
@@ -60,44 +61,67 @@ over blocks of pixels.
 
 
 def explanation(samples: int) -> str:
-    """Give the page, in Markdown."""
+    """Return the page, in Markdown.
+
+    Args:
+        samples: how many validation samples are measured at most.
+    """
+    shown = shown_in("curves")
+    measures = "\n".join(
+        f"| `jacobian/{measure.key('OUTPUT')}/…` | {_what(measure)} | {measure.reading} |" for measure in shown
+    )
+    few = " and ".join(measure.label for measure in shown if measure.statistics == ("mean",))
+    only_mean = f"; those of the {few} in `mean` alone" if few else ""
+    page = _PAGE.format(samples=samples, measures=measures, only_mean=only_mean, **WORDS)
     # TensorBoard breaks a line wherever the text does, so each paragraph is made one line; tables have theirs.
-    return re.sub(r"(?<=[^\n|])\n(?=[^\n|`])", " ", _PAGE.format(samples=samples))
+    return re.sub(r"(?<=[^\n|])\n(?=[^\n|`])", " ", page)
+
+
+def _what(measure: Measure) -> str:
+    return f"{measure.label} {measure.symbol}: {measure.definition}" if measure.per_output else measure.definition
 
 
 def layout(outputs: Sequence[str], tags: Sequence[str]) -> dict[str, dict[str, Chart]]:
-    """Give the layout of the Custom Scalars tab, as ``SummaryWriter.add_custom_scalars`` takes it.
+    """Return the layout of the Custom Scalars tab, as ``SummaryWriter.add_custom_scalars`` takes it.
 
     Args:
         outputs: whose Jacobians are logged.
         tags: of the scalars that are logged; classes and singular values are found among them.
     """
-
-    def all_below(group: str) -> Chart:
-        return _lines(*(tag for tag in tags if tag.startswith(f"{group}/")))
-
-    spread = ("p05", "median", "p95")
     charts: dict[str, dict[str, Chart]] = {
         "Accuracy and loss": {
             "accuracy": _all_named("acc", "Acc", "ACC"),
             "loss": _all_named("loss", "Loss", "LOSS"),
         }
     }
+    measures = shown_in("curves", "charts")
     for output in outputs:
-        norm = f"{output}/frobenius"
-        charts[f"Sensitivity of the {output}"] = {
-            "Frobenius norm": _lines(*(f"jacobian/{norm}/{q}" for q in spread)),
-            "spectral norm": _lines(*(f"jacobian/{output}/spectral/{q}" for q in spread)),
-            "Frobenius norm by class": all_below(f"jacobian_by_class/{norm}"),
-            "training and validation": _lines(f"jacobian_train/{norm}/mean", f"jacobian/{norm}/mean"),
-            "correct and wrong": _lines(*(f"jacobian_by_outcome/{norm}/{outcome}" for outcome in ("correct", "wrong"))),
-            "singular values": all_below(f"jacobian_spectrum/{output}"),
-        }
-    charts["Decision boundary"] = {
-        "distance": _lines(*(f"jacobian/logits/boundary_distance/{q}" for q in spread)),
-        "distance by class": all_below("jacobian_by_class/logits/boundary_distance"),
-    }
+        sensitivity: dict[str, Chart] = {}
+        for measure in measures:
+            if measure.per_output:
+                sensitivity |= _charts_of(measure, output, tags)
+        sensitivity["singular values"] = _all_below(f"jacobian_spectrum/{output}", tags)
+        charts[f"Sensitivity of the {output}"] = sensitivity
+    for measure in measures:
+        if not measure.per_output and any(tag.startswith(f"jacobian/{measure.key('logits')}/") for tag in tags):
+            charts[measure.label.capitalize()] = _charts_of(measure, "logits", tags)
     return charts
+
+
+def _charts_of(measure: Measure, output: str, tags: Sequence[str]) -> dict[str, Chart]:
+    key, label = measure.key(output), measure.label
+    statistics = [statistic for statistic in _BAND if statistic in measure.statistics] or ["mean"]
+    charts = {label: _lines(*(measure.tag(output, statistic) for statistic in statistics))}
+    if "more_charts" in measure.shown:
+        outcomes = (f"jacobian_by_outcome/{key}/{outcome}" for outcome in ("correct", "wrong"))
+        charts[f"{label} by class"] = _all_below(f"jacobian_by_class/{key}", tags)
+        charts[f"{label}, training and validation"] = _lines(f"jacobian_train/{key}/mean", f"jacobian/{key}/mean")
+        charts[f"{label}, correct and wrong"] = _lines(*outcomes)
+    return charts
+
+
+def _all_below(group: str, tags: Sequence[str]) -> Chart:
+    return _lines(*(tag for tag in tags if tag.startswith(f"{group}/")))
 
 
 def _lines(*tags: str) -> Chart:

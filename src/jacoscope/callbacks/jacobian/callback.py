@@ -1,7 +1,7 @@
-"""Watch the input-output Jacobian of a classifier while it trains."""
+"""Watch the input-output Jacobian of a classifier while it trains: Lightning's hooks, and what happens in each."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -10,36 +10,40 @@ from pytorch_lightning.utilities import rank_zero_warn
 from pytorch_lightning.utilities.combined_loader import CombinedLoader
 from torch import Tensor
 
-from jacoscope.callbacks.album import Album
-from jacoscope.callbacks.batches import BatchReader
-from jacoscope.callbacks.cost import Cost
-from jacoscope.callbacks.dashboard import explanation, layout
-from jacoscope.callbacks.loggers import (
-    log_histogram,
-    log_image,
-    log_layout,
-    log_scalars,
-    log_text,
-    place_of,
-    shows_pictures,
+from jacoscope.callbacks.jacobian.batch_reader import BatchReader
+from jacoscope.callbacks.jacobian.dashboard import explanation, layout
+from jacoscope.callbacks.jacobian.measuring import (
+    Differentiator,
+    Measurement,
+    is_headline,
+    measure,
+    summarise,
+    summarise_training,
+    warn_of_not_finite,
 )
-from jacoscope.callbacks.measurement import Measurement, measure
-from jacoscope.callbacks.probes import Probes
-from jacoscope.callbacks.samples import NO_SAMPLES, TrainingSamples, ValidationSamples
-from jacoscope.callbacks.schedule import NEVER, Moment, at_end, final_weights, is_last, within_epoch
-from jacoscope.callbacks.statistics import is_headline, summarise, summarise_training
-from jacoscope.callbacks.undisturbed import undisturbed
+from jacoscope.callbacks.jacobian.pictures import Album, Probes
+from jacoscope.callbacks.jacobian.sampling import NO_SAMPLES, TrainingSamples, ValidationSamples
+from jacoscope.callbacks.jacobian.sinks import Sink, say_what_is_left_out, sinks_of
+from jacoscope.callbacks.jacobian.timing import (
+    Progress,
+    Stopwatch,
+    final_weights,
+    is_due,
+    is_last_validation,
+    logged_step,
+)
 from jacoscope.errors import UserError
+from jacoscope.jacobians import DEFINITION
 
 OUTPUTS = ("logits", "probs")
-STATE = 1  # of the callback, in checkpoints; raised when what is in there changes
+FORMAT = 2  # of the state in checkpoints; raised when what is in there changes
 
 
 class JacobianCallback(Callback):
     """Log how the outputs of a classifier depend on its input pixels, on validation samples.
 
-    Works in any LightningModule whose ``forward`` gives logits, under ``fit``, ``validate`` and ``test``, and
-    disturbs nothing: training gives bitwise the same weights with it and without. What is logged is told on the
+    Works in any LightningModule whose ``forward`` returns logits, under ``fit``, ``validate`` and ``test``, and
+    disturbs nothing: training gives bitwise the same weights with it and without. What is logged is explained on the
     page ``jacobian/how_to_read`` of TensorBoard's Text tab, and in docs/callback.md.
 
     Args:
@@ -49,14 +53,19 @@ class JacobianCallback(Callback):
             (so from the first validation on), and after every validation.
         max_samples: validation samples that are measured, spread evenly over classes and batches.
         train_samples: training samples that are measured for comparison; 0 for none. ``inputs_fn`` has to find them
-            in training batches too; where it does not, a warning tells so.
+            in training batches too; where it does not, a warning says so.
         images_every_n_epochs: draw pictures and histograms in the same way; 0 for none.
-        probe_indices: validation samples that are drawn, by their index in the validation set, 24 at most; by default
-            one of each class.
+        probe_indices: validation samples that are drawn, by their index in the validation set; by default one of each
+            class.
         outputs: whose Jacobians are logged: ``"logits"``, ``"probs"``.
+        strategy: how Jacobians are computed, as :func:`jacoscope.jacobian` takes it. The default is
+            ``torch.func.vmap`` of ``torch.func.jacrev``; for a module that these cannot differentiate it becomes
+            ``"auto"``, and the log at level debug says why.
         class_names: of the outputs; by default those of the datamodule, or numbers. Where two share a name, their
-            numbers tell them apart.
-        max_classes: classes at most that have curves and maps of their own; maps, 12 at most.
+            numbers are added.
+        max_classes: classes at most that have curves and maps of their own.
+        max_probes: samples at most that are drawn.
+        max_maps: classes at most whose maps are drawn.
         dataloader_idx: which validation loader is measured where there are several; in a validation or test outside
             the training that has fewer, the first.
         inputs_fn: takes the inputs out of a batch; by default its first element.
@@ -82,8 +91,11 @@ class JacobianCallback(Callback):
         images_every_n_epochs: int = 5,
         probe_indices: Sequence[int] | None = None,
         outputs: Sequence[str] = OUTPUTS,
+        strategy: str = DEFINITION,
         class_names: Sequence[str] | None = None,
         max_classes: int = 10,
+        max_probes: int = 24,
+        max_maps: int = 12,
         dataloader_idx: int = 0,
         inputs_fn: Callable[[Any], Tensor] | None = None,
         labels_fn: Callable[[Any], Tensor] | None = None,
@@ -95,6 +107,8 @@ class JacobianCallback(Callback):
             ("every_n_steps", every_n_steps, 1),
             ("max_samples", max_samples, 1),
             ("max_classes", max_classes, 1),
+            ("max_probes", max_probes, 1),
+            ("max_maps", max_maps, 1),
             ("train_samples", train_samples, 0),
             ("images_every_n_epochs", images_every_n_epochs, 0),
             ("dataloader_idx", dataloader_idx, 0),
@@ -111,45 +125,44 @@ class JacobianCallback(Callback):
         self.class_names = class_names
         self.max_classes = max_classes
         self.dataloader_idx = dataloader_idx
-        self.batches = BatchReader(inputs_fn, labels_fn, forward_fn, output)
+        self.reader = BatchReader(inputs_fn, labels_fn)
+        self.differentiate = Differentiator(forward_fn, output, strategy)
         self.probe_indices = probe_indices
-        self.probes = Probes(probe_indices, max_classes)
-        self.album = Album(max_classes)
-        self._training = TrainingSamples(train_samples)
-        self._validation: ValidationSamples | None = None
-        self._loader_idx = 0
-        self._cost = Cost()
-        self._is_due = False
-        self._introduced_to: list[str] = []
-        self._last_step = 0
-        self._measured = self._drawn = NEVER
+        self.max_probes = max_probes
+        self.max_maps = max_maps
+        self.probes, self.album = self._new_pictures()
+        self.training = TrainingSamples(train_samples)
+        self.progress = Progress()
+        self.cost = Stopwatch()
 
-    # When: Lightning's hooks. Samples are kept as they pass; all is measured when validation has seen its last batch,
-    # but before its end, where weight averaging puts the raw weights back.
+    # Lightning's hooks. Samples are kept as they pass; all is measured when validation has seen its last batch, but
+    # before its end, where weight averaging puts the raw weights back.
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:  # noqa: ARG002
         if stage == "fit":  # perhaps not the first of this callback, and of other data
-            self.probes, self.album = Probes(self.probe_indices, self.max_classes), Album(self.max_classes)
-            self._training.clear()
-            self.batches.is_checked = False
-            self._validation, self._measured, self._drawn, self._last_step = None, NEVER, NEVER, 0
+            self.probes, self.album = self._new_pictures()
+            self.progress = Progress(introduced_to=self.progress.introduced_to)
+            self.training.clear()
+            self.differentiate.is_checked = False
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
-        self._cost.restart()
+        self.cost.restart()
         if not trainer.enable_validation:
             rank_zero_warn(
                 "JacobianCallback measures validation samples, but this fit has no validation: it needs a validation "
                 "loader, a validation_step and limit_val_batches above 0. Nothing will be logged"
             )
+        elif self.images_every_n_epochs > 0:
+            say_what_is_left_out(sinks_of(trainer.loggers))
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
-        self._training.clear()
+        self.training.clear()
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:  # noqa: ARG002
-        if self.batches.is_checked or not self._training.count:
-            return
-        if self.batches.training_inputs(batch) is not None:
-            self._check(pl_module, batch)
+        if self.training.count and not self.differentiate.is_checked:
+            x = self.reader.training_inputs(batch)
+            if x is not None:
+                self._check(pl_module, x)
 
     def on_train_batch_end(
         self,
@@ -159,35 +172,39 @@ class JacobianCallback(Callback):
         batch: Any,
         batch_idx: int,
     ) -> None:
-        if self._training.wants(batch_idx, trainer.num_training_batches):
-            with self._cost.counted():
-                x = self.batches.training_inputs(batch)
+        if self.training.wants(batch_idx, trainer.num_training_batches):
+            with self.cost.running():
+                x = self.reader.training_inputs(batch)
                 if x is not None:
-                    self._training.see(x, trainer.world_size)
+                    self.training.add(x, trainer.world_size)
         step = trainer.global_step
-        if self.every_n_steps and step % self.every_n_steps == 0 and step != self._last_step:
-            self._last_step = step
-            self._measure_and_log(trainer, pl_module, within_epoch(trainer))
+        if self.every_n_steps and step % self.every_n_steps == 0 and step != self.progress.optimizer_step:
+            self.progress.optimizer_step = step
+            self._measure_and_log(trainer, pl_module, trainer.current_epoch + 1, logged_step(trainer))
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
-        self._training.end_epoch()
+        self.training.end_epoch()
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         # Stopped early, or between validations: what the end is measured at are the samples of the last validation.
-        now = at_end(trainer)
-        logs = now.step != self._measured.step
-        draws = now.step != self._drawn.step and self._can_draw(trainer)
+        step = logged_step(trainer) - 1  # that of a validation after the last batch
+        logs = step != self.progress.measured_step
+        draws = step != self.progress.drawn_step and self._can_draw(trainer)
         if logs or draws:
             with final_weights(trainer, pl_module):
-                self._measure_and_log(trainer, pl_module, now, draws, logs)
+                scalars = self._measure_and_log(trainer, pl_module, trainer.current_epoch, step, draws, logs)
+            if logs:  # a module cannot log here any more
+                headlines = {tag: torch.tensor(value) for tag, value in scalars.items() if is_headline(tag)}
+                trainer.callback_metrics.update(headlines)
 
     def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
-        self._is_due = not trainer.sanity_checking and (trainer.state.fn != "fit" or self._measures_now(trainer))
+        progress = self.progress
+        progress.is_measuring = not trainer.sanity_checking and self._measures_now(trainer)
         loaders = CombinedLoader(trainer.test_dataloaders if trainer.testing else trainer.val_dataloaders).flattened
-        self._loader_idx = self._which_of(len(loaders), trainer)
-        if self._is_due:
-            loader = loaders[self._loader_idx]
-            self._validation = ValidationSamples(self.max_samples, loader, trainer.global_rank, trainer.world_size)
+        progress.loader_idx = self._which_of(len(loaders), trainer)
+        if progress.is_measuring:
+            loader = loaders[progress.loader_idx]
+            progress.samples = ValidationSamples(self.max_samples, loader, trainer.global_rank, trainer.world_size)
 
     def on_validation_batch_end(
         self,
@@ -198,28 +215,26 @@ class JacobianCallback(Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        if dataloader_idx != self._loader_idx:
+        if dataloader_idx != self.progress.loader_idx:
             return
-        self._check(pl_module, batch)
-        if not self._is_due or self._validation is None:
+        if not self.differentiate.is_checked:
+            self._check(pl_module, self.reader.inputs(batch))
+        if not self.progress.is_measuring or self.progress.samples is None:
             return
-        with self._cost.counted():
-            x, labels = self.batches.samples(batch)
-            indices = self._validation.see(x, labels)
+        with self.cost.running():
+            x, labels = self.reader.samples(batch)
+            indices = self.progress.samples.add(x, labels)
             if self.images_every_n_epochs > 0 and not trainer.testing:
-                self.probes.look_for(x, labels, indices)
+                self.probes.add_from(x, labels, indices)
         batches = trainer.num_test_batches if trainer.testing else trainer.num_val_batches
         if batch_idx + 1 == batches[dataloader_idx]:
-            self.on_validation_epoch_end(trainer, pl_module)
+            self._finish_validation(trainer, pl_module)
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if self._is_due:
-            self._is_due = False
-            self._measure_and_log(trainer, pl_module, within_epoch(trainer), self._draws_now(trainer))
-            if trainer.state.fn == "fit":
-                self._measured = within_epoch(trainer)
+        if self.progress.is_measuring:  # a stream whose last batch was not known to be the last
+            self._finish_validation(trainer, pl_module)
         if trainer.state.fn == "fit" and not trainer.sanity_checking and trainer.is_last_batch:
-            self._training.end_epoch()
+            self.training.end_epoch()
 
     # A test is measured as a validation is.
     on_test_epoch_start = on_validation_epoch_start
@@ -228,18 +243,15 @@ class JacobianCallback(Callback):
 
     def state_dict(self) -> dict[str, Any]:
         return {
-            "format": STATE,
+            "format": FORMAT,
             "probes": self.probes.state_dict(),
             "album": self.album.state_dict(),
-            "introduced_to": self._introduced_to,
-            "training": self._training.state_dict(),
-            "last_step": self._last_step,
-            "measured": tuple(self._measured),
-            "drawn": tuple(self._drawn),
+            "training": self.training.state_dict(),
+            "progress": self.progress.state_dict(),
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        if state_dict.get("format") != STATE:
+        if state_dict.get("format") != FORMAT:
             rank_zero_warn(
                 "JacobianCallback: the checkpoint was written by another version of jacoscope. The training goes on "
                 "with its weights; the callback's probes, and the maps of earlier epochs, begin anew"
@@ -247,23 +259,37 @@ class JacobianCallback(Callback):
             return
         self.probes.load_state_dict(state_dict["probes"])
         self.album.load_state_dict(state_dict["album"])
-        self._introduced_to = list(state_dict["introduced_to"])
-        self._training.load_state_dict(state_dict["training"])
-        self._last_step = state_dict["last_step"]
-        self._measured, self._drawn = Moment(*state_dict["measured"]), Moment(*state_dict["drawn"])
+        self.training.load_state_dict(state_dict["training"])
+        self.progress = Progress(**state_dict["progress"])
+
+    # When.
+
+    def _new_pictures(self) -> tuple[Probes, Album]:
+        probes = Probes(self.probe_indices, self.max_classes, self.max_probes)
+        return probes, Album(min(self.max_classes, self.max_maps))
 
     def _measures_now(self, trainer: Trainer) -> bool:
-        epochs = trainer.current_epoch + 1
-        in_turn = self._measured.is_long_ago(epochs, self.every_n_epochs) or self._measured.epochs == epochs
-        return in_turn or is_last(trainer) or bool(self.every_n_steps)
+        if trainer.state.fn != "fit" or self.every_n_steps:
+            return True
+        epochs, last = trainer.current_epoch + 1, self.progress.measured_epochs
+        return is_due(epochs, self.every_n_epochs, last) or last == epochs or is_last_validation(trainer)
 
     def _draws_now(self, trainer: Trainer) -> bool:
         if trainer.state.fn != "fit" or not self._can_draw(trainer):
             return False
-        return self._drawn.is_long_ago(trainer.current_epoch + 1, self.images_every_n_epochs) or is_last(trainer)
+        epochs = trainer.current_epoch + 1
+        return is_due(epochs, self.images_every_n_epochs, self.progress.drawn_epochs) or is_last_validation(trainer)
 
     def _can_draw(self, trainer: Trainer) -> bool:
-        return self.images_every_n_epochs > 0 and any(map(shows_pictures, trainer.loggers))
+        return self.images_every_n_epochs > 0 and any(sink.takes_pictures for sink in sinks_of(trainer.loggers))
+
+    def _finish_validation(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Measure the samples of a validation, once."""
+        self.progress.is_measuring = False
+        epochs, step = trainer.current_epoch + 1, logged_step(trainer)
+        self._measure_and_log(trainer, pl_module, epochs, step, self._draws_now(trainer))
+        if trainer.state.fn == "fit":
+            self.progress.measured_epochs, self.progress.measured_step = epochs, step
 
     # What.
 
@@ -278,33 +304,41 @@ class JacobianCallback(Callback):
         rank_zero_warn(f"{message}. Measured is 0")  # a test need not have as many as the training had
         return 0
 
-    def _check(self, pl_module: LightningModule, batch: Any) -> None:
-        if not self.batches.is_checked:
-            with undisturbed(pl_module), self._cost.counted():
-                self.batches.check(pl_module, batch)
+    def _check(self, pl_module: LightningModule, x: Tensor) -> None:
+        with self.cost.running():
+            self.differentiate.check(pl_module, x)
 
     def _measure_and_log(
-        self, trainer: Trainer, pl_module: LightningModule, now: Moment, draws: bool = False, logs: bool = True
-    ) -> None:
-        if self._validation is None:
-            return
-        with undisturbed(pl_module), self._cost.counted():
-            model = self.batches.model(pl_module)
-            in_training = self._training.all() if trainer.state.fn == "fit" else NO_SAMPLES
-            measured = measure(model, self._validation.own_share(), self.batches.output, self.outputs)
-            trained_on = measure(model, in_training, self.batches.output, self.outputs)
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        epochs: int,
+        step: int,
+        draws: bool = False,
+        logs: bool = True,
+    ) -> dict[str, float]:
+        """Measure, draw and log, as of so many epochs and at this step; return the scalars."""
+        if self.progress.samples is None:
+            return {}
+        with self.cost.running():
+            in_training = self.training.all() if trainer.state.fn == "fit" else NO_SAMPLES
+            measured = measure(pl_module, self.progress.samples.own_share(), self.differentiate, self.outputs)
+            trained_on = measure(pl_module, in_training, self.differentiate, self.outputs)
             if not measured.values:
-                return
+                return {}
             names = self._names(trainer, measured.classes)
             scalars = summarise(measured, names, self.max_classes)
             scalars |= summarise_training(trained_on, scalars)
-            _warn_of_broken(measured, trained_on)
+            warn_of_not_finite(measured, trained_on)
             if self.images_every_n_epochs > 0 and not trainer.testing:
                 self.probes.gather()
             if draws:
-                self._draw(trainer, pl_module, measured, names, now)
+                self.progress.drawn_epochs, self.progress.drawn_step = epochs, step
+                if trainer.is_global_zero:
+                    self._draw(sinks_of(trainer.loggers), pl_module, measured, names, epochs, step)
         if logs:
-            self._log(trainer, pl_module, scalars, now)
+            self._log(trainer, pl_module, scalars, step)
+        return scalars
 
     def _names(self, trainer: Trainer, count: int) -> list[str]:
         known = self.class_names or getattr(getattr(trainer, "datamodule", None), "class_names", None) or ()
@@ -318,57 +352,45 @@ class JacobianCallback(Callback):
     # Where it goes.
 
     def _draw(
-        self, trainer: Trainer, pl_module: LightningModule, measured: Measurement, names: list[str], now: Moment
+        self,
+        sinks: Sequence[Sink],
+        pl_module: LightningModule,
+        measured: Measurement,
+        names: list[str],
+        epochs: int,
+        step: int,
     ) -> None:
-        self._drawn = now
-        if not trainer.is_global_zero:
-            return
-        loggers = [logger for logger in trainer.loggers if shows_pictures(logger)]
-        for name, values in measured.values.items():
+        for key, values in measured.values.items():
             if len(finite := values[values.isfinite()]):
-                log_histogram(loggers, f"jacobian_distribution/{name}", finite, now.step)
-        portrait = self.probes.portrait(
-            self.batches.model(pl_module), pl_module.device, self.batches.output, self.outputs
-        )
-        for tag, picture in self.album.pictures(now.epochs, measured, portrait, names):
-            log_image(loggers, tag, picture, now.step)
+                for sink in sinks:
+                    sink.log_histogram(f"jacobian_distribution/{key}", finite, step)
+        portrait = self.probes.portrait(pl_module, self.differentiate, self.outputs)
+        for tag, picture in self.album.pictures(epochs, measured, portrait, names):
+            for sink in sinks:
+                sink.log_picture(tag, picture, step)
 
-    def _log(self, trainer: Trainer, pl_module: LightningModule, scalars: dict[str, float], now: Moment) -> None:
+    def _log(self, trainer: Trainer, pl_module: LightningModule, scalars: dict[str, float], step: int) -> None:
         prefix = "test/" if trainer.testing else ""
         headlines = {prefix + name: value for name, value in scalars.items() if is_headline(name)}
         if trainer.evaluating:  # where checkpoints, early stopping and the run's record find them
             everywhere = trainer.world_size > 1  # all ranks have the same values; this tells Lightning so
             pl_module.log_dict(headlines, logger=False, batch_size=1, add_dataloader_idx=False, sync_dist=everywhere)
-        elif now == at_end(trainer):  # where a module cannot log any more
-            trainer.callback_metrics.update({name: torch.tensor(value) for name, value in headlines.items()})
         if trainer.testing:  # a single point: all else would be curves of one point each
             scalars = headlines
         elif trainer.state.fn == "fit":
-            scalars["jacobian/seconds"], scalars["jacobian/share_of_epoch"] = self._cost.lap()
+            scalars["jacobian/seconds"], scalars["jacobian/share_of_epoch"] = self.cost.lap()
         if trainer.loggers and trainer.is_global_zero:
-            with self._cost.counted():
-                self._introduce(trainer, scalars)
-                log_scalars(trainer.loggers, scalars, now.step)
+            with self.cost.running():
+                sinks = sinks_of(trainer.loggers)
+                if not trainer.testing:
+                    self._introduce(sinks, list(scalars))
+                for sink in sinks:
+                    sink.log_scalars(scalars, step)
 
-    def _introduce(self, trainer: Trainer, tags: Iterable[str]) -> None:
-        if trainer.testing:
-            return
-        # A resumed run may log to another place than before.
-        loggers = [logger for logger in trainer.loggers if place_of(logger) not in self._introduced_to]
-        self._introduced_to.extend(map(place_of, loggers))
-        log_text(loggers, "jacobian/how_to_read", explanation(self.max_samples))
-        log_layout(loggers, layout(self.outputs, list(tags)))
-
-
-def _warn_of_broken(measured: Measurement, trained_on: Measurement) -> None:
-    broken = measured.broken
-    if broken:
-        rank_zero_warn(
-            f"The Jacobian is not finite at {len(broken)} of {len(broken) + len(measured.indices)} samples, left out "
-            f"here: indices {', '.join(map(str, broken[:10]))}{' …' if len(broken) > 10 else ''}"
-        )
-    if trained_on.broken:  # their indices are known to the sampler alone
-        count = len(trained_on.broken)
-        rank_zero_warn(
-            f"The Jacobian is not finite at {count} of {count + len(trained_on.indices)} training samples, left out"
-        )
+    def _introduce(self, sinks: Sequence[Sink], tags: Sequence[str]) -> None:
+        """Explain the tags once wherever something is logged; a resumed run may log to another place than before."""
+        sinks = [sink for sink in sinks if sink.place not in self.progress.introduced_to]
+        self.progress.introduced_to.extend(sink.place for sink in sinks)
+        for sink in sinks:
+            sink.log_text("jacobian/how_to_read", explanation(self.max_samples))
+            sink.log_layout(layout(self.outputs, tags))

@@ -1,0 +1,3 @@
+"""The callback that watches the Jacobian of a classifier while it trains."""
+
+from .callback import JacobianCallback as JacobianCallback

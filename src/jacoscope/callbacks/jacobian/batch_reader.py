@@ -1,0 +1,116 @@
+"""From a batch of any structure to inputs and classes."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from pytorch_lightning.utilities import rank_zero_warn
+from torch import Tensor
+
+from jacoscope.errors import UserError
+
+
+class BatchReader:
+    """Finds inputs and classes in the batches of any data loader.
+
+    Args:
+        inputs_fn: takes the inputs out of a batch; by default its first element.
+        labels_fn: takes the classes out of a batch, or ``None`` for none; by default its second element.
+    """
+
+    def __init__(
+        self,
+        inputs_fn: Callable[[Any], Tensor] | None = None,
+        labels_fn: Callable[[Any], Tensor] | None = None,
+    ) -> None:
+        self._inputs_fn = inputs_fn or first_element
+        self._labels_fn = labels_fn or second_element
+        self._warned_about: set[str] = set()
+
+    def inputs(self, batch: Any) -> Tensor:
+        """Return the inputs.
+
+        Raises:
+            UserError: if what is found is no tensor of floating point numbers.
+        """
+        return inputs_of(batch, self._inputs_fn)
+
+    def samples(self, batch: Any) -> tuple[Tensor, Tensor]:
+        """Return inputs and classes. Where no classes are found, they are −1, and a warning says why, once."""
+        x = self.inputs(batch)
+        try:
+            return x, labels_of(batch, self._labels_fn, len(x))
+        except UserError as error:
+            self._warn_once("classes", f"{error}. Means by class and by outcome are left out")
+            return x, torch.full((len(x),), -1)
+
+    def training_inputs(self, batch: Any) -> Tensor | None:
+        """Return the inputs of a training batch; ``None``, with a warning, if its structure is another one."""
+        try:
+            return self.inputs(batch)
+        except Exception as error:  # whatever someone's inputs_fn raises at what it was not made for
+            self._warn_once(
+                "training batches",
+                "JacobianCallback: no inputs were found in a training batch, so training samples are not measured: "
+                f"{type(error).__name__}: {error}. Pass an inputs_fn that works for training and validation "
+                "batches both, or JacobianCallback(train_samples=0)",
+            )
+            return None
+
+    def _warn_once(self, about: str, message: str) -> None:
+        if about not in self._warned_about:
+            self._warned_about.add(about)
+            rank_zero_warn(message)
+
+
+def first_element(batch: Any) -> Any:
+    """Return the inputs of a batch ``(inputs, …)``, or the batch itself if it is a tensor."""
+    return batch[0] if isinstance(batch, Sequence) and len(batch) else batch
+
+
+def second_element(batch: Any) -> Any:
+    """Return the second element of a batch ``(inputs, classes, …)``; ``None`` if there is none."""
+    return batch[1] if isinstance(batch, Sequence) and len(batch) > 1 else None
+
+
+def inputs_of(batch: Any, inputs_fn: Callable[[Any], Any]) -> Tensor:
+    """Take the inputs out of a batch.
+
+    Raises:
+        UserError: if what is found is no tensor of floating point numbers.
+    """
+    x = inputs_fn(batch)
+    if not isinstance(x, Tensor):
+        raise UserError(
+            f"JacobianCallback: {getattr(inputs_fn, '__name__', inputs_fn)} of a batch is no tensor of inputs but a "
+            f"{type(x).__name__}. Say where they are: JacobianCallback(inputs_fn=lambda batch: batch['image'])"
+        )
+    if not x.is_floating_point():
+        raise UserError(
+            f"JacobianCallback: the inputs are {x.dtype}; a derivative needs floating point numbers. Convert them "
+            "in the data set or in on_after_batch_transfer, or pass inputs_fn=lambda batch: batch[0].float() / 255 "
+            "and a forward_fn that takes such inputs"
+        )
+    return x
+
+
+def labels_of(batch: Any, labels_fn: Callable[[Any], Any], count: int) -> Tensor:
+    """Take the classes out of a batch of ``count`` samples, ``[count]``, on the CPU; −1 if there are none.
+
+    Raises:
+        UserError: if there is something, but no tensor ``[count]`` or ``[count, 1]`` of whole numbers.
+    """
+    labels = labels_fn(batch)
+    if labels is None:
+        return torch.full((count,), -1)
+    if isinstance(labels, Tensor) and labels.shape in ((count,), (count, 1)) and not labels.is_floating_point():
+        return labels.detach().reshape(count).cpu().long()
+    found = type(labels).__name__
+    if isinstance(labels, Tensor):
+        found = f"tensor {list(labels.shape)} of {str(labels.dtype).removeprefix('torch.')}"
+    raise UserError(
+        f"JacobianCallback: {getattr(labels_fn, '__name__', labels_fn)} of a batch returns no classes but a {found}; "
+        f"expected is a tensor [{count}] of whole numbers. Say how to get them, such as those of one-hot rows: "
+        "JacobianCallback(labels_fn=lambda batch: batch[1].argmax(1)); or that there are none: "
+        "labels_fn=lambda batch: None"
+    )

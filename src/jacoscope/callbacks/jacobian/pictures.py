@@ -1,0 +1,217 @@
+"""The pictures of a training: fixed validation samples that are drawn again and again, and what they remember."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from pytorch_lightning import LightningModule
+from pytorch_lightning.utilities import rank_zero_warn
+from torch import Tensor
+
+from jacoscope.callbacks.jacobian.measuring import Differentiator, Measurement
+from jacoscope.callbacks.jacobian.sampling import from_all_processes
+from jacoscope.errors import UserError
+from jacoscope.jacobians import sensitivity_map
+from jacoscope.visuals import (
+    Pixels,
+    class_maps_sheet,
+    maps_over_epochs,
+    probe_sheet,
+    sensitivity_overlay,
+    shrink,
+    spectrum_over_epochs,
+)
+from jacoscope.visuals.sheet import TILE_SIZE
+
+
+@dataclass
+class Portrait:
+    """The probes and maps of their Jacobians at one moment, all on the CPU."""
+
+    indices: list[int]
+    """In the validation set."""
+    labels: list[int]
+    """Classes; −1 where unknown."""
+    images: Tensor
+    """``[probes, channels, height, width]``."""
+    logits: Tensor
+    """``[probes, outputs]``."""
+    maps: dict[str, Tensor]
+    """By output, J summed over the channels and shrunk, ``[probes, outputs, 1, height, width]``."""
+    sensitivity: dict[str, Tensor]
+    """By output, root mean square of J over the outputs, ``[probes, channels, height, width]``."""
+
+
+class Probes:
+    """Samples found once in the validation set.
+
+    Args:
+        indices: in the validation set; ``None`` takes the first sample of each class.
+        max_classes: how many classes have a probe.
+        max_probes: how many probes there are at most.
+
+    Raises:
+        UserError: if more indices are given than that.
+    """
+
+    def __init__(self, indices: Sequence[int] | None, max_classes: int, max_probes: int = 24) -> None:
+        if indices is not None and len(indices) > max_probes:
+            raise UserError(
+                f"JacobianCallback: {len(indices)} probe_indices are more than max_probes={max_probes}: "
+                "all probes are drawn on one sheet"
+            )
+        self.wanted = None if indices is None else [int(index) for index in indices]
+        self.most = min(max_classes, max_probes)
+        self.found: dict[int, tuple[int, int, Tensor]] = {}
+        """By index, or by class where none were wanted: index, class and input of the sample."""
+        self.complete = False
+
+    def add_from(self, x: Tensor, labels: Tensor, indices: Tensor) -> None:
+        """Keep those samples of a batch that are wanted; by default the first of each class, of the lowest classes."""
+        if self.complete:
+            return
+        for position, (label, index) in enumerate(zip(labels.tolist(), indices.tolist(), strict=True)):
+            if self.wanted is not None:
+                key, is_wanted = index, index in self.wanted
+            else:
+                key = label if label >= 0 else index  # no classes: the first samples
+                is_wanted = len(self.found) < self.most or key < max(self.found)
+            if is_wanted and key not in self.found:
+                self.found[key] = (index, label, x[position].detach().cpu().clone())
+                if self.wanted is None and len(self.found) > self.most:
+                    del self.found[max(self.found)]
+
+    def gather(self) -> None:
+        """Agree with the other processes on the probes, after the first validation."""
+        if self.complete:
+            return
+        everyone: dict[int, tuple[int, int, Tensor]] = {}
+        for found in from_all_processes(self.found):
+            for key, sample in found.items():
+                if key not in everyone or sample[0] < everyone[key][0]:
+                    everyone[key] = sample
+        self.complete = True
+        if self.wanted is None:
+            self.found = {key: everyone[key] for key in sorted(everyone)[: self.most]}
+            return
+        self.found = {key: everyone[key] for key in self.wanted if key in everyone}
+        if missing := [index for index in self.wanted if index not in everyone]:
+            rank_zero_warn(f"JacobianCallback: probe_indices {missing} are not among the validation samples seen")
+
+    def portrait(
+        self, module: LightningModule, differentiate: Differentiator, outputs: Sequence[str]
+    ) -> Portrait | None:
+        """Return the probes with maps of their Jacobians; ``None`` if there are none, or no images.
+
+        Args:
+            module: that is drawn.
+            differentiate: computes the Jacobians.
+            outputs: which Jacobians to draw.
+        """
+        if not self.found or next(iter(self.found.values()))[2].ndim != 3:
+            return None
+        indices, labels, images = zip(*self.found.values(), strict=True)
+        logits: list[Tensor] = []
+        maps: dict[str, list[Tensor]] = {name: [] for name in outputs}
+        sensitivity: dict[str, list[Tensor]] = {name: [] for name in outputs}
+        x = torch.stack(images)
+        for _, batch in differentiate.in_pieces(module, x.to(module.device)):
+            logits.append(batch.logits.cpu())
+            for name in outputs:
+                J = batch.of(name).J
+                maps[name].append(shrink(J.sum(2, keepdim=True), TILE_SIZE).cpu())
+                sensitivity[name].append(sensitivity_map(J).cpu())
+        return Portrait(
+            list(indices),
+            list(labels),
+            x,
+            torch.cat(logits),
+            {name: torch.cat(parts) for name, parts in maps.items()},
+            {name: torch.cat(parts) for name, parts in sensitivity.items()},
+        )
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what a resumed run needs to go on with the same samples."""
+        return {"found": self.found, "complete": self.complete}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Load what ``state_dict`` returned."""
+        self.found, self.complete = state["found"], state["complete"]
+
+
+class Album:
+    """Draws what was measured, each time anew and beside what it was before.
+
+    Args:
+        max_classes: how many classes have a map at most.
+        max_epochs: how many epochs are shown side by side at most.
+    """
+
+    def __init__(self, max_classes: int, max_epochs: int = 10) -> None:
+        self.max_classes = max_classes
+        self.max_epochs = max_epochs
+        self.maps: dict[str, dict[int, Tensor]] = {}
+        """By output and epoch, the maps of the probes' own classes, ``[probes, 1, height, width]``."""
+        self.spectra: dict[str, dict[int, Tensor]] = {}
+        """By output and epoch, mean singular values."""
+
+    def pictures(
+        self, epochs: int, measured: Measurement, portrait: Portrait | None, names: Sequence[str]
+    ) -> Iterator[tuple[str, Pixels]]:
+        """Draw everything; return the pictures, each with its tag.
+
+        Args:
+            epochs: how many are done.
+            measured: of validation samples.
+            portrait: of the probes, if there are any.
+            names: of the classes.
+        """
+        count = len(measured.indices)
+        for output, total in measured.map_sums.items():
+            tag = f"jacobian_maps/{output}"
+            if count:
+                history = self.spectra.setdefault(output, {})
+                self._record(history, epochs, measured.spectra[output].mean(0))
+                if len(history) > 1:
+                    yield f"{tag}/spectrum", spectrum_over_epochs(history, output)
+            if count and total.ndim == 4:
+                yield f"{tag}/class_maps", class_maps_sheet(total / count, names, output, self.max_classes)
+            if portrait is not None:
+                for name, picture in self._of_probes(epochs, portrait, output, names):
+                    yield f"{tag}/{name}", picture
+
+    def _of_probes(
+        self, epochs: int, portrait: Portrait, output: str, names: Sequence[str]
+    ) -> Iterator[tuple[str, Pixels]]:
+        images, maps = portrait.images, portrait.maps[output]
+        labels = [label if 0 <= label < len(names) else None for label in portrait.labels]
+        captions = [
+            f"#{index}" if label is None else names[label]
+            for index, label in zip(portrait.indices, labels, strict=True)
+        ]
+        probabilities = portrait.logits.softmax(1)
+        yield "probe_sheet", probe_sheet(images, maps, probabilities, labels, names, output, self.max_classes)
+        yield "sensitivity", sensitivity_overlay(images, portrait.sensitivity[output], captions, output)
+        predictions = portrait.logits.argmax(1).tolist()
+        own = [k if label is None else label for k, label in zip(predictions, labels, strict=True)]
+        history = self.maps.setdefault(output, {})
+        # bfloat16, whose range is that of float32: derivatives of confident probabilities are tiny.
+        self._record(history, epochs, maps[torch.arange(len(maps)), own].bfloat16())
+        if len(history) > 1:
+            yield "over_epochs", maps_over_epochs(history, images, captions, output)
+
+    def _record(self, history: dict[int, Tensor], epochs: int, values: Tensor) -> None:
+        """Add a moment; when there are too many, drop every other one but the first and the newest."""
+        history[epochs] = values
+        if len(history) > self.max_epochs:
+            for moment in sorted(history)[1:-1:2]:
+                del history[moment]
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what a resumed run needs to go on with the same history."""
+        return {"maps": self.maps, "spectra": self.spectra}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Load what ``state_dict`` returned."""
+        self.maps, self.spectra = state["maps"], state["spectra"]

@@ -1,0 +1,116 @@
+"""When a training is measured and drawn, how far it is, at which step that is logged, and what it costs."""
+
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from pytorch_lightning import LightningModule, Trainer
+
+from jacoscope.callbacks.jacobian.sampling import ValidationSamples
+from jacoscope.callbacks.jacobian.sinks import is_a
+
+
+@dataclass
+class Progress:
+    """How far the callback is in a training."""
+
+    measured_epochs: int | None = None
+    """Epochs that were done at the last measurement."""
+    measured_step: int = -1
+    """Step of the last measurement of a validation."""
+    drawn_epochs: int | None = None
+    """Epochs that were done when pictures were last drawn."""
+    drawn_step: int = -1
+    optimizer_step: int = 0
+    """At which ``every_n_steps`` last measured."""
+    introduced_to: list[str] = field(default_factory=list)
+    """Where the page and the layout are written already."""
+
+    samples: ValidationSamples | None = None
+    """Of the last validation that was measured; this and what follows is not kept in checkpoints."""
+    loader_idx: int = 0
+    """Which loader of the present validation is measured."""
+    is_measuring: bool = False
+    """Whether the present validation is to be measured, and has not been yet."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what a resumed run needs."""
+        passing = ("samples", "loader_idx", "is_measuring")
+        return {name: value for name, value in vars(self).items() if name not in passing}
+
+
+def is_due(epochs: int, every: int, last: int | None) -> bool:
+    """Whether a multiple of ``every`` epochs was reached since the last time; the first time is always due.
+
+    Args:
+        epochs: that are done, counting the one that is validated.
+        every: so many epochs.
+        last: how many were done the last time; ``None`` if there was none.
+
+    >>> [epochs for epochs in range(5, 12) if is_due(epochs, every=5, last=4)]
+    [5, 6, 7, 8, 9, 10, 11]
+    >>> is_due(1, every=5, last=None), is_due(6, every=10, last=4)
+    (True, False)
+    """
+    return last is None or epochs // every > last // every
+
+
+def is_last_validation(trainer: Trainer) -> bool:
+    """Whether a validation is known to be the last of its training; of one that is stopped early it is not."""
+    return trainer.current_epoch + 1 == trainer.max_epochs and trainer.is_last_batch
+
+
+def logged_step(trainer: Trainer) -> int:
+    """Return the step at which Lightning itself logs the metrics of a batch or of a validation.
+
+    ``global_step`` counts each optimizer of a batch; loggers get a counter that has no public name.
+    """
+    return trainer.fit_loop.epoch_loop._batches_that_stepped
+
+
+@contextmanager
+def final_weights(trainer: Trainer, pl_module: LightningModule) -> Iterator[None]:
+    """In ``on_train_end``, load the weights that averaging will leave in the module, if it has not yet done so."""
+    with ExitStack() as afterwards:
+        for callback in trainer.callbacks:  # type: ignore[attr-defined]
+            if is_a(callback, "WeightAveraging"):  # since Lightning 2.6
+                callback.on_validation_epoch_start(trainer, pl_module)
+                afterwards.callback(callback.on_validation_epoch_end, trainer, pl_module)
+        yield
+
+
+class Stopwatch:
+    """The seconds spent in a callback, and their share of the time that passed.
+
+    >>> cost = Stopwatch()
+    >>> with cost.running():
+    ...     time.sleep(0.01)
+    >>> seconds, share = cost.lap()
+    >>> seconds >= 0.01, 0 < share <= 1, cost.lap()[0]
+    (True, True, 0.0)
+    """
+
+    def __init__(self) -> None:
+        self.restart()
+
+    def restart(self) -> None:
+        """Begin anew: nothing is spent, no time has passed."""
+        self._spent, self._since = 0.0, time.perf_counter()
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """Count the time that passes inside."""
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self._spent += time.perf_counter() - start
+
+    def lap(self) -> tuple[float, float]:
+        """Return the seconds spent since the last lap and their share of all that passed, and begin anew."""
+        passed = time.perf_counter() - self._since
+        spent = self._spent
+        self.restart()
+        return spent, spent / passed
