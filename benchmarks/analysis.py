@@ -3,8 +3,8 @@
     python -m benchmarks.analysis [--checkpoint RUN] [--samples 10000] [--rounds 5] [--data data] [--tiny]
 
 Shown are the time of the Jacobians by themselves, of the same samples in the same chunks as the analysis computes them;
-the time of the analysis (Jacobians, norms, maps, parts, merged table, summary; no report) with its files written to a
-new folder; their ratio in each round; and the peak memory of the process. Without a checkpoint, the network is a LeNet-5
+the time of the analysis (Jacobians, norms, maps, parts, merged table, summary; no report), which writes its files to a
+new folder; their ratio in each round; and the peak memory of the process. Without a checkpoint, the network is LeNet-5
 with random weights; the time hardly depends on them.
 """
 
@@ -37,11 +37,11 @@ MEMORY_GOAL = 1500  # MiB
 
 def seconds_of_jacobians(network: TrainedNetwork, question: Question, samples: int) -> float:
     """Time the Jacobians of the logits alone."""
-    size = question.chunk_size
+    size, strategy = question.chunk_size, network.usable_strategy(question.strategy)
     start = time.perf_counter()
     for first in range(0, samples, size):
         x, _ = network.read_samples("test", list(range(first, min(samples, first + size))))
-        logits_jacobian(network, x, question.strategy)
+        logits_jacobian(network, x, strategy)
     return time.perf_counter() - start
 
 

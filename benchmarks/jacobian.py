@@ -89,12 +89,12 @@ def main(words: Sequence[str] | None = None) -> None:
             # After each table, since a run takes long and may be interrupted.
             record = {**machine(), "output": options.output, "rows": [asdict(row) for row in rows]}
             path.write_text(json.dumps(record, indent=1))
-    console.print(f"written: {path}")
+    print(f"written: {path}", flush=True)
     if options.plots:
         from benchmarks._jacobian_growth import plot_growth
 
         plot_growth(options.out / "jacobian_growth.png", options.tiny)
-        console.print(f"written: {options.out / 'jacobian_growth.png'}")
+        print(f"written: {options.out / 'jacobian_growth.png'}")
 
 
 def measure(name: str, batch: int, before: list[Row], options: argparse.Namespace, console: Console) -> list[Row]:

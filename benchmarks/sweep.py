@@ -4,8 +4,8 @@
 
 One after another they are timed in three ways, each in turn: as two commands of their own, as without a sweep; in one
 process (``hydra/launcher=basic``) with all cores for each; and likewise with one core for each, as a run has side by
-side. All times are of whole commands, from the start of Python to its end. Medians over the rounds. The tiny form leaves
-out the two ways whose commands are like the others.
+side. All times are of whole commands, from the start of Python to its end. Medians over the rounds. The tiny form omits
+two ways, whose commands are like the others.
 """
 
 import os
