@@ -18,7 +18,8 @@ def machine() -> dict[str, str | int]:
 
     To measure a newer processor as an older one, set two variables when a benchmark is started, one for PyTorch's own
     kernels and one for oneDNN's: ``ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 python -m benchmarks.jacobian``.
-    With ``ATEN_CPU_CAPABILITY=default`` PyTorch uses its kernels for any processor.
+    With ``ATEN_CPU_CAPABILITY=default`` PyTorch uses its kernels for any processor. JAX, which is one of the other ways
+    there, has a variable of its own: ``XLA_FLAGS=--xla_cpu_max_isa=AVX2``.
     """
     return {
         "processor": _processor(),

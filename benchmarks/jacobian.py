@@ -2,11 +2,12 @@
 
     python -m benchmarks.jacobian                         tables, JSON and plots under benchmarks/results/
     python -m benchmarks.jacobian --models lenet5 --batches 512 --rounds 9
-    ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 python -m benchmarks.jacobian      as on a processor of AVX2
+    ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 XLA_FLAGS=--xla_cpu_max_isa=AVX2 python -m benchmarks.jacobian
 
-All ways run in each round, in random order, so that whatever else the machine does disturbs all of them; each is first
-checked against ours. Figures are medians. What does not run is listed with the reason: it is not installed (pip install
-captum jax), it would not fit in memory, or it was so slow at a smaller batch that it would take long and win nothing.
+The last command measures a newer processor as one that has AVX2 alone. All ways run in each round, in random order, so
+that whatever else the machine does disturbs all of them; each is first checked against ours. Figures are medians. What
+does not run is listed with the reason: it is not installed (pip install captum jax), it would not fit in memory, or it
+was so slow at a smaller batch that it would take long and win nothing.
 """
 
 import argparse
@@ -282,7 +283,12 @@ def _options(words: Sequence[str] | None) -> argparse.Namespace:
     command_line.add_argument("--batches", nargs="+", type=int, default=[1, 32, 512])
     command_line.add_argument("--output", default="probs", choices=["probs", "logits"])
     command_line.add_argument("--rounds", type=int, default=7)
-    command_line.add_argument("--threads", type=int, default=0, help="threads of PyTorch; by default all cores")
+    command_line.add_argument(
+        "--threads",
+        type=int,
+        default=0,
+        help="of PyTorch; by default one a core. JAX uses all cores: taskset limits both",
+    )
     command_line.add_argument("--compile", action="store_true", help="torch.compile too, which takes minutes")
     command_line.add_argument("--no-plots", dest="plots", action="store_false")
     command_line.add_argument("--out", type=Path, help="folder of the results; by default benchmarks/results")

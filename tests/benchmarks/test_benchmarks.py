@@ -36,7 +36,7 @@ def sections() -> Iterator[Sections]:
 
     @cache
     def read() -> dict[str, list[str]]:
-        out, err = process.communicate(timeout=300)
+        out, err = process.communicate(timeout=600)
         assert process.returncode == 0, out + err
         found: dict[str, list[str]] = {}
         for line in out.splitlines():
