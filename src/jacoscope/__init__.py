@@ -41,6 +41,7 @@ if TYPE_CHECKING:
         singular_values,
         spectral_norm,
         stable_rank,
+        usable_strategy,
         vjp,
     )
 
@@ -80,6 +81,7 @@ __all__ = [
     "singular_values",
     "spectral_norm",
     "stable_rank",
+    "usable_strategy",
     "vjp",
 ]
 

@@ -85,8 +85,9 @@ def compare(
     a, b = (network.spec for network in networks)
     chunk_size = chunk_size_for(a, question.chunk_size)
     parts = folder.file(f"parts_of_{chunk_size}")
-    output = question.named_output
-    work = ComparisonTable((a, b), question.split, samples, chunk_size, parts, output, question.strategy)
+    output, strategy = question.named_output, networks[0].usable_strategy(question.strategy)
+    strategy = networks[1].usable_strategy(strategy)
+    work = ComparisonTable((a, b), question.split, samples, chunk_size, parts, output, strategy)
     names = (_name(a, b), _name(b, a))
     with folder.stage("comparison", None, folder.names):
         with progress_bar(console, "Jacobians of both", samples) as progress:
@@ -96,7 +97,7 @@ def compare(
             "checkpoints": [str(spec.checkpoint.path) for spec in (a, b)],
             "split": question.split,
             "output": output,
-            "strategy": question.strategy,
+            "strategy": strategy,
         }
         summary = about | summarise_comparison(folder.file(TABLE))
         if sums := work.parts.sums():

@@ -20,6 +20,7 @@ from torch.utils.data import Dataset
 from jacoscope.checkpoints import read_checkpoint
 from jacoscope.data.datamodule import to_pixels
 from jacoscope.errors import UserError
+from jacoscope.jacobians import JacobianError, usable_strategy
 from jacoscope.runs.config import build, build_network
 from jacoscope.runs.directory import RunDirectory, latest_run
 from jacoscope.runs.result import Result, moved
@@ -215,6 +216,17 @@ class TrainedNetwork:
         """One name for each class; its number where the data do not name it."""
         names = getattr(self.data, "class_names", None)
         return list(names) if names else [str(k) for k in range(self.spec.classes)]
+
+    def usable_strategy(self, preferred: str) -> str:
+        """Return the strategy that is preferred, or the one that serves where it cannot carry out the network.
+
+        Raises:
+            UserError: if the network has no Jacobians.
+        """
+        try:
+            return usable_strategy(self.module, torch.full((2, *self.spec.shape), 0.5), "logits", preferred)
+        except JacobianError as error:
+            raise UserError(f"{self.spec.checkpoint.path}: {error}") from error
 
     @cached_property
     def data(self) -> LightningDataModule:

@@ -6,7 +6,7 @@ from typing import Any, get_args, get_type_hints
 from omegaconf import DictConfig, OmegaConf
 
 from jacoscope.errors import UserError, nearest
-from jacoscope.jacobians import STRATEGIES
+from jacoscope.jacobians import DEFINITION, STRATEGIES
 from jacoscope.runs.records import fits
 
 CHOICES = {
@@ -28,7 +28,7 @@ class Question:
     checkpoint: str | None = None
     split: str = "test"
     output: str | None = None
-    strategy: str = "auto"
+    strategy: str = DEFINITION
     limit: int | None = None
     sample: int | None = None
     samples: list[int] | None = None
@@ -94,7 +94,7 @@ class Question:
     @property
     def output_name(self) -> str:
         """Output and strategy as a part of the name of a folder."""
-        return self.named_output if self.strategy == "auto" else f"{self.named_output}_{self.strategy}"
+        return self.named_output if self.strategy == DEFINITION else f"{self.named_output}_{self.strategy}"
 
     @property
     def scope_name(self) -> str:

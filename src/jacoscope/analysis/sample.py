@@ -137,7 +137,8 @@ def read(network: TrainedNetwork, title: str, pixels: Tensor, label: int | None,
         UserError: if it has no Jacobian, or one that is NaN or infinite.
     """
     x = pixels.unsqueeze(0)
-    J, logits = logits_jacobian(network, x, question.strategy)
+    strategy = network.usable_strategy(question.strategy)
+    J, logits = logits_jacobian(network, x, strategy)
     if not (logits.isfinite().all() and J.isfinite().all()):
         blame = "derivatives" if logits.isfinite().all() else "logits"
         raise UserError(
@@ -149,7 +150,7 @@ def read(network: TrainedNetwork, title: str, pixels: Tensor, label: int | None,
     output = question.named_output
     batch = JacobianBatch(J, logits).of(output)
     measures = {name: float(measure(batch)) for name, measure in MEASURES.items()}
-    return Reading(title, pixels, label, output, question.strategy, logits[0], batch.J[0], measures, boundary, crossing)
+    return Reading(title, pixels, label, output, strategy, logits[0], batch.J[0], measures, boundary, crossing)
 
 
 def save(reading: Reading, class_names: list[str], folder: Path) -> list[Path]:

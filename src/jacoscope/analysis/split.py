@@ -192,7 +192,7 @@ def split_table(folder: AnswerFolder, question: Question, network: TrainedNetwor
     if question.save_jacobians:
         shape = (samples, spec.classes, *spec.shape)
         store = JacobianStore(parts / JACOBIANS, shape, dtype, chunk_size, about)
-    output, strategy = question.named_output, question.strategy
+    output, strategy = question.named_output, network.usable_strategy(question.strategy)
     return SplitTable((spec,), question.split, samples, chunk_size, parts, output, strategy, store)
 
 
@@ -274,7 +274,7 @@ def _about(folder: AnswerFolder, question: Question, network: TrainedNetwork) ->
     return {
         "output": question.named_output,
         "split": question.split,
-        "strategy": question.strategy,
+        "strategy": network.usable_strategy(question.strategy),
         "checkpoint": str(network.spec.checkpoint.path),
         "checkpoint_sha256": folder.manifest.question["checkpoint_sha256"],
         **network.progress,
@@ -290,9 +290,8 @@ def _described(folder: AnswerFolder, question: Question, network: TrainedNetwork
     count = pq.read_metadata(folder.file(TABLE)).num_rows
     number = f"the first {count:,}" if question.limit else f"all {count:,}"
     words = [as_typed("checkpoint", str(spec.checkpoint.path)), f"split={question.split}"]
-    words += [f"output={question.named_output}"]
+    words += [f"output={question.named_output}", f"strategy={question.strategy}"]
     words += [f"limit={question.limit}"] if question.limit else []
-    words += [f"strategy={question.strategy}"] if question.strategy != "auto" else []
     words += trust_override(question.trust)
     changed = "" if spec.is_unchanged else ", with model or data as changed then"
     return {
@@ -300,7 +299,7 @@ def _described(folder: AnswerFolder, question: Question, network: TrainedNetwork
         "checkpoint": f"{spec.checkpoint.path}{progress}, SHA-256 {manifest.question['checkpoint_sha256'][:16]}…",
         "data": f"{source}, {number} samples of the {question.split} split",
         "J": f"∂ {question.named_output} / ∂ pixels in [0, 1], by automatic differentiation in float32, "
-        f"strategy {question.strategy}",
+        f"strategy {network.usable_strategy(question.strategy)}",
         "time": ", ".join(f"{stage} {spent:.1f} s" for stage, spent in manifest.seconds.items() if spent >= 0.05),
         "versions": ", ".join(f"{name} {version}" for name, version in manifest.versions.items()),
         "to repeat": f"{' '.join(('python analyze.py', *words))}{changed}",

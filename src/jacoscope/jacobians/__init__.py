@@ -4,6 +4,7 @@ Needs torch and nothing else.
 """
 
 from .engine import jacobian as jacobian
+from .engine import usable_strategy as usable_strategy
 from .errors import JacobianError as JacobianError
 from .errors import NonFiniteJacobianError as NonFiniteJacobianError
 from .errors import StrategyError as StrategyError
@@ -32,6 +33,7 @@ from .outputs import log_probs_jacobian_from_logits as log_probs_jacobian_from_l
 from .outputs import probs_jacobian_from_logits as probs_jacobian_from_logits
 from .products import jvp as jvp
 from .products import vjp as vjp
+from .strategies import DEFINITION as DEFINITION
 from .strategies import STRATEGIES as STRATEGIES
 from .streaming import JacobianChunk as JacobianChunk
 from .streaming import iter_jacobians as iter_jacobians

@@ -4,7 +4,7 @@ import logging
 import math
 from collections import OrderedDict
 from collections.abc import Iterator
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Literal, overload
@@ -17,7 +17,7 @@ from .errors import JacobianError, NonFiniteJacobianError, StrategyError
 from .memory import Footprint, Plan, plan
 from .outputs import Output, output_function
 from .purity import Model, pure, unwrapped
-from .strategies import STRATEGIES, Function, Result, forward, pulled_back
+from .strategies import DEFINITION, STRATEGIES, Function, Result, forward, pulled_back
 
 _log = logging.getLogger("jacoscope.jacobians")
 
@@ -106,20 +106,51 @@ def jacobian(
     >>> torch.equal(J, model.weight.expand(2, 3, 4))
     True
     """
-    bare = unwrapped(model)
-    check_inputs(bare, x, strategy, chunk_size, memory_budget, create_graph)
-    with pure(bare, x.device, freeze=not create_graph) as called:
-        if x.is_inference():
-            x = x.clone()
-        function = outputs_of(called, output)
-        with nullcontext() if create_graph else torch.no_grad():
-            given = x if create_graph else x.detach()
-            J, values = _compute(function, given, strategy, chunk_size, memory_budget, check)
-        if not create_graph:
-            values = values.detach()
+    check_inputs(model, x, strategy, chunk_size, memory_budget, create_graph)
+    with as_function(model, x, output, freeze=not create_graph) as function:
+        J, values, _ = _compute(function, x, strategy, chunk_size, memory_budget, check=check)
     if check_finite and J.numel():
         _check_finite(J.detach(), values.detach())
     return (J, values) if return_outputs else J
+
+
+def usable_strategy(model: Model, x: Tensor, output: Output = "logits", preferred: str = DEFINITION) -> str:
+    """Return the strategy that is preferred, or, where it cannot carry out the model, the one that `"auto"` uses.
+
+    Args:
+        model: as for `jacobian`.
+        x: a batch to try it on; the first two samples are used.
+        output: as for `jacobian`.
+        preferred: one of `STRATEGIES` or `"auto"`.
+
+    Raises:
+        JacobianError: as for `jacobian`.
+
+    >>> usable_strategy(torch.nn.Linear(4, 3), torch.rand(2, 4))
+    'vmap-jacrev'
+    """
+    check_inputs(model, x, preferred)
+    with as_function(model, x, output, freeze=True) as function:
+        try:
+            return _compute(function, x[:2], preferred)[2]
+        except StrategyError as error:
+            _log.debug("strategy auto instead of %s: %s", preferred, error)
+            return _compute(function, x[:2], "auto")[2]
+
+
+@contextmanager
+def as_function(model: Model, x: Tensor, output: Output, *, freeze: bool) -> Iterator[Function]:
+    """Yield the function of the input alone that is differentiated, while the model is held as one.
+
+    Args:
+        model: as for `jacobian`.
+        x: the inputs.
+        output: as for `jacobian`.
+        freeze: whether derivatives with respect to the parameters are not wanted, and no graph is kept.
+    """
+    bare = unwrapped(model)
+    with pure(bare, x.device, freeze=freeze) as called, torch.no_grad() if freeze else nullcontext():
+        yield outputs_of(called, output)
 
 
 def outputs_of(model: Model, output: Output) -> Function:
@@ -179,12 +210,23 @@ def next_handle() -> int:
 
 
 def _compute(
-    function: Function, x: Tensor, strategy: str, chunk_size: ChunkSize, budget: int | None, check: bool
-) -> Result:
+    function: Function,
+    x: Tensor,
+    strategy: str,
+    chunk_size: ChunkSize = "auto",
+    budget: int | None = None,
+    *,
+    check: bool = True,
+) -> tuple[Tensor, Tensor, str]:
+    """Return the Jacobian, the outputs and the strategy that computed them; with a graph if gradients are enabled."""
+    if x.is_inference():
+        x = x.clone()
+    if not torch.is_grad_enabled():
+        x = x.detach()
     alone = _Alone.of(function, x)
     count = alone.outputs.shape[1]
     if not len(x) or not count:
-        return x.new_zeros(len(x), count, *x.shape[1:]), alone.outputs.detach().new_zeros(len(x), count)
+        return x.new_zeros(len(x), count, *x.shape[1:]), alone.outputs.detach().new_zeros(len(x), count), strategy
     pieces = _pieces(function, x, count, chunk_size, budget)
     for name, why in _candidates(strategy, x, alone):
         _log.debug(
@@ -195,7 +237,7 @@ def _compute(
             J, values = _by_chunks(function, x, name, pieces, alone)
             if check:
                 _check_last(function, x, J, values, pieces.samples, alone)
-            return J, values
+            return J, values if torch.is_grad_enabled() else values.detach(), name
         except (JacobianError, torch.OutOfMemoryError):
             raise
         except (RuntimeError, NotImplementedError, TypeError, ValueError, IndexError, AssertionError) as error:
@@ -323,8 +365,9 @@ def check_inputs(
             f"strategy={strategy!r} has no differentiable form. With create_graph=True use 'auto' or 'vmap-jacrev'."
         )
     check_sizes(chunk_size, budget)
-    if isinstance(model, nn.Module):
-        _check_same_place(model, x)
+    bare = unwrapped(model)
+    if isinstance(bare, nn.Module):
+        _check_same_place(bare, x)
 
 
 def check_sizes(chunk_size: ChunkSize, budget: int | None) -> None:

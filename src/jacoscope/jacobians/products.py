@@ -6,10 +6,10 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
-from .engine import check_independence, check_inputs, next_handle, outputs_of
+from .engine import as_function, check_independence, check_inputs, next_handle
 from .errors import JacobianError
 from .outputs import Output
-from .purity import Model, pure, unwrapped
+from .purity import Model
 
 
 def jvp(model: Model, x: Tensor, v: Tensor, output: Output = "logits") -> Tensor:
@@ -69,7 +69,8 @@ class Products:
         self._function = function
         self._x = x.detach().clone().requires_grad_()
         handle = next_handle()
-        self._graph: Tensor = function(self._x.clone())
+        with torch.enable_grad():
+            self._graph: Tensor = function(self._x.clone())
         self._hooked = next_handle() != handle + 1
         if not self._graph.requires_grad:
             raise JacobianError("The outputs do not depend on x through differentiable steps; there is no Jacobian.")
@@ -102,16 +103,13 @@ class Products:
 @contextmanager
 def products(model: Model, x: Tensor, output: Output) -> Iterator[Products]:
     """The Jacobian at `x` as a linear map, while the model is held as a pure function."""
-    bare = unwrapped(model)
-    check_inputs(bare, x)
-    with pure(bare, x.device, freeze=True) as called:
+    check_inputs(model, x)
+    with as_function(model, x, output, freeze=True) as function:
         if x.is_inference():
             x = x.clone()
-        function = outputs_of(called, output)
         at = Products(function, x)
         if len(x) > 1:
-            with torch.no_grad():
-                check_independence(at.outputs[-1:], function(x[-1:].clone()))
+            check_independence(at.outputs[-1:], function(x[-1:].clone()))
         yield at
 
 

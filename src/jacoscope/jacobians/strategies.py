@@ -132,3 +132,6 @@ STRATEGIES: dict[str, Callable[[Function, Tensor, int, int], Result]] = {
     "backward": backward,
 }
 """The strategies by name; `"auto"` chooses among them."""
+
+DEFINITION = "vmap-jacrev"
+"""The strategy that the callback and analyze.py prefer."""

@@ -13,7 +13,6 @@ from torch import Tensor
 from jacoscope.callbacks.jacobian.batch_reader import BatchReader
 from jacoscope.callbacks.jacobian.dashboard import explanation, layout
 from jacoscope.callbacks.jacobian.measuring import (
-    DEFAULT_STRATEGY,
     Differentiator,
     Measurement,
     is_headline,
@@ -34,6 +33,7 @@ from jacoscope.callbacks.jacobian.timing import (
     logged_step,
 )
 from jacoscope.errors import UserError
+from jacoscope.jacobians import DEFINITION
 
 OUTPUTS = ("logits", "probs")
 FORMAT = 2  # of the state in checkpoints; raised when what is in there changes
@@ -91,7 +91,7 @@ class JacobianCallback(Callback):
         images_every_n_epochs: int = 5,
         probe_indices: Sequence[int] | None = None,
         outputs: Sequence[str] = OUTPUTS,
-        strategy: str = DEFAULT_STRATEGY,
+        strategy: str = DEFINITION,
         class_names: Sequence[str] | None = None,
         max_classes: int = 10,
         max_probes: int = 24,

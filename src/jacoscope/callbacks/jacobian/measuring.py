@@ -4,7 +4,6 @@ TensorBoard makes a group of cards for each first part of a tag. ``jacobian/`` i
 breaks it down further has groups of its own.
 """
 
-import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -18,15 +17,12 @@ from torch import Tensor, nn
 from jacoscope.callbacks.jacobian.sampling import NO_SAMPLES, Samples, from_all_processes
 from jacoscope.errors import UserError
 from jacoscope.jacobian_batch import JacobianBatch
-from jacoscope.jacobians import STRATEGIES, JacobianError, jacobian
+from jacoscope.jacobians import DEFINITION, STRATEGIES, JacobianError, jacobian, usable_strategy
 from jacoscope.measures import MEASURES, Measure, Statistic, auroc, shown_in
 
-DEFAULT_STRATEGY = "vmap-jacrev"
 _ENTRIES_AT_A_TIME = 1 << 24  # of Jacobians held at once: 64 MB in float32
 _SINGULAR_VALUES = 10  # that have a curve each
 _QUANTILES = {"p05": 0.05, "median": 0.5, "p95": 0.95}
-
-_log = logging.getLogger(__name__)
 
 
 class Differentiator:
@@ -46,7 +42,7 @@ class Differentiator:
         self,
         forward_fn: Callable[[LightningModule, Tensor], Any] | None = None,
         output: Callable[[Any], Tensor] | None = None,
-        strategy: str = DEFAULT_STRATEGY,
+        strategy: str = DEFINITION,
     ) -> None:
         if strategy != "auto" and strategy not in STRATEGIES:
             allowed = ", ".join(("auto", *STRATEGIES))
@@ -67,6 +63,8 @@ class Differentiator:
             UserError: if the module has no Jacobian; the message says why, and what to do.
         """
         try:
+            if self.strategy == DEFINITION:
+                self.strategy = usable_strategy(self._model(module), x[:2].detach(), self._output, self.strategy)
             self(module, x[:2])
         except JacobianError as error:
             raise UserError(
@@ -82,10 +80,14 @@ class Differentiator:
         Raises:
             JacobianError: if the module has none.
         """
-        model: nn.Module | Callable[[Tensor], Any] = module
-        if self._forward_fn is not None:
-            model = partial(self._forward_fn, module)
-        J, logits = self._jacobian(model, x.detach())
+        J, logits = jacobian(
+            self._model(module),
+            x.detach(),
+            self._output,
+            strategy=self.strategy,
+            return_outputs=True,
+            check_finite=False,
+        )
         if J.dtype in (torch.float16, torch.bfloat16):
             J, logits = J.float(), logits.float()
         return JacobianBatch(J, logits)
@@ -100,19 +102,8 @@ class Differentiator:
             done += step
             step = max(1, _ENTRIES_AT_A_TIME // max(1, batch.J[0].numel()))
 
-    def _jacobian(self, model: nn.Module | Callable[[Tensor], Any], x: Tensor) -> tuple[Tensor, Tensor]:
-        def compute(strategy: str) -> tuple[Tensor, Tensor]:
-            return jacobian(model, x, self._output, strategy=strategy, return_outputs=True, check_finite=False)
-
-        try:
-            return compute(self.strategy)
-        except JacobianError as error:
-            if self.strategy != DEFAULT_STRATEGY:
-                raise
-            computed = compute("auto")  # raises the same error if the strategy was not the reason
-            _log.debug("strategy auto from here on, since %s", error)
-            self.strategy = "auto"
-            return computed
+    def _model(self, module: LightningModule) -> nn.Module | Callable[[Tensor], Any]:
+        return module if self._forward_fn is None else partial(self._forward_fn, module)
 
 
 @dataclass
