@@ -6,7 +6,8 @@ from typing import Any, Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from .engine import check_sizes, jacobian
+from .checks import check_sizes
+from .engine import jacobian
 from .errors import JacobianError, NonFiniteJacobianError
 from .memory import free_memory
 from .outputs import Output
