@@ -269,7 +269,9 @@ def stream(work: Work, networks: Sequence[TrainedNetwork], devices: Devices, pro
                 future.result()
                 progress(work.parts.count_done())
         except BrokenProcessPool as error:
-            raise UserError(f"A process was killed: {error}\nType the command again, with fewer processes, to continue") from error
+            raise UserError(
+                f"A process was killed: {error}\nType the command again, with fewer processes, to continue"
+            ) from error
         finally:
             pool.shutdown(cancel_futures=True)
 
