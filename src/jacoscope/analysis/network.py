@@ -318,7 +318,7 @@ def load_weights(module: nn.Module, content: dict[str, Any], path: Path, describ
 
 
 def _common_prefix(have: list[str], want: list[str]) -> str:
-    """Return the prefix of the network's own names in the checkpoint: of all possible ones, the one that fits most names."""
+    """Return the prefix that the checkpoint has before the network's own names: the one that fits most names."""
     if not want:
         return ""
     candidates = {name.removesuffix(wanted) for name in have for wanted in want if name.endswith(wanted)}

@@ -85,7 +85,7 @@ class TrainingSamples:
         self._kept, self._is_over = [], False
 
     def end_epoch(self) -> None:
-        """Mark the epoch as over: a training that is resumed from here begins a new one, and needs none of the samples."""
+        """Mark the epoch as over: a training that is resumed from here begins a new one, and needs no samples."""
         self._is_over = True
 
     def wants(self, batch_idx: int, batches: float) -> bool:
