@@ -170,7 +170,7 @@ class _Alone:
         """Run the forward pass; of zeros if there is no sample."""
         before = next_handle()
         # A batch of one needs no other pass: this graph is the one that is differentiated.
-        leaf, outputs = forward(function, _last(x), cotangents=1 if len(x) == 1 else None)
+        leaf, outputs = forward(function, _last(x))
         if not outputs.requires_grad:
             raise JacobianError(
                 "The outputs do not depend on x through differentiable steps, so they have no Jacobian. Look for "
