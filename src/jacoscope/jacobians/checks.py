@@ -1,4 +1,4 @@
-"""What is refused, in words that say what would work."""
+"""Checks of models, inputs and outputs; each error says what would work instead."""
 
 import math
 from typing import Any, Literal
@@ -21,7 +21,7 @@ def check_inputs(
     budget: int | None = None,
     create_graph: bool = False,
 ) -> None:
-    """Refuse what has no Jacobian of this form, in words that say what would work."""
+    """Raise if there is no Jacobian of this form; the error says what would work instead."""
     if not callable(model):
         raise JacobianError(f"The model is a {type(model).__name__}; expected a module, or a function of a batch.")
     if not isinstance(x, Tensor) or x.ndim == 0:
@@ -46,7 +46,7 @@ def check_inputs(
 
 
 def check_sizes(chunk_size: ChunkSize, budget: int | None) -> None:
-    """Refuse a chunk size or a memory budget that is none."""
+    """Raise if a chunk size or a memory budget is not allowed."""
     if chunk_size not in ("auto", None) and (not isinstance(chunk_size, int) or chunk_size < 1):
         raise JacobianError(f"chunk_size={chunk_size!r}; expected a positive number of samples, 'auto' or None.")
     if budget is not None and (not isinstance(budget, int) or budget < 1):
@@ -54,7 +54,7 @@ def check_sizes(chunk_size: ChunkSize, budget: int | None) -> None:
 
 
 def _check_same_place(model: nn.Module, x: Tensor) -> None:
-    """A model with some parameters where x is and of its type may hold others elsewhere: that is its own affair."""
+    """Raise if no parameter is on the device of x, or none has its type; others may be elsewhere."""
     devices, dtypes = set(), set()
     for parameter in model.parameters():
         if isinstance(parameter, nn.parameter.UninitializedParameter):
@@ -73,7 +73,7 @@ def _check_same_place(model: nn.Module, x: Tensor) -> None:
 
 
 def check_outputs(values: Any, x: Tensor) -> None:
-    """Refuse outputs that are no tensor of numbers `[batch, outputs]` for the samples `x`."""
+    """Raise if the outputs are not a tensor of numbers `[batch, outputs]` for the samples `x`."""
     if not isinstance(values, Tensor):
         raise JacobianError(f"output(…) returned a {type(values).__name__}; expected a tensor [batch, outputs].")
     if values.ndim != 2 or values.shape[0] != x.shape[0]:

@@ -167,7 +167,7 @@ class _Alone:
 
     @classmethod
     def of(cls, function: Function, x: Tensor) -> "_Alone":
-        """Carry out the forward pass; of zeros where there is no sample."""
+        """Run the forward pass; of zeros if there is no sample."""
         before = next_handle()
         # A batch of one needs no other pass: this graph is the one that is differentiated.
         leaf, outputs = forward(function, _last(x))

@@ -40,7 +40,7 @@ class FastLayers(TorchFunctionMode):
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        """Carry out a function of PyTorch: by a fast layer where there is one, else as it is."""
+        """Run a function of PyTorch, by a fast layer if there is one."""
         kwargs = kwargs or {}
         layer = _LAYERS.get(func)
         result = None if layer is None else layer(*args, **kwargs)

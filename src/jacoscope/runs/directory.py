@@ -85,7 +85,7 @@ class RunDirectory:
                 damaged.append(str(error))
                 continue
             if damaged:
-                print(f"{damaged[0]}\nGoing on from the one before it: {path}", file=sys.stderr)
+                print(f"{damaged[0]}\nResuming from the one before it: {path}", file=sys.stderr)
             return path
         if damaged:
             raise UserError(
@@ -107,7 +107,7 @@ class RunDirectory:
             raise UserError(
                 f"{self.path} holds a run with another configuration:\n  "
                 + "\n  ".join(changes)
-                + "\nType the same configuration to go on with it, or leave run_name out to start a new run"
+                + "\nType the same configuration to resume it, or leave run_name out to start a new run"
             )
         return result
 
@@ -123,7 +123,7 @@ class RunDirectory:
             The record, to which the body adds metrics.
 
         Raises:
-            KeyboardInterrupt: if the run was interrupted; the message says how to go on.
+            KeyboardInterrupt: if the run was interrupted; the message says how to resume it.
             SystemExit: if it was terminated by SIGTERM.
         """
         result = Result("running", config, config["seed"], started=earlier.started if earlier else now())
@@ -162,10 +162,10 @@ class RunDirectory:
 
 
 def _with_advice(stop: BaseException, run_name: str) -> BaseException:
-    """Return the exception that ends an interrupted run: it says how to go on."""
+    """Return the exception that ends an interrupted run: it says how to resume it."""
     from pytorch_lightning.utilities.exceptions import SIGTERMException
 
-    advice = f"Stopped. The same command with run_name={run_name} goes on from the last checkpoint"
+    advice = f"Stopped. The same command with run_name={run_name} resumes from the last checkpoint"
     # During training LastCheckpoint exits with this status; during the test Lightning raises its own exception.
     if isinstance(stop, SIGTERMException) or (isinstance(stop, SystemExit) and stop.code == TERMINATED):
         print(f"\n{advice}", file=sys.stderr)
