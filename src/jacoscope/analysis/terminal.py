@@ -105,11 +105,12 @@ def show_history(console: Console, rows: Sequence[dict[str, Any]], about: dict[s
     Args:
         console: to print on.
         rows: one for each checkpoint.
-        about: ``split``, ``output`` and ``strategy``.
+        about: ``split`` and ``output``.
     """
     left_out = "; samples whose Jacobian is NaN or infinite are left out" if any(r["left_out"] for r in rows) else ""
     samples = rows[0]["samples"] + rows[0]["left_out"]  # the same ones of each checkpoint
-    _head(console, {**about, "samples": samples}, more=f"; medians{left_out}")
+    strategies = " and ".join(sorted({row["strategy"] for row in rows}))
+    _head(console, {**about, "samples": samples, "strategy": strategies}, more=f"; medians{left_out}")
     measures = shown_in("networks", "classes")
     table = _table("checkpoint", "epoch", "step", "accuracy", *(measure.heading for measure in measures))
     for row in rows:

@@ -392,5 +392,5 @@ class JacobianCallback(Callback):
         sinks = [sink for sink in sinks if sink.place not in self.progress.introduced_to]
         self.progress.introduced_to.extend(sink.place for sink in sinks)
         for sink in sinks:
-            sink.log_text("jacobian/how_to_read", explanation(self.max_samples))
+            sink.log_text("jacobian/how_to_read", explanation(self.max_samples, self.differentiate.strategy))
             sink.log_layout(layout(self.outputs, tags))

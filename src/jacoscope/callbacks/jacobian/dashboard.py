@@ -17,7 +17,7 @@ For one input the Jacobian **J** has a row for each pixel and a column for each 
 changes when pixel i changes. Units are those of the network's input: where pixels run from 0 to 1, a spectral norm of 3
 means that a change of the image of length 0.1 (L2) changes the outputs by about 0.3 at most. If images are
 standardised before, lengths are in standard deviations. Everything is measured in evaluation mode, each time on the
-same validation samples, at most {samples}, spread evenly over the classes.
+same validation samples, at most {samples}, spread evenly over the classes, by the strategy `{strategy}`.
 
 **Which output.** Compare `jacobian/logits/…` over training and between runs. `jacobian/probs/…` says how the
 probabilities change; softmax saturates, so a confident network has tiny derivatives here.
@@ -60,11 +60,12 @@ averaged over blocks of pixels.
 """
 
 
-def explanation(samples: int) -> str:
+def explanation(samples: int, strategy: str) -> str:
     """Return the page, in Markdown.
 
     Args:
         samples: how many validation samples are measured at most.
+        strategy: how the Jacobians are computed.
     """
     shown = shown_in("curves")
     measures = "\n".join(
@@ -72,7 +73,7 @@ def explanation(samples: int) -> str:
     )
     few = " and ".join(measure.label for measure in shown if measure.statistics == ("mean",))
     only_mean = f"; those of the {few} in `mean` alone" if few else ""
-    page = _PAGE.format(samples=samples, measures=measures, only_mean=only_mean, **WORDS)
+    page = _PAGE.format(samples=samples, strategy=strategy, measures=measures, only_mean=only_mean, **WORDS)
     # TensorBoard breaks a line wherever the text does, so each paragraph is made one line; tables have theirs.
     return re.sub(r"(?<=[^\n|])\n(?=[^\n|`])", " ", page)
 
