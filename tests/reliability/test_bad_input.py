@@ -127,6 +127,7 @@ TRAIN = [
     (f"{PICTURES} data.source.root=half_picture", "spoilt.png cannot be read as a picture"),
     (f"{PICTURES} data.source.root=bomb", "spoilt.png cannot be read as a picture"),
     (f"{PICTURES} data.source.root=no_pixels", "spoilt.png cannot be read as a picture"),
+    (f"{PICTURES} data.source.root=loop", "loop/train/cat/again|a link leads there|Remove the link"),
     (f"{PICTURES} data.source.root=empty_class", "eel"),
     (f"{PICTURES} data.source.root=other_classes", "has the classes cat, cow"),
     (
