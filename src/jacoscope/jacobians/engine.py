@@ -3,7 +3,7 @@
 import logging
 import math
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import lru_cache
@@ -17,7 +17,19 @@ from .errors import JacobianError, NonFiniteJacobianError, StrategyError
 from .memory import Footprint, Plan, plan
 from .outputs import Output, output_function
 from .purity import Model, pure, unwrapped
-from .strategies import DEFINITION, STRATEGIES, Function, Result, forward, pulled_back
+from .strategies import (
+    DEFINITION,
+    STRATEGIES,
+    Function,
+    Result,
+    can_be_computed,
+    coarsest_type,
+    first_forward,
+    fixed_batch_size,
+    forward,
+    not_differentiable,
+    pulled_back,
+)
 
 _log = logging.getLogger("jacoscope.jacobians")
 
@@ -150,7 +162,15 @@ def as_function(model: Model, x: Tensor, output: Output, *, freeze: bool) -> Ite
     """
     bare = unwrapped(model)
     with pure(bare, x.device, freeze=freeze) as called, torch.no_grad() if freeze else nullcontext():
-        yield outputs_of(called, output)
+        try:
+            yield outputs_of(called, output)
+        except JacobianError:
+            raise
+        except Exception as error:
+            # Only now: a model may convert its input itself.
+            if isinstance(bare, nn.Module) and not isinstance(error, torch.OutOfMemoryError):
+                _check_same_type(bare, x, error)
+            raise
 
 
 def outputs_of(model: Model, output: Output) -> Function:
@@ -191,11 +211,12 @@ class _Alone:
         """Carry out the forward pass; of zeros where there is no sample."""
         before = next_handle()
         # A batch of one needs no other pass: this graph is the one that is differentiated.
-        leaf, outputs = forward(function, _last(x), cotangents=1 if len(x) == 1 else None)
+        leaf, outputs = first_forward(function, _last(x), x, cotangents=1 if len(x) == 1 else None)
         if not outputs.requires_grad:
             raise JacobianError(
                 "The outputs do not depend on x through differentiable steps, so they have no Jacobian. Look for "
-                "detach(), torch.no_grad(), argmax or rounding between the input and the outputs."
+                "detach(), torch.no_grad(), argmax or rounding between the input and the outputs, or for a model that "
+                "is optimised for inference alone, as by torch.jit.optimize_for_inference."
             )
         return cls(leaf, outputs, hooked=next_handle() != before + 1)
 
@@ -228,6 +249,7 @@ def _compute(
     if not len(x) or not count:
         return x.new_zeros(len(x), count, *x.shape[1:]), alone.outputs.detach().new_zeros(len(x), count), strategy
     pieces = _pieces(function, x, count, chunk_size, budget)
+    tried: list[str] = []
     for name, why in _candidates(strategy, x, alone):
         _log.debug(
             "strategy %s (%s), %d of %d samples and %d of %d outputs at a time (%s)",
@@ -242,11 +264,18 @@ def _compute(
             raise
         except (RuntimeError, NotImplementedError, TypeError, ValueError, IndexError, AssertionError) as error:
             if name == "backward":
-                raise JacobianError(f"Ordinary backward passes cannot differentiate the model: {error}") from error
+                if not can_be_computed(function, x):
+                    raise fixed_batch_size(1, len(x), error) from error
+                raise not_differentiable(f"Ordinary backward passes{_before(tried)}", error) from error
             if strategy != "auto":
                 raise StrategyError(f"{name} cannot carry out a step of the model: {error}\nUse 'auto'.") from error
+            tried.append(name)
             _log.debug("strategy %s cannot carry out a step of the model: %s", name, error)
     raise AssertionError("the last of the strategies returns or raises")
+
+
+def _before(tried: list[str]) -> str:
+    return f", tried after {' and '.join(tried)}," if tried else ""
 
 
 def _by_chunks(function: Function, x: Tensor, strategy: str, pieces: Plan, alone: _Alone) -> Result:
@@ -309,17 +338,21 @@ def _check_last(function: Function, x: Tensor, J: Tensor, values: Tensor, sample
     """
     if len(x) > 1:
         in_company = function(x[-2:].clone()) if samples == 1 else values
-        check_independence(in_company[-1:].detach(), alone.outputs.detach())
+        check_independence(in_company[-1:].detach(), alone.outputs.detach(), lambda: coarsest_type(function, x[-1:]))
     weights = _random_weights(alone.outputs.shape[1]).to(alone.outputs)
     found = (weights.to(J.dtype) @ J[-1].detach().flatten(1)).view(x.shape[1:])
     error = _relative_error(found, _gradient(alone.leaf, alone.outputs, weights)[0])
-    tolerance = min(torch.finfo(alone.outputs.dtype).eps ** 0.25, 0.1)
+    tolerance = _gradient_tolerance(alone.outputs.dtype)
     if error > tolerance:
         # PyTorch (2.14, 2.15) differentiates BatchNorm2d of a single image in channels-last strides wrongly.
         pair, outputs = forward(function, x[-1:].detach().expand(2, *x.shape[1:]))
         error = _relative_error(found, _gradient(pair, outputs, torch.cat([weights, 0 * weights]))[0])
-    if error > tolerance:
+    if error > tolerance and error > _gradient_tolerance(coarsest_type(function, x[-1:])):
         raise ValueError(f"the last sample's derivatives differ by {error:.2g} from those of an ordinary backward pass")
+
+
+def _gradient_tolerance(dtype: torch.dtype) -> float:
+    return float(min(torch.finfo(dtype).eps ** 0.25, 0.1))
 
 
 @lru_cache(maxsize=8)
@@ -352,6 +385,11 @@ def check_inputs(
     if not isinstance(x, Tensor) or x.ndim == 0:
         given = f"a {type(x).__name__}" if not isinstance(x, Tensor) else "a tensor without dimensions"
         raise JacobianError(f"x is {given}; expected a tensor [batch, *input_shape].")
+    if x.ndim == 1:
+        raise JacobianError(
+            f"x has shape {list(x.shape)}; expected [batch, *input_shape], with a dimension of the input at least. If "
+            "it is one sample: x.unsqueeze(0). If it is one number a sample: x.unsqueeze(1), and a model that takes it."
+        )
     if x.layout is not torch.strided:
         raise JacobianError(f"x is stored as {x.layout}; expected a dense tensor: x.to_dense().")
     if not x.is_floating_point():
@@ -379,22 +417,28 @@ def check_sizes(chunk_size: ChunkSize, budget: int | None) -> None:
 
 
 def _check_same_place(model: nn.Module, x: Tensor) -> None:
-    """A model with some parameters where x is and of its type may hold others elsewhere: that is its own affair."""
-    devices, dtypes = set(), set()
+    """A model with some parameters where x is may hold others elsewhere: that is its own affair."""
+    devices = set()
     for parameter in model.parameters():
         if isinstance(parameter, nn.parameter.UninitializedParameter):
             raise JacobianError("The model has lazy layers that do not know their shape yet. Run it once: model(x).")
         if parameter.is_floating_point():
-            if parameter.device == x.device and parameter.dtype == x.dtype:
+            if parameter.device == x.device:
                 return
             devices.add(parameter.device)
-            dtypes.add(parameter.dtype)
-    if devices and x.device not in devices:
+    if devices:
         raise JacobianError(
             f"x is on {x.device} and the model on {devices.pop()}. Move one of them; nothing is moved unasked."
         )
+
+
+def _check_same_type(model: nn.Module, x: Tensor, error: Exception) -> None:
+    """Refuse a model that has raised an error, where none of its parameters has the type of x."""
+    dtypes = {parameter.dtype for parameter in model.parameters() if parameter.is_floating_point()}
     if dtypes and x.dtype not in dtypes and not torch.is_autocast_enabled(x.device.type):
-        raise JacobianError(f"x is {x.dtype} and the model {dtypes.pop()}. Convert one of them.")
+        raise JacobianError(
+            f"x is {x.dtype} and the model {dtypes.pop()}. Convert one of them. The model raised: {error}"
+        ) from error
 
 
 def _check_outputs(values: Any, x: Tensor) -> None:
@@ -418,24 +462,36 @@ def _contents(returned: Any) -> str:
     return ""
 
 
-def check_independence(together: Tensor, alone: Tensor) -> None:
-    """Refuse samples that depend on each other: one must come out the same alone and among others, up to rounding."""
+def check_independence(together: Tensor, alone: Tensor, coarsest: Callable[[], torch.dtype] | None = None) -> None:
+    """Refuse samples that depend on each other: one must come out the same alone and among others, up to rounding.
+
+    Args:
+        together: outputs among other samples.
+        alone: outputs of the same samples alone.
+        coarsest: returns the type that they are rounded to on the way, if that may be coarser than their own.
+    """
     if not alone.numel():
         return
     difference, *scales = torch.stack([together - alone, together, alone]).abs().amax((1, 2)).tolist()
     if not all(map(math.isfinite, scales)):  # these tell nothing about dependence; the others do
         finite = together.isfinite() & alone.isfinite()
         if finite.any():
-            check_independence(together[finite].unsqueeze(0), alone[finite].unsqueeze(0))
+            check_independence(together[finite].unsqueeze(0), alone[finite].unsqueeze(0), coarsest)
         return
     scale = max(scales)
-    tolerance = min(10 * torch.finfo(alone.dtype).eps ** 0.5, 0.05)
-    if difference > tolerance * max(scale, 1e-6):
+    allowed = max(scale, 1e-6)
+    if difference <= _output_tolerance(alone.dtype) * allowed:
+        return
+    if coarsest is None or difference > _output_tolerance(coarsest()) * allowed:
         raise JacobianError(
             f"The outputs of the last sample change by {difference:.3g} (of {scale:.3g}) with the samples beside it. "
             "Either samples depend on each other (statistics or attention over the batch), or the model draws random "
             "numbers in evaluation mode; there is no Jacobian of a single sample then."
         )
+
+
+def _output_tolerance(dtype: torch.dtype) -> float:
+    return float(min(10 * torch.finfo(dtype).eps ** 0.5, 0.05))
 
 
 def _check_finite(J: Tensor, values: Tensor) -> None:
