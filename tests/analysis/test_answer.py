@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -15,6 +16,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
+from hydra.utils import execution_whitelist
 from omegaconf import DictConfig
 from PIL import Image
 
@@ -23,6 +25,7 @@ from jacoscope.analysis.answer import answer
 from jacoscope.analysis.network import TrainedNetwork
 from jacoscope.analysis.question import Question
 from jacoscope.errors import UserError
+from jacoscope.runs.config import build_network
 from jacoscope.runs.result import Result
 
 ROOT = Path(__file__).parents[2]
@@ -65,7 +68,7 @@ def test_a_sample_is_saved_as_the_matrix_that_the_documentation_promises(
         }  # fmt: skip
 
 
-def test_pictures_with_the_same_name_do_not_overwrite_each_other(
+def test_pictures_are_answered_each_in_a_folder_of_its_own(
     own_run: Path, cfg: DictConfig, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for name, level in (("one/a.png", 0), ("two/a.jpg", 255), ("two/b.png", 90)):
@@ -77,7 +80,47 @@ def test_pictures_with_the_same_name_do_not_overwrite_each_other(
     assert "type invert=true" in out
     folders = sorted(path.name for path in (tmp_path / "out").iterdir())
     assert len(folders) == 3
-    assert folders[2] == "image_b_probs"
+    assert re.fullmatch("image_b_[0-9a-f]{8}_probs", folders[2])
+
+
+def test_pictures_of_one_name_do_not_overwrite_each_other_from_call_to_call(
+    own_run: Path, cfg: DictConfig, tmp_path: Path
+) -> None:
+    def titles() -> list[str]:
+        return sorted(json.loads(file.read_text())["what"] for file in (tmp_path / "out").rglob("reading.json"))
+
+    for number, name in enumerate(("x/7.png", "y/7.png", "x/7.webp", "x/7.png")):
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        Image.new("L", (8, 8), 60 * number).save(path)  # the last one replaces the first: another picture
+        answer(Question(str(own_run), image=str(path), output_dir=str(tmp_path / "out")), cfg, [])
+        assert len(titles()) == number + 1
+    answer(Question(str(own_run), image=str(path), output_dir=str(tmp_path / "out")), cfg, [])  # the same question
+    assert titles() == ["7.png", "7.png", "7.png", "7.webp"]
+
+
+@pytest.mark.parametrize("question", [{}, {"sample": 3}], ids=["split", "sample"])
+def test_a_network_may_have_more_outputs_than_the_data_have_classes(
+    question: dict[str, Any], run: Path, cfg: DictConfig, tmp_path: Path
+) -> None:
+    config = deepcopy(Result.read(run / "result.json").config)
+    for part, key in (("images", "classes"), ("model", "num_classes"), ("data", "num_classes")):
+        config[part][key] = 5
+    with execution_whitelist(["jacoscope.*", "torch.nn.*"]):
+        weights = build_network(config).state_dict()
+    weights = {name: tensor + 3.0 if tensor.shape == (5,) else tensor for name, tensor in weights.items()}
+    weights[list(weights)[-1]][4] += 9  # so that one of the outputs without a name is predicted
+    path = tmp_path / "run"
+    (path / "checkpoints").mkdir(parents=True)
+    torch.save({"state_dict": weights}, path / "checkpoints" / "best.ckpt")
+    Result("finished", config, 0, "2026-01-01T00:00:00+00:00", {}).write(path / "result.json")
+    answer(Question(str(path), **question, attack=2, chunk_size=8, output_dir=str(tmp_path / "out")), cfg, [])
+    if "sample" in question:
+        reading = json.loads((tmp_path / "out" / "reading.json").read_text())
+        assert list(reading["probabilities"]) == ["a", "b", "c", "output 3", "output 4"]
+        assert reading["prediction"] == "output 4"
+    else:
+        assert (tmp_path / "out" / "report.html").exists()
 
 
 @pytest.mark.parametrize(

@@ -164,6 +164,41 @@ def test_a_folder_of_images_says_what_is_wrong_with_it(tmp_path: Path) -> None:
         ImageFolder(tmp_path, (2, 8, 8))
 
 
+@pytest.mark.parametrize(
+    ("link", "target"),
+    [
+        ("cat/loop", "cat"),
+        ("cat/loop", "."),
+        ("cat/old/loop", "cat"),
+        ("cat/all", "dog"),
+        ("cat/again", "cat/old"),
+        ("cow", "cat"),
+        ("cat/loop", ".."),
+    ],
+)
+def test_links_that_lead_to_pictures_twice_are_refused(tmp_path: Path, link: str, target: str) -> None:
+    for part, name in (("train", "cat"), ("train", "dog"), ("train", "cat/old"), ("test", "cat"), ("test", "dog")):
+        picture(tmp_path / part / name / "a.png", (8, 8), 0)
+    path = tmp_path / "train" / link
+    path.symlink_to(tmp_path / "train" / target, target_is_directory=True)
+    with pytest.raises(UserError, match=r"a link leads there: its pictures would be read twice. Remove the link"):
+        ImageFolder(tmp_path, (1, 8, 8)).load()
+
+
+def test_links_that_lead_elsewhere_are_followed(tmp_path: Path) -> None:
+    for name in ("a.png", "sub/b.png"):
+        picture(tmp_path / "elsewhere" / name, (8, 8), 0)
+    for part in ("train", "test"):
+        picture(tmp_path / "real" / part / "cat" / "a.png", (8, 8), 0)
+        (tmp_path / "real" / part / "dog").symlink_to(tmp_path / "elsewhere", target_is_directory=True)
+        (tmp_path / "real" / part / "gone").symlink_to(tmp_path / "nowhere")
+        (tmp_path / "real" / part / ".hidden").symlink_to(tmp_path / "real", target_is_directory=True)
+    (tmp_path / "linked").symlink_to(tmp_path / "real", target_is_directory=True)
+    sets = ImageFolder(tmp_path / "linked", (1, 8, 8)).load()
+    assert sets.class_names == ("cat", "dog")
+    assert len(sets.train) == 3
+
+
 def test_files_put_in_place_by_the_user_are_used_without_a_network(data_dir: Path, tmp_path: Path) -> None:
     (tmp_path / "FashionMNIST").symlink_to(data_dir / "MNIST")  # the same format, other contents
     source = TorchvisionSource("FashionMNIST", tmp_path)

@@ -13,6 +13,7 @@ from jacoscope.jacobians import (
     estimate_frobenius,
     jacobian,
     leading_singular_triplets,
+    vjp,
 )
 
 from .small import X, expected, network
@@ -22,7 +23,9 @@ from .small import X, expected, network
     ("model", "x", "said"),
     [
         (network(), (X * 255).to(torch.uint8), r"x\.float\(\) / 255"),
-        (network(), X.double(), "float64"),
+        (network(), X.double(), "x is torch.float64 and the model torch.float32"),
+        (network().double(), X, "x is torch.float32 and the model torch.float64"),
+        (network().bfloat16(), X, "x is torch.float32 and the model torch.bfloat16"),
         (network(), torch.tensor(1.0), r"\[batch, \*input_shape\]"),
         (lambda x: (x, x), X, r"tuple of 2.*output=lambda r: r\[0\]"),
         (lambda x: {"logits": x}, X, "keys 'logits'"),
@@ -44,6 +47,73 @@ from .small import X, expected, network
 def test_errors_say_what_would_work(model, x, said):
     with pytest.raises(JacobianError, match=f"(?s){said}"):
         jacobian(model, x)
+
+
+class InPlace(nn.Module):
+    """Writes into a tensor whose value autograd needs, or into a view that it does not let be written."""
+
+    def __init__(self, *, into_view):
+        super().__init__()
+        self.into_view, self.inner = into_view, nn.Linear(64, 3)
+
+    def forward(self, x):
+        y = torch.exp(x.flatten(1))
+        if self.into_view:
+            y.chunk(2, 1)[0].mul_(2)
+        else:
+            y.mul_(2)
+        return self.inner(y)
+
+
+class FixedBatch(nn.Module):
+    def __init__(self, batch):
+        super().__init__()
+        self.batch, self.inner = batch, nn.Linear(64, 3)
+
+    def forward(self, x):
+        return self.inner(x.view(self.batch, 64))
+
+
+def exported(batch):
+    return torch.export.export(network().eval(), (X[:batch],)).module()
+
+
+def traced(batch):
+    return torch.jit.trace(FixedBatch(batch), X[:batch])
+
+
+def total_vjp(model, x):
+    return vjp(model, x, torch.ones(len(x), 3))
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("ask", [jacobian, total_vjp, estimate_frobenius, leading_singular_triplets])
+@pytest.mark.parametrize(
+    ("model", "x", "said"),
+    [
+        (lambda: network(), torch.rand(4), r"\[4\].*x\.unsqueeze\(0\).*x\.unsqueeze\(1\)"),
+        (lambda: lambda x: x[:, None], torch.rand(4), r"\[4\].*\[batch, \*input_shape\]"),
+        (lambda: network(), X[0], r"called with a tensor \[1, 8, 8\].*takes x\.unsqueeze\(0\), \[1, 1, 8, 8\]"),
+        (lambda: nn.Sequential(nn.Flatten(), nn.Linear(64, 3)), X[0, 0], r"takes x\.unsqueeze\(0\), \[1, 8, 8\]"),
+        (lambda: FixedBatch(4), X, "takes a batch of 4, but not of 1.*RuntimeError"),
+        (lambda: FixedBatch(1), X, "takes a batch of 1, but not of 4.*RuntimeError"),
+        (lambda: traced(4), X, "takes a batch of 4, but not of 1"),
+        (lambda: exported(4), X, "takes a batch of 4, but not of 1.*dynamic batch dimension.*Guard failed"),
+        (lambda: exported(1), X, "takes a batch of 1, but not of 4"),
+        (lambda: exported(3), X, "Guard failed.*does not take x"),
+        (lambda: InPlace(into_view=False), X, "Ordinary backward passes.*in place"),
+        (lambda: InPlace(into_view=False), X[:1], "Ordinary backward passes.*in place"),
+        (lambda: InPlace(into_view=True), X, "Without gradients it can be computed.*in place"),
+    ],
+)
+def test_a_model_that_cannot_be_called_or_differentiated_so_says_what_was_tried(ask, model, x, said):
+    with pytest.raises(JacobianError, match=f"(?s){said}"):
+        ask(model(), x)
+
+
+def test_a_model_that_fails_whatever_it_is_given_raises_its_own_error():
+    with pytest.raises(ZeroDivisionError):
+        jacobian(lambda x: x.flatten(1) * (1 / 0), X)
 
 
 @pytest.mark.parametrize("create_graph", [False, True])

@@ -2,12 +2,13 @@
 
 import os
 import threading
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from functools import partial
 
 import pytest
 import torch
 from torch import nn
+from torch.ao import quantization
 
 from jacoscope.jacobians import JacobianError, jacobian, jvp, leading_singular_triplets, vjp
 from jacoscope.models import LeNet5
@@ -103,6 +104,118 @@ def test_a_model_that_changes_things_leaves_them_as_they_were_also_when_it_raise
             assert given_up == fail
         else:
             assert torch.allclose(J.detach().flatten(2), 2 * model.inner.weight.detach().expand(4, 3, 64))
+
+
+class Unversioned(nn.Module):
+    """Writes into its buffers as fused kernels do, without a version; sets, makes, resizes and deletes some."""
+
+    def __init__(self, *, fail):
+        super().__init__()
+        self.fail = fail
+        self.inner = nn.Linear(64, 3)
+        self.register_buffer("scale", torch.ones(3))
+        self.register_buffer("odd", torch.tensor([torch.nan, 1.0]))
+        self.register_buffer("range", torch.empty(0))
+        self.register_buffer("cache", None)
+        self.register_buffer("gone", torch.ones(2))
+        self.register_buffer("expanded", torch.ones(1).expand(4))
+
+    def forward(self, x):
+        self.scale.data.mul_(2)
+        self.odd.numpy()[:] = 3
+        self.range.resize_(3).fill_(1.0)
+        self.cache = torch.ones(1)
+        if "gone" in self._buffers:
+            del self.gone
+            self.register_buffer("new", torch.ones(1))
+        if self.fail:
+            raise JacobianError("given up")
+        return self.inner(x.flatten(1))
+
+
+@pytest.mark.parametrize("create_graph", [False, True])
+@pytest.mark.parametrize("fail", [False, True])
+def test_buffers_are_as_they_were_however_they_are_written(fail, create_graph):
+    model = Unversioned(fail=fail)
+    before = {name: None if buffer is None else buffer.clone() for name, buffer in model._buffers.items()}
+    versions = {name: buffer._version for name, buffer in model.named_buffers()}
+    with pytest.raises(JacobianError, match="given up") if fail else nullcontext():
+        jacobian(model, X, create_graph=create_graph)
+    assert set(model._buffers) == set(before)
+    assert model.cache is None
+    for name, buffer in before.items():
+        torch.testing.assert_close(getattr(model, name), buffer, rtol=0, atol=0, equal_nan=True)
+    assert model.scale._version == versions["scale"], "a graph that has saved it may still be walked back"
+
+
+def quantised():
+    model = nn.Sequential(quantization.QuantStub(), network()).train()
+    model.qconfig = model[1].qconfig = quantization.get_default_qat_qconfig("x86")
+    return quantization.prepare_qat(model)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("warm", [False, True])
+def test_quantisation_aware_models_are_left_as_they_were_and_say_what_to_switch_off(warm):
+    model = quantised()
+    if warm:
+        model(X)
+    with everything_as_before(model, X), pytest.raises(JacobianError, match=r"apply\(.*disable_observer\)"):
+        jacobian(model, X)
+    model(X)
+    model.apply(quantization.disable_observer)
+    with everything_as_before(model, X):
+        J = jacobian(model, X)
+    assert (J - jacobian(model, X, strategy="backward")).abs().max() < 1e-6
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("make", [torch.jit.script, lambda model: torch.jit.trace(model, X)], ids=["script", "trace"])
+def test_frozen_models(make):
+    model = torch.jit.freeze(make(network().eval()))
+    for _ in range(3):  # the interpreter optimises from the second call on
+        torch.testing.assert_close(jacobian(model, X), expected())
+    torch.testing.assert_close(jvp(model, X, X), torch.einsum("bkchw,bchw->bk", expected(), X))
+
+
+class Converting(nn.Module):
+    """Takes float32, and computes in another type."""
+
+    def __init__(self, dtype, *, back):
+        super().__init__()
+        self.inner, self.dtype, self.back = network().to(dtype), dtype, back
+
+    def forward(self, x):
+        y = self.inner(x.to(self.dtype))
+        return y.to(x.dtype) if self.back else y
+
+
+@pytest.mark.parametrize("batch", [1, 4])
+@pytest.mark.parametrize("back", [False, True])
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16, torch.float16])
+def test_models_that_convert_their_input_themselves(dtype, back, batch):
+    model, x, reference = Converting(dtype, back=back).eval(), X[:batch], expected()[:batch]
+    rounding = {"rtol": 0, "atol": float(4 * torch.finfo(dtype).eps) * float(reference.abs().max()) + 1e-6}
+    for options in ({}, {"strategy": "vmap-jacrev"}, {"chunk_size": 1}, {"create_graph": True}):
+        with everything_as_before(model, x):
+            J = jacobian(model, x, **options)
+        assert J.dtype == torch.float32
+        torch.testing.assert_close(J.detach(), reference, **rounding)
+    torch.testing.assert_close(vjp(model, x, torch.ones(batch, 3)), reference.sum(1), **rounding)
+    assert (jvp(model, x, x) - torch.einsum("bkchw,bchw->bk", reference, x)).abs().max() < 0.05
+    top = leading_singular_triplets(model, x).values
+    torch.testing.assert_close(top[:, 0], torch.linalg.matrix_norm(reference.flatten(2), 2), rtol=0.02, atol=0)
+
+
+def test_outputs_that_are_rounded_on_the_way_are_no_dependence_of_samples():
+    class Rounded(nn.Module):  # as kernels that add up in another order for another batch, in a coarse type
+        def forward(self, x):
+            y = x.flatten(1).bfloat16() * (1 + 2**-7 * (len(x) > 1))
+            return y.float()
+
+    jacobian(Rounded(), X)
+    with pytest.raises(JacobianError, match="depend on each other"):
+        jacobian(lambda x: x.flatten(1) * (1 + 2**-7 * (len(x) > 1)), X)
 
 
 @pytest.mark.parametrize("context", [torch.no_grad, torch.inference_mode, torch.enable_grad])

@@ -73,6 +73,8 @@ def prepare(folder: Path) -> None:
         shutil.copytree(whole, folder / name)
         (folder / name / "train" / "cat" / "spoilt.png").write_bytes(content)
         (folder / f"{name}.png").write_bytes(content)
+    shutil.copytree(whole, folder / "loop")
+    (folder / "loop" / "train" / "cat" / "again").symlink_to(folder / "loop" / "train", target_is_directory=True)
     shutil.copytree(whole, folder / "empty_class")
     (folder / "empty_class" / "train" / "eel").mkdir()
     shutil.copytree(whole, folder / "other_classes")

@@ -25,7 +25,7 @@ ODD = {
 }
 
 
-def trained(folder: Path, source: Pictures, **settings: Any) -> dict[str, float]:
+def trained(folder: Path, source: Pictures, precision: Any = "32-true", **settings: Any) -> dict[str, float]:
     """Train for two epochs, and give the metrics."""
     data = ImageDataModule(source, **{"input_shape": (1, 4, 4), "num_classes": 2, "val_size": 2, **settings})
     module = ClassifierModule(
@@ -34,6 +34,7 @@ def trained(folder: Path, source: Pictures, **settings: Any) -> dict[str, float]
     trainer = Trainer(
         max_epochs=2,
         accelerator="cpu",
+        precision=precision,
         logger=False,
         plugins=[CheckpointFiles()],
         callbacks=[JacobianCallback(max_samples=4, train_samples=4), LastCheckpoint(folder)],
@@ -48,6 +49,14 @@ def trained(folder: Path, source: Pictures, **settings: Any) -> dict[str, float]
 @pytest.mark.parametrize("kind", ODD)
 def test_odd_data_train_and_all_that_is_measured_is_a_number(kind: str, tmp_path: Path) -> None:
     metrics = trained(tmp_path, ODD[kind])
+    assert {"train/loss", "val/accuracy", "test test/loss", "jacobian/logits/frobenius/mean"} <= metrics.keys()
+    assert all(math.isfinite(value) for value in metrics.values()), metrics
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("precision", ["bf16-true", "64-true", "bf16-mixed", "16-mixed", "64", 32, "bf16"])
+def test_every_precision_trains_with_the_callback(precision: Any, tmp_path: Path) -> None:
+    metrics = trained(tmp_path, Pictures(), precision)
     assert {"train/loss", "val/accuracy", "test test/loss", "jacobian/logits/frobenius/mean"} <= metrics.keys()
     assert all(math.isfinite(value) for value in metrics.values()), metrics
 

@@ -213,9 +213,11 @@ class TrainedNetwork:
 
     @property
     def class_names(self) -> list[str]:
-        """One name for each class; its number where the data do not name it."""
-        names = getattr(self.data, "class_names", None)
-        return list(names) if names else [str(k) for k in range(self.spec.classes)]
+        """One name for each output; its number where the data name no class, and ``output k`` beyond their classes."""
+        names, outputs = list(getattr(self.data, "class_names", None) or ()), self.spec.classes
+        if not names:
+            return [str(k) for k in range(outputs)]
+        return [*names[:outputs], *(f"output {k}" for k in range(len(names), outputs))]
 
     def usable_strategy(self, preferred: str) -> str:
         """Return the preferred strategy, or, if it cannot carry out the network, the one that ``"auto"`` uses.

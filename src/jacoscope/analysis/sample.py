@@ -5,7 +5,6 @@ import hashlib
 import io
 import json
 import math
-from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,7 @@ from torch import Tensor
 
 from jacoscope.analysis.attack import REACH, Crossing, crossing_along
 from jacoscope.analysis.figures import change_figure, picture_figure, rendered
-from jacoscope.analysis.folder import answer_path
+from jacoscope.analysis.folder import answer_path, short_digest
 from jacoscope.analysis.network import NetworkSpec, TrainedNetwork
 from jacoscope.analysis.picture import find_pictures, in_blocks, looks_inverted, read_picture
 from jacoscope.analysis.question import Question
@@ -69,10 +68,10 @@ def answer_pictures(question: Question, spec: NetworkSpec, console: Console) -> 
     pictures = [read_picture(path, spec.shape, question.invert) for path in paths]
     network = TrainedNetwork.load(spec)
     mean = spec.config["images"]["mean"]
-    for path, name, pixels in zip(paths, _names(paths), pictures, strict=True):
+    for path, pixels in zip(paths, pictures, strict=True):
         reading = read(network, path.name, pixels, None, question)
         inverted = "_inverted" if question.invert else ""
-        home = answer_path(question, spec, f"image_{name}{inverted}_{question.output_name}")
+        home = answer_path(question, spec, f"image_{picture_name(path)}{inverted}_{question.output_name}")
         files = save(reading, network.class_names, home)
         console.print(f"\nwhat the network saw of {escape(str(path))} ({pixels.shape[2]}×{pixels.shape[1]}):")
         console.print(in_blocks(pixels), highlight=False)
@@ -309,10 +308,10 @@ def _csv(reading: Reading, class_names: list[str]) -> bytes:
     return buffer.getvalue().encode()
 
 
-def _names(paths: list[Path]) -> list[str]:
-    """Name each picture by its file, with a mark of its whole path where several would have the same name."""
-    stems = Counter(path.stem for path in paths)
-    return [
-        path.stem if stems[path.stem] == 1 else f"{path.stem}_{hashlib.sha256(str(path).encode()).hexdigest()[:6]}"
-        for path in paths
-    ]
+def picture_name(path: Path) -> str:
+    """Return the name of a picture in that of its folder: its file's, and a mark of the whole name and the content.
+
+    Another picture has another mark, also one of the same name in another folder, or of another type.
+    """
+    content = hashlib.sha256(path.read_bytes()).hexdigest()
+    return f"{path.stem}_{short_digest([path.name, content])}"

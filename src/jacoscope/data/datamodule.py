@@ -114,6 +114,8 @@ class ImageDataModule(LightningDataModule):
         pixels = to_pixels(images)
         if self.augmentation is not None and self.trainer is not None and self.trainer.training:
             pixels = self.augmentation(pixels)
+        if self.trainer is not None:  # Lightning has converted the bytes, of which it makes nothing
+            pixels = self.trainer.precision_plugin.convert_input(pixels)
         return pixels, labels
 
     def state_dict(self) -> dict[str, Any]:

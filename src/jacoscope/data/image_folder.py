@@ -1,5 +1,6 @@
 """Pictures of the user's own, in one folder for each class."""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -52,7 +53,7 @@ class ImageFolder:
         """Read all pictures into memory.
 
         Raises:
-            UserError: if a picture cannot be read, or the parts have different classes.
+            UserError: if a picture cannot be read, links lead to a folder twice, or the parts have different classes.
         """
         train, class_names = self._read("train")
         test, test_names = self._read("test")
@@ -66,6 +67,7 @@ class ImageFolder:
         return ImageSets(train=train, test=test, val=val, class_names=class_names)
 
     def _read(self, part: str) -> tuple[LabelledImages, tuple[str, ...]]:
+        _check_links(self.root / part)
         try:
             folder = _Folder(self.root / part, loader=self._load, is_valid_file=_is_picture)
         except FileNotFoundError as error:
@@ -87,6 +89,26 @@ class _Folder(TorchvisionImageFolder):  # type: ignore[misc]  # torchvision has 
     def find_classes(self, directory: str | Path) -> tuple[list[str], dict[str, int]]:
         names = [name for name in super().find_classes(directory)[0] if not name.startswith(".")]
         return names, {name: number for number, name in enumerate(names)}
+
+
+def _check_links(part: Path) -> None:
+    """Check that no link leads to a folder that is read anyway, or to one that holds it: a loop.
+
+    Raises:
+        UserError: naming the link.
+    """
+    whole = part.resolve()
+    read = {folder: folder for folder in (whole, *whole.parents)}
+    for name, folders, _ in os.walk(part, followlinks=True):
+        if Path(name) == part:  # hidden folders are no classes
+            folders[:] = [folder for folder in folders if not folder.startswith(".")]
+        for folder in (Path(name, folder) for folder in sorted(folders)):
+            same = read.setdefault(folder.resolve(), folder)
+            if same != folder:
+                raise UserError(
+                    f"{folder} and {same} are one folder, since a link leads there: its pictures would be read twice. "
+                    "Remove the link"
+                )
 
 
 def _is_picture(path: str) -> bool:

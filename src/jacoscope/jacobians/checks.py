@@ -1,6 +1,7 @@
 """Checks of models, inputs and outputs; each error says what would work instead."""
 
 import math
+from collections.abc import Callable
 from typing import Any, Literal
 
 import torch
@@ -21,12 +22,17 @@ def check_inputs(
     budget: int | None = None,
     create_graph: bool = False,
 ) -> None:
-    """Raise if there is no Jacobian of this form; the error says what would work instead."""
+    """Refuse what has no Jacobian of this form, in words that say what would work."""
     if not callable(model):
         raise JacobianError(f"The model is a {type(model).__name__}; expected a module, or a function of a batch.")
     if not isinstance(x, Tensor) or x.ndim == 0:
         given = f"a {type(x).__name__}" if not isinstance(x, Tensor) else "a tensor without dimensions"
         raise JacobianError(f"x is {given}; expected a tensor [batch, *input_shape].")
+    if x.ndim == 1:
+        raise JacobianError(
+            f"x has shape {list(x.shape)}; expected [batch, *input_shape], with a dimension of the input at least. If "
+            "it is one sample: x.unsqueeze(0). If it is one number a sample: x.unsqueeze(1), and a model that takes it."
+        )
     if x.layout is not torch.strided:
         raise JacobianError(f"x is stored as {x.layout}; expected a dense tensor: x.to_dense().")
     if not x.is_floating_point():
@@ -54,22 +60,28 @@ def check_sizes(chunk_size: ChunkSize, budget: int | None) -> None:
 
 
 def _check_same_place(model: nn.Module, x: Tensor) -> None:
-    """Raise if no parameter is on the device of x, or none has its type; others may be elsewhere."""
-    devices, dtypes = set(), set()
+    """A model with some parameters where x is may hold others elsewhere: that is its own affair."""
+    devices = set()
     for parameter in model.parameters():
         if isinstance(parameter, nn.parameter.UninitializedParameter):
             raise JacobianError("The model has lazy layers that do not know their shape yet. Run it once: model(x).")
         if parameter.is_floating_point():
-            if parameter.device == x.device and parameter.dtype == x.dtype:
+            if parameter.device == x.device:
                 return
             devices.add(parameter.device)
-            dtypes.add(parameter.dtype)
-    if devices and x.device not in devices:
+    if devices:
         raise JacobianError(
             f"x is on {x.device} and the model on {devices.pop()}. Move one of them; nothing is moved unasked."
         )
+
+
+def check_same_type(model: nn.Module, x: Tensor, error: Exception) -> None:
+    """Refuse a model that has raised an error, where none of its parameters has the type of x."""
+    dtypes = {parameter.dtype for parameter in model.parameters() if parameter.is_floating_point()}
     if dtypes and x.dtype not in dtypes and not torch.is_autocast_enabled(x.device.type):
-        raise JacobianError(f"x is {x.dtype} and the model {dtypes.pop()}. Convert one of them.")
+        raise JacobianError(
+            f"x is {x.dtype} and the model {dtypes.pop()}. Convert one of them. The model raised: {error}"
+        ) from error
 
 
 def check_outputs(values: Any, x: Tensor) -> None:
@@ -86,24 +98,36 @@ def check_outputs(values: Any, x: Tensor) -> None:
         raise JacobianError(f"The outputs are {values.dtype}; derivatives need floating point outputs.")
 
 
-def check_independence(together: Tensor, alone: Tensor) -> None:
-    """Refuse samples that depend on each other: one must come out the same alone and among others, up to rounding."""
+def check_independence(together: Tensor, alone: Tensor, coarsest: Callable[[], torch.dtype] | None = None) -> None:
+    """Refuse samples that depend on each other: one must come out the same alone and among others, up to rounding.
+
+    Args:
+        together: outputs among other samples.
+        alone: outputs of the same samples alone.
+        coarsest: returns the type that they are rounded to on the way, if that may be coarser than their own.
+    """
     if not alone.numel():
         return
     difference, *scales = torch.stack([together - alone, together, alone]).abs().amax((1, 2)).tolist()
     if not all(map(math.isfinite, scales)):  # these tell nothing about dependence; the others do
         finite = together.isfinite() & alone.isfinite()
         if finite.any():
-            check_independence(together[finite].unsqueeze(0), alone[finite].unsqueeze(0))
+            check_independence(together[finite].unsqueeze(0), alone[finite].unsqueeze(0), coarsest)
         return
     scale = max(scales)
-    tolerance = min(10 * torch.finfo(alone.dtype).eps ** 0.5, 0.05)
-    if difference > tolerance * max(scale, 1e-6):
+    allowed = max(scale, 1e-6)
+    if difference <= _output_tolerance(alone.dtype) * allowed:
+        return
+    if coarsest is None or difference > _output_tolerance(coarsest()) * allowed:
         raise JacobianError(
             f"The outputs of the last sample change by {difference:.3g} (of {scale:.3g}) with the samples beside it. "
             "Either samples depend on each other (statistics or attention over the batch), or the model draws random "
             "numbers in evaluation mode; there is no Jacobian of a single sample then."
         )
+
+
+def _output_tolerance(dtype: torch.dtype) -> float:
+    return float(min(10 * torch.finfo(dtype).eps ** 0.5, 0.05))
 
 
 def check_finite_results(J: Tensor, values: Tensor) -> None:

@@ -10,10 +10,11 @@ from functools import lru_cache
 from typing import Literal, overload
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from .checks import ChunkSize, check_finite_results, check_independence, check_inputs
+from .checks import ChunkSize, check_finite_results, check_independence, check_inputs, check_same_type
+from .diagnosis import can_be_computed, coarsest_type, first_forward, fixed_batch_size, not_differentiable
 from .errors import JacobianError, StrategyError
 from .memory import Footprint, Plan, plan
 from .outputs import Output, outputs_of
@@ -149,7 +150,15 @@ def as_function(model: Model, x: Tensor, output: Output, *, freeze: bool) -> Ite
     """
     bare = unwrapped(model)
     with pure(bare, x.device, freeze=freeze) as called, torch.no_grad() if freeze else nullcontext():
-        yield outputs_of(called, output)
+        try:
+            yield outputs_of(called, output)
+        except JacobianError:
+            raise
+        except Exception as error:
+            # Only now: a model may convert its input itself.
+            if isinstance(bare, nn.Module) and not isinstance(error, torch.OutOfMemoryError):
+                check_same_type(bare, x, error)
+            raise
 
 
 @dataclass(frozen=True)
@@ -170,11 +179,12 @@ class _Alone:
         """Run the forward pass; of zeros if there is no sample."""
         before = next_handle()
         # A batch of one needs no other pass: this graph is the one that is differentiated.
-        leaf, outputs = forward(function, _last(x))
+        leaf, outputs = first_forward(function, _last(x), x)
         if not outputs.requires_grad:
             raise JacobianError(
                 "The outputs do not depend on x through differentiable steps, so they have no Jacobian. Look for "
-                "detach(), torch.no_grad(), argmax or rounding between the input and the outputs."
+                "detach(), torch.no_grad(), argmax or rounding between the input and the outputs, or for a model that "
+                "is optimised for inference alone, as by torch.jit.optimize_for_inference."
             )
         return cls(leaf, outputs, hooked=next_handle() != before + 1)
 
@@ -207,6 +217,7 @@ def _compute(
     if not len(x) or not count:
         return x.new_zeros(len(x), count, *x.shape[1:]), alone.outputs.detach().new_zeros(len(x), count), strategy
     pieces = _pieces(function, x, count, chunk_size, budget)
+    tried: list[str] = []
     for name, why in _candidates(strategy, x, alone):
         _log.debug(
             "strategy %s (%s), %d of %d samples and %d of %d outputs at a time (%s)",
@@ -216,7 +227,9 @@ def _compute(
             J, values = _by_chunks(function, x, name, pieces, alone)
             if check and len(x) > 1:
                 in_company = function(x[-2:].clone()) if pieces.samples == 1 else values
-                check_independence(in_company[-1:].detach(), alone.outputs.detach())
+                check_independence(
+                    in_company[-1:].detach(), alone.outputs.detach(), lambda: coarsest_type(function, x[-1:])
+                )
             if check and name != "backward":
                 _check_derivatives(function, x, J, alone)
             return J, values if torch.is_grad_enabled() else values.detach(), name
@@ -224,11 +237,18 @@ def _compute(
             raise
         except (RuntimeError, NotImplementedError, TypeError, ValueError, IndexError, AssertionError) as error:
             if name == "backward":
-                raise JacobianError(f"Ordinary backward passes cannot differentiate the model: {error}") from error
+                if not can_be_computed(function, x):
+                    raise fixed_batch_size(1, len(x), error) from error
+                raise not_differentiable(f"Ordinary backward passes{_before(tried)}", error) from error
             if strategy != "auto":
                 raise StrategyError(f"{name} cannot carry out a step of the model: {error}\nUse 'auto'.") from error
+            tried.append(name)
             _log.debug("strategy %s cannot carry out a step of the model: %s", name, error)
     raise AssertionError("the last of the strategies returns or raises")
+
+
+def _before(tried: list[str]) -> str:
+    return f", tried after {' and '.join(tried)}," if tried else ""
 
 
 def _by_chunks(function: Function, x: Tensor, strategy: str, pieces: Plan, alone: _Alone) -> Result:
@@ -291,13 +311,17 @@ def _check_derivatives(function: Function, x: Tensor, J: Tensor, alone: _Alone) 
     weights = _random_weights(alone.outputs.shape[1]).to(alone.outputs)
     found = (weights.to(J.dtype) @ J[-1].detach().flatten(1)).view(x.shape[1:])
     error = _relative_error(found, _gradient(alone.leaf, alone.outputs, weights)[0])
-    tolerance = min(torch.finfo(alone.outputs.dtype).eps ** 0.25, 0.1)
+    tolerance = _gradient_tolerance(alone.outputs.dtype)
     if error > tolerance:
         # PyTorch (2.14, 2.15) differentiates BatchNorm2d of a single image in channels-last strides wrongly.
         pair, outputs = forward(function, x[-1:].detach().expand(2, *x.shape[1:]))
         error = _relative_error(found, _gradient(pair, outputs, torch.cat([weights, 0 * weights]))[0])
-    if error > tolerance:
+    if error > tolerance and error > _gradient_tolerance(coarsest_type(function, x[-1:])):
         raise ValueError(f"the last sample's derivatives differ by {error:.2g} from those of an ordinary backward pass")
+
+
+def _gradient_tolerance(dtype: torch.dtype) -> float:
+    return float(min(torch.finfo(dtype).eps ** 0.25, 0.1))
 
 
 @lru_cache(maxsize=8)

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from .checks import check_independence, check_inputs
+from .diagnosis import coarsest_type, first_forward, not_differentiable
 from .engine import as_function, next_handle
 from .errors import JacobianError
 from .outputs import Output
@@ -70,8 +71,7 @@ class Products:
         self._function = function
         self._x = x.detach().clone().requires_grad_()
         handle = next_handle()
-        with torch.enable_grad():
-            self._graph: Tensor = function(self._x.clone())
+        self._graph: Tensor = first_forward(function, self._x, self._x)[1]
         self._hooked = next_handle() != handle + 1
         if not self._graph.requires_grad:
             raise JacobianError("The outputs do not depend on x through differentiable steps; there is no Jacobian.")
@@ -83,10 +83,15 @@ class Products:
 
     def vjp(self, u: Tensor) -> Tensor:
         """`[batch, outputs]` to `[batch, *input_shape]`."""
-        with torch.autocast(u.device.type, enabled=False):
-            (product,) = torch.autograd.grad(
-                self._graph, self._x, u.to(self._graph.dtype), retain_graph=True, materialize_grads=True
-            )
+        try:
+            with torch.autocast(u.device.type, enabled=False):
+                (product,) = torch.autograd.grad(
+                    self._graph, self._x, u.to(self._graph.dtype), retain_graph=True, materialize_grads=True
+                )
+        except torch.OutOfMemoryError:
+            raise
+        except RuntimeError as error:  # NotImplementedError too
+            raise not_differentiable("Ordinary backward passes", error) from error
         return product
 
     def jvp(self, v: Tensor) -> Tensor:
@@ -96,7 +101,14 @@ class Products:
                 "The model has backward hooks, or registers hooks on tensors while it runs, and forward "
                 "differentiation does not run them. Use vjp, or jacobian(…, strategy='backward')."
             )
-        tangent = torch.func.jvp(lambda x: self._function(x.clone()), (self._x.detach(),), (v.to(self._x.dtype),))[1]
+        try:
+            tangent = torch.func.jvp(lambda x: self._function(x.clone()), (self._x.detach(),), (v.to(self._x.dtype),))[
+                1
+            ]
+        except (JacobianError, torch.OutOfMemoryError):
+            raise
+        except RuntimeError as error:
+            raise not_differentiable("Forward differentiation", error) from error
         product: Tensor = tangent.detach()
         return product
 
@@ -110,7 +122,8 @@ def products(model: Model, x: Tensor, output: Output) -> Iterator[Products]:
             x = x.clone()
         at = Products(function, x)
         if len(x) > 1:
-            check_independence(at.outputs[-1:], function(x[-1:].clone()))
+            alone = first_forward(function, x[-1:].detach(), x)[1].detach()
+            check_independence(at.outputs[-1:], alone, lambda: coarsest_type(function, x[-1:]))
         yield at
 
 

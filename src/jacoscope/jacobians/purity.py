@@ -47,7 +47,7 @@ def pure(model: Model, device: torch.device, *, freeze: bool) -> Iterator[Model]
         What to call instead of `model`.
 
     Raises:
-        JacobianError: a normalisation layer uses statistics of the batch even in evaluation mode.
+        JacobianError: a layer uses statistics of the batch even in evaluation mode.
     """
     modules = list(dict.fromkeys(module for root in _roots(model) for module in root.modules()))
     _refuse_batch_statistics(modules)
@@ -93,7 +93,7 @@ def _roots(model: Any) -> list[nn.Module]:
 @contextmanager
 def _evaluation_mode(modules: list[nn.Module]) -> Iterator[None]:
     # The flags themselves, since train() and eval() may be overridden to do more than set them.
-    training = [module for module in modules if module.training]
+    training = [module for module in modules if getattr(module, "training", False)]  # a frozen ScriptModule has none
     try:
         for module in training:
             module.training = False
@@ -105,20 +105,45 @@ def _evaluation_mode(modules: list[nn.Module]) -> Iterator[None]:
 
 @contextmanager
 def _buffers_kept(modules: list[nn.Module]) -> Iterator[None]:
-    kept = [
-        (module, name, buffer, None if buffer.is_inference() else buffer._version, buffer.detach().clone())
-        for module in modules
-        for name, buffer in module._buffers.items()
+    kept = [(module, dict(module._buffers.items())) for module in modules]
+    values = [
+        (buffer, None if buffer.is_inference() else buffer._version, buffer.detach().clone())
+        for _, buffers in kept
+        for buffer in buffers.values()
         if buffer is not None
     ]
     try:
         yield
     finally:
-        for module, name, buffer, version, value in kept:
-            if version is None or buffer._version != version:
-                with torch.inference_mode(buffer.is_inference()), torch.no_grad():
-                    buffer.copy_(value)
-            module._buffers[name] = buffer
+        for buffer, version, value in values:
+            _restore(buffer, version, value)
+        for module, buffers in kept:
+            for name in set(module._buffers.keys()) - buffers.keys():
+                del module._buffers[name]
+            for name, buffer in buffers.items():
+                module._buffers[name] = buffer
+
+
+def _restore(buffer: Tensor, version: int | None, value: Tensor) -> None:
+    """Write a buffer's value back.
+
+    An unchanged version does not say that the value is the same: fused kernels, NumPy views and ``.data`` write without
+    one. Then it is written without one too, since a graph of the caller's may hold the buffer.
+    """
+    if buffer.is_inference() or buffer._version != version:
+        with torch.inference_mode(buffer.is_inference()), torch.no_grad():
+            _resized(buffer, value).copy_(value)
+    elif type(buffer) is Tensor and buffer.layout is torch.strided and not _shares_entries(buffer):
+        _resized(buffer.data, value).copy_(value)
+
+
+def _resized(buffer: Tensor, value: Tensor) -> Tensor:
+    return buffer if buffer.shape == value.shape else buffer.resize_(value.shape)
+
+
+def _shares_entries(buffer: Tensor) -> bool:
+    """Whether a buffer was expanded, so that several of its entries are one in memory, which cannot be written."""
+    return any(stride == 0 and size > 1 for stride, size in zip(buffer.stride(), buffer.shape, strict=True))
 
 
 @contextmanager
@@ -165,4 +190,11 @@ def _refuse_batch_statistics(modules: list[nn.Module]) -> None:
                 f"{type(module).__name__}({module.num_features}, track_running_stats=False) normalises with the "
                 "statistics of the batch even in evaluation mode, so the outputs of a sample depend on the other "
                 "samples. Use a layer that keeps running statistics, or GroupNorm, LayerNorm or InstanceNorm."
+            )
+        # Of a torch.ao.quantization.FakeQuantize; torch does not import that package by itself.
+        if "observer_enabled" in module._buffers and bool(module._buffers["observer_enabled"]):
+            raise JacobianError(
+                f"{type(module).__name__}, which prepare_qat has put into the model, observes the range of each batch "
+                "even in evaluation mode, so the outputs of a sample depend on the other samples. Switch that off "
+                "first: model.apply(torch.ao.quantization.disable_observer)."
             )

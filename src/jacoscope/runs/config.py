@@ -1,6 +1,7 @@
 """Check a composed config, and build the objects that it describes."""
 
 import math
+import re
 from typing import Any
 
 import torch
@@ -16,6 +17,7 @@ from jacoscope.runs.targets import check_targets
 
 PARTS = ("data", "model", "loss", "optimizer", "scheduler", "trainer")  # nodes with one thing to build
 COLLECTIONS = ("callbacks", "logger")  # nodes with any number of things to build, by name
+JACOBIAN_METRIC = re.compile(r"(?!(train|val|test)/)([\w.-]+/)?jacobian/")  # perhaps behind the name of the callback
 METRICS = [f"{stage}/{name}" for stage in ("train", "val", "test") for name in ("loss", "accuracy")]
 
 
@@ -61,7 +63,7 @@ def _check_objective(config: dict[str, Any]) -> None:
     if "objective" not in config:
         raise UserError("There is no objective: type objective=val/accuracy, or leave ~objective out")
     for name in _names(config["objective"]):
-        if name not in METRICS and not str(name).startswith("jacobian/"):
+        if name not in METRICS and not JACOBIAN_METRIC.match(str(name)):
             raise UserError(
                 f"objective={name} is not a metric of a run.{nearest(str(name), METRICS)}\n"
                 f"Metrics: {', '.join(METRICS)}, and those of the Jacobian: jacobian/logits/frobenius/mean, …"
@@ -89,7 +91,12 @@ def _check_trainer(config: dict[str, Any]) -> None:
     for key in ("accumulate_grad_batches", "val_check_interval"):
         if isinstance(value := trainer.get(key), (int, float)) and value <= 0:
             raise UserError(f"trainer.{key}={value} is not allowed; it is more than 0")
-    validated = [name for name in _names(config["objective"]) if name.startswith(("val/", "jacobian/"))]
+    if trainer.get("precision") == "16-true":
+        raise UserError(
+            "trainer.precision=16-true is not allowed: in float16 alone, the eps of an optimizer, 1e-8, is rounded to "
+            "0, and its first step divides by that. Type trainer.precision=16-mixed, or bf16-true"
+        )
+    validated = [name for name in _names(config["objective"]) if not name.startswith(("train/", "test/"))]
     if validated and trainer.get("limit_val_batches") == 0:
         raise UserError(
             f"objective={validated[0]} is measured in validation, and trainer.limit_val_batches=0 leaves that out: "

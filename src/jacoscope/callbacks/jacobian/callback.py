@@ -1,7 +1,9 @@
 """Measure the input-output Jacobian of a classifier while it trains: Lightning's hooks, and what happens in each."""
 
+import re
 from collections import Counter
 from collections.abc import Callable, Sequence
+from numbers import Integral
 from typing import Any
 
 import torch
@@ -73,6 +75,8 @@ class JacobianCallback(Callback):
             by default its second element.
         forward_fn: from module and inputs to outputs; by default the module's ``forward``.
         output: takes the logits ``[batch, classes]`` out of what ``forward`` returns.
+        name: of this callback where a trainer has several, such as one for each of two validation loaders; its tags
+            then begin with it, ``NAME/jacobian/…``, and checkpoints hold its state under it.
 
     Raises:
         UserError: if an argument is not allowed; at the first batch, if no inputs are found in it, or the outputs have
@@ -101,8 +105,9 @@ class JacobianCallback(Callback):
         labels_fn: Callable[[Any], Tensor] | None = None,
         forward_fn: Callable[[LightningModule, Tensor], Any] | None = None,
         output: Callable[[Any], Tensor] | None = None,
+        name: str | None = None,
     ) -> None:
-        for name, value, least in (
+        for argument, value, least in (
             ("every_n_epochs", every_n_epochs, 1),
             ("every_n_steps", every_n_steps, 1),
             ("max_samples", max_samples, 1),
@@ -113,10 +118,28 @@ class JacobianCallback(Callback):
             ("images_every_n_epochs", images_every_n_epochs, 0),
             ("dataloader_idx", dataloader_idx, 0),
         ):
-            if value is not None and value < least:
-                raise UserError(f"JacobianCallback: {name}={value} is not allowed; it is {least} or more")
+            is_left_out = value is None and argument == "every_n_steps"
+            if not is_left_out and (not _is_whole(value) or value < least):  # type: ignore[operator]
+                raise UserError(
+                    f"JacobianCallback: {argument}={value!r} is not allowed; it is a whole number, {least} or more"
+                )
+        if probe_indices is not None and not all(_is_whole(index) and index >= 0 for index in probe_indices):
+            raise UserError(
+                f"JacobianCallback: probe_indices={list(probe_indices)} is not allowed; "
+                "each is a whole number, 0 or more"
+            )
+        if name is not None and (not re.fullmatch(r"[\w.-]+", str(name)) or name in ("train", "val", "test")):
+            raise UserError(
+                f"JacobianCallback: name={name!r} is not allowed; it is letters, digits and the signs _ - . alone, and "
+                "not train, val or test: name='clean'"
+            )
         if not outputs or set(outputs) - set(OUTPUTS):
             raise UserError(f"JacobianCallback: outputs={list(outputs)!r}; allowed are {list(OUTPUTS)}")
+        self.name = name
+        self.prefix = f"{name}/" if name else ""
+        """What all tags begin with."""
+        self.tags: list[str] = []
+        """Of the scalars that were logged first, without the prefix: those that the layout shows."""
         self.every_n_epochs = every_n_epochs
         self.every_n_steps = every_n_steps
         self.max_samples = max_samples
@@ -134,6 +157,11 @@ class JacobianCallback(Callback):
         self.training = TrainingSamples(train_samples)
         self.progress = Progress()
         self.cost = Stopwatch()
+
+    @property
+    def state_key(self) -> str:
+        """The key of the state in checkpoints; no two callbacks of a trainer may have the same."""
+        return super().state_key if self.name is None else f"{super().state_key}[name={self.name}]"
 
     # Lightning's hooks. Samples are kept as they pass; all is measured when validation has seen its last batch, but
     # before its end, where weight averaging puts the raw weights back.
@@ -194,8 +222,10 @@ class JacobianCallback(Callback):
             with final_weights(trainer, pl_module):
                 scalars = self._measure_and_log(trainer, pl_module, trainer.current_epoch, step, draws, logs)
             if logs:  # a module cannot log here any more
-                headlines = {tag: torch.tensor(value) for tag, value in scalars.items() if is_headline(tag)}
-                trainer.callback_metrics.update(headlines)
+                headlines = {tag: value for tag, value in scalars.items() if is_headline(tag)}
+                trainer.callback_metrics.update(
+                    {self.prefix + tag: torch.tensor(value) for tag, value in headlines.items()}
+                )
 
     def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
         progress = self.progress
@@ -363,34 +393,50 @@ class JacobianCallback(Callback):
         for key, values in measured.values.items():
             if len(finite := values[values.isfinite()]):
                 for sink in sinks:
-                    sink.log_histogram(f"jacobian_distribution/{key}", finite, step)
+                    sink.log_histogram(f"{self.prefix}jacobian_distribution/{key}", finite, step)
         portrait = self.probes.portrait(pl_module, self.differentiate, self.outputs)
         for tag, picture in self.album.pictures(epochs, measured, portrait, names):
             for sink in sinks:
-                sink.log_picture(tag, picture, step)
+                sink.log_picture(self.prefix + tag, picture, step)
 
     def _log(self, trainer: Trainer, pl_module: LightningModule, scalars: dict[str, float], step: int) -> None:
-        prefix = "test/" if trainer.testing else ""
-        headlines = {prefix + name: value for name, value in scalars.items() if is_headline(name)}
+        stage = "test/" if trainer.testing else ""
+        headlines = {stage + self.prefix + tag: value for tag, value in scalars.items() if is_headline(tag)}
         if trainer.evaluating:  # where checkpoints, early stopping and the run's record find them
             everywhere = trainer.world_size > 1  # all ranks have the same values; this tells Lightning so
             pl_module.log_dict(headlines, logger=False, batch_size=1, add_dataloader_idx=False, sync_dist=everywhere)
-        if trainer.testing:  # a single point: all else would be curves of one point each
-            scalars = headlines
-        elif trainer.state.fn == "fit":
+        if trainer.state.fn == "fit":
             scalars["jacobian/seconds"], scalars["jacobian/share_of_epoch"] = self.cost.lap()
         if trainer.loggers and trainer.is_global_zero:
             with self.cost.running():
                 sinks = sinks_of(trainer.loggers)
                 if not trainer.testing:
-                    self._introduce(sinks, list(scalars))
+                    self._introduce(sinks, trainer, list(scalars))
+                # Of a test, a single point: all else would be curves of one point each.
+                logged = headlines if trainer.testing else {self.prefix + tag: v for tag, v in scalars.items()}
                 for sink in sinks:
-                    sink.log_scalars(scalars, step)
+                    sink.log_scalars(logged, step)
 
-    def _introduce(self, sinks: Sequence[Sink], tags: Sequence[str]) -> None:
-        """Log the explanation of the tags once to each logger; a resumed run may log to another place than before."""
+    def _introduce(self, sinks: Sequence[Sink], trainer: Trainer, tags: Sequence[str]) -> None:
+        """Explain the tags once wherever something is logged; a resumed run may log to another place than before."""
         sinks = [sink for sink in sinks if sink.place not in self.progress.introduced_to]
+        if not sinks:
+            return
         self.progress.introduced_to.extend(sink.place for sink in sinks)
+        self.tags = list(tags)
+        # TensorBoard shows the last layout of a run, so that of each callback has those of the others too.
+        others = [callback for callback in trainer.callbacks if isinstance(callback, JacobianCallback)]  # type: ignore[attr-defined]
+        charts: dict[str, dict[str, Any]] = {}
+        for callback in others:
+            if callback.tags:
+                charts |= layout(callback.outputs, callback.tags, callback.prefix)
         for sink in sinks:
-            sink.log_text("jacobian/how_to_read", explanation(self.max_samples, self.differentiate.strategy))
-            sink.log_layout(layout(self.outputs, tags))
+            sink.log_text(
+                f"{self.prefix}jacobian/how_to_read",
+                explanation(self.max_samples, self.differentiate.strategy, self.prefix),
+            )
+            sink.log_layout(charts)
+
+
+def _is_whole(value: object) -> bool:
+    return isinstance(value, Integral) and not isinstance(value, bool)

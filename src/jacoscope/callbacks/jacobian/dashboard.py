@@ -60,12 +60,13 @@ averaged over blocks of pixels.
 """
 
 
-def explanation(samples: int, strategy: str) -> str:
+def explanation(samples: int, strategy: str, prefix: str = "") -> str:
     """Return the page, in Markdown.
 
     Args:
         samples: how many validation samples are measured at most.
         strategy: how the Jacobians are computed.
+        prefix: what all tags begin with.
     """
     shown = shown_in("curves")
     measures = "\n".join(
@@ -75,26 +76,42 @@ def explanation(samples: int, strategy: str) -> str:
     only_mean = f"; those of the {few} in `mean` alone" if few else ""
     page = _PAGE.format(samples=samples, strategy=strategy, measures=measures, only_mean=only_mean, **WORDS)
     # TensorBoard breaks a line wherever the text does, so each paragraph is made one line; tables have theirs.
-    return re.sub(r"(?<=[^\n|])\n(?=[^\n|`])", " ", page)
+    page = re.sub(r"(?<=[^\n|])\n(?=[^\n|`])", " ", page)
+    return (
+        page + f"\nThese are the tags of one of several callbacks: each begins with `{prefix}`.\n" if prefix else page
+    )
 
 
 def _what(measure: Measure) -> str:
     return f"{measure.label} {measure.symbol}: {measure.definition}" if measure.per_output else measure.definition
 
 
-def layout(outputs: Sequence[str], tags: Sequence[str]) -> dict[str, dict[str, Chart]]:
+def layout(outputs: Sequence[str], tags: Sequence[str], prefix: str = "") -> dict[str, dict[str, Chart]]:
     """Return the layout of the Custom Scalars tab, as ``SummaryWriter.add_custom_scalars`` takes it.
 
     Args:
         outputs: whose Jacobians are logged.
-        tags: of the scalars that are logged; classes and singular values are found among them.
+        tags: of the scalars that are logged, without the prefix; classes and singular values are found among them.
+        prefix: what the tags and the titles of the charts' groups begin with.
     """
-    charts: dict[str, dict[str, Chart]] = {
+    common = {
         "Accuracy and loss": {
             "accuracy": _all_named("acc", "Acc", "ACC"),
             "loss": _all_named("loss", "Loss", "LOSS"),
         }
     }
+    start = f"^{_escaped(prefix)}"
+    return common | {
+        prefix + group: {
+            title: [kind, [start + pattern.removeprefix("^") for pattern in patterns]]
+            for title, (kind, patterns) in charts.items()
+        }
+        for group, charts in _sensitivity_charts(outputs, tags).items()
+    }
+
+
+def _sensitivity_charts(outputs: Sequence[str], tags: Sequence[str]) -> dict[str, dict[str, Chart]]:
+    charts: dict[str, dict[str, Chart]] = {}
     measures = shown_in("curves", "charts")
     for output in outputs:
         sensitivity: dict[str, Chart] = {}
