@@ -169,7 +169,8 @@ def coarsest_type(function: Function, x: Tensor) -> torch.dtype:
     """Return the least precise type that a forward pass of `x` goes through: a model may convert inside."""
     with torch.no_grad(), _Types() as types:
         values = function(x.detach().clone())
-    return max(types.seen | {values.dtype}, key=lambda dtype: torch.finfo(dtype).eps)
+    coarsest: torch.dtype = max(types.seen | {values.dtype}, key=lambda dtype: torch.finfo(dtype).eps)
+    return coarsest
 
 
 def not_differentiable(tried: str, error: Exception) -> JacobianError:
