@@ -120,8 +120,8 @@ def _buffers_kept(modules: list[nn.Module]) -> Iterator[None]:
         for module, buffers in kept:
             for name in set(module._buffers.keys()) - buffers.keys():
                 del module._buffers[name]
-            for name, buffer in buffers.items():
-                module._buffers[name] = buffer
+            for name in buffers:
+                module._buffers[name] = buffers[name]
 
 
 def _restore(buffer: Tensor, version: int | None, value: Tensor) -> None:
