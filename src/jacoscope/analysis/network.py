@@ -23,6 +23,7 @@ from jacoscope.errors import UserError
 from jacoscope.jacobians import JacobianError, usable_strategy
 from jacoscope.runs.config import build, build_network
 from jacoscope.runs.directory import RunDirectory, latest_run
+from jacoscope.runs.ranges import check_ranges
 from jacoscope.runs.result import Result, moved
 from jacoscope.runs.targets import check_namespaces, check_targets, targets_in, whitelist
 
@@ -194,6 +195,7 @@ class TrainedNetwork:
             )
         check_namespaces(spec.config, spec.trusted, spec.checkpoint.home)
         content = read_checkpoint(spec.checkpoint.path)  # before the network is built: it is refused more often
+        check_ranges(spec.config)
         check_targets(spec.config)
         with execution_whitelist(whitelist(spec.trusted)):
             module = build_network(spec.config)

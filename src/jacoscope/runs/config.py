@@ -1,6 +1,5 @@
 """Check a composed config, and build the objects that it describes."""
 
-import math
 from typing import Any
 
 import torch
@@ -11,7 +10,7 @@ from omegaconf.errors import OmegaConfBaseException
 from torch import Tensor, nn
 
 from jacoscope.errors import UserError, nearest
-from jacoscope.runs.result import flatten
+from jacoscope.runs.ranges import check_processes, check_ranges
 from jacoscope.runs.targets import check_targets
 
 PARTS = ("data", "model", "loss", "optimizer", "scheduler", "trainer")  # nodes with one thing to build
@@ -23,8 +22,8 @@ def checked_config(cfg: DictConfig) -> dict[str, Any]:
     """Resolve a composed config and check it, before anything is built.
 
     Raises:
-        UserError: if a value or a part is missing, a value has the wrong type or is not finite, or a target does not
-            exist or does not take a key.
+        UserError: if a value or a part is missing, a value has the wrong type or is out of its range, a target does not
+            exist or does not take a key, or checkpoints would lie outside of the run.
     """
     if missing := [key for key in sorted(OmegaConf.missing_keys(cfg)) if not _is_interpolation(cfg, key)]:
         raise UserError(f"No value for {', '.join(missing)}: type {' '.join(f'{key}=VALUE' for key in missing)}")
@@ -32,9 +31,10 @@ def checked_config(cfg: DictConfig) -> dict[str, Any]:
         config: Any = OmegaConf.to_container(cfg, resolve=True)
     except OmegaConfBaseException as error:
         raise UserError(f"The configuration cannot be resolved: {error}") from error
-    _check_numbers(config)
+    _check_seed(config.get("seed", 0))
     _check_objective(config)
     _check_parts(config)
+    check_ranges(config)
     check_targets(config)
     _check_trainer(config)
     return config  # type: ignore[no-any-return]
@@ -45,21 +45,16 @@ def _is_interpolation(cfg: DictConfig, key: str) -> bool:
     return OmegaConf.is_interpolation(OmegaConf.select(cfg, parent) if parent else cfg, name)
 
 
-def _check_numbers(config: dict[str, Any]) -> None:
-    for key, value in flatten(config).items():
-        for number in value if isinstance(value, list) else [value]:
-            if isinstance(number, float) and not math.isfinite(number):
-                raise UserError(f"{key}={value} is not allowed; type a finite number")
-    seed = config.get("seed", 0)
+def _check_seed(seed: Any) -> None:
     if not isinstance(seed, int) or isinstance(seed, bool):
         raise UserError(f"seed={seed!r} is of the wrong type: it is an int")
-    if not 0 <= seed < 2**32:
-        raise UserError(f"seed={seed} is not allowed; it is 0 to {2**32 - 1}")
 
 
 def _check_objective(config: dict[str, Any]) -> None:
     if "objective" not in config:
         raise UserError("There is no objective: type objective=val/accuracy, or leave ~objective out")
+    if config["objective"] == []:
+        raise UserError("objective=[] names no metric: type objective=val/accuracy, or a list with one at least")
     for name in _names(config["objective"]):
         if name not in METRICS and not str(name).startswith("jacobian/"):
             raise UserError(
@@ -86,9 +81,7 @@ def _check_parts(config: dict[str, Any]) -> None:
 def _check_trainer(config: dict[str, Any]) -> None:
     """Refuse values that Lightning accepts, but which make it fail later, during the training or at its end."""
     trainer = config["trainer"]
-    for key in ("accumulate_grad_batches", "val_check_interval"):
-        if isinstance(value := trainer.get(key), (int, float)) and value <= 0:
-            raise UserError(f"trainer.{key}={value} is not allowed; it is more than 0")
+    check_processes(trainer)
     validated = [name for name in _names(config["objective"]) if name.startswith(("val/", "jacobian/"))]
     if validated and trainer.get("limit_val_batches") == 0:
         raise UserError(
