@@ -12,6 +12,7 @@ PICTURES = (
     "data=image_folder images.shape=[1,28,28] images.classes=2 images.mean=[0.5] images.std=[0.25] data.val_size=2"
 )
 MORE = "--config-dir more"
+AS_ALL = ("trainer.max_epochs=1", "callbacks.jacobian.max_samples=4")
 
 # The words after `python train.py data=fashion_mnist …`, and what the message must contain, separated by |.
 TRAIN = [
@@ -114,7 +115,7 @@ TRAIN = [
     ("scheduler=cosine scheduler.warmup=2", "scheduler.warmup=2 is not allowed; it is"),
     ("callbacks.jacobian.train_samples=-1", "callbacks.jacobian.train_samples=-1 is not allowed; it is"),
     ("callbacks.jacobian.every_n_epochs=0", "callbacks.jacobian.every_n_epochs=0 is not allowed; it is"),
-    ("callbacks.checkpoint.save_top_k=-2", "callbacks.checkpoint.save_top_k=-2 is not allowed; it is"),
+    ("+callbacks.checkpoint.save_top_k=-2", "callbacks.checkpoint.save_top_k=-2 is not allowed; it is"),
     (
         "callbacks=[default,early_stopping] callbacks.early_stopping.patience=-1",
         "patience=-1 is not allowed",
@@ -151,6 +152,20 @@ TRAIN = [
     ("run_name=wrong_record", "result.json is not the record of a run"),
     ("run_name=done seed=5", "another configuration|seed: 0 then, 5 now"),
     ("run_name=torn", "last.ckpt|previous.ckpt|cut short or damaged|remove the folder"),
+    ("run_name=no_record_at_all seed=5", "another configuration|seed: 0 then, 5 now"),
+    ("run_name=unknown_settings", "does not say how they were trained|remove the folder"),
+    ("run_name=unreadable_settings", "does not say how they were trained|.hydra/config.yaml is missing or cannot"),
+    ("run_name=link_in_a_circle", "last.ckpt cannot be read as a checkpoint: Too many levels of symbolic links"),
+    ("run_name=folder_as_checkpoint", "last.ckpt cannot be read as a checkpoint: it is not a file"),
+    ("callbacks.checkpoint.dirpath=elsewhere", "callbacks.checkpoint.dirpath=elsewhere leads out of the run"),
+    ("callbacks.checkpoint.filename=../../evil", "callbacks.checkpoint.filename=../../evil leads out of the run"),
+    ("callbacks.checkpoint.filename=/evil", "callbacks.checkpoint.filename=/evil leads out of the run"),
+    ("callbacks.last_checkpoint.dirpath=/tmp", "callbacks.last_checkpoint.dirpath=/tmp leads out of the run"),
+    ("logger.tensorboard.save_dir=/proc", "logger.tensorboard.save_dir=/proc cannot be written"),
+    ("logger=csv logger.csv.save_dir=/proc/x", "logger.csv.save_dir=/proc/x cannot be written"),
+    ("logger.tensorboard.save_dir=empty.ckpt", "save_dir=empty.ckpt cannot be written: Not a directory"),
+    ("-m seed=range(0,100000000)", "seed=range(0,100000000) are 100,000,000 runs; a sweep has 10,000 at most"),
+    ("-m seed=range(0,300) optimizer.lr=range(0.1,1.0,0.01)", "27,000 runs; a sweep has 10,000 at most"),
     ("run_name=evil", "is refused: it would run posix.system"),
     (f"{MORE} experiment=not_yaml", "not_yaml"),
     (f"{MORE} experiment=binary", "cannot be read"),
@@ -214,12 +229,17 @@ ANALYZE = [
     ("checkpoint=logs/train/runs/done image=half_picture.png", "half_picture.png"),
     ("checkpoint=logs/train/runs/done image=bomb.png", "bomb.png"),
     ("checkpoint=logs/train/runs/done model=mlp sample=1", "another architecture"),
+    ("checkpoint=logs/train/runs/unknown_settings", "has no result.json|checkpoints/best.ckpt model=lenet5"),
+    ("checkpoint=logs/train/runs/link_in_a_circle", "best.ckpt is not a checkpoint|last.ckpt"),
+    ("checkpoint=logs/train/runs/folder_as_checkpoint", "best.ckpt is not a checkpoint|last.ckpt"),
+    ("checkpoint=logs/train/runs/done data=image_folder data.source.root=pictures", "No value for images.classes"),
+    ("checkpoint=logs/train/runs/done data=image_folder", "data.source.root=VALUE|images.classes=VALUE"),
 ]
 
 
 @pytest.fixture(scope="module")
 def spoilt(folder: Path) -> Path:
-    done = run(folder, "train.py", *OVERRIDES, "run_name=done", "trainer.max_epochs=1", "callbacks=no_jacobian")
+    done = run(folder, "train.py", *OVERRIDES, "run_name=done", *AS_ALL)
     assert done.process.exitcode == 0, done.told
     prepare(folder)
     return folder
@@ -233,7 +253,7 @@ def test_training(spoilt: Path, words: str, told: str) -> None:
     refuse(
         spoilt,
         "train.py",
-        [*tiny, *named, "trainer.max_epochs=1", "callbacks.jacobian.max_samples=4", *words.split()],
+        [*tiny, *named, *AS_ALL, *words.split()],
         told,
     )
 
@@ -252,7 +272,7 @@ def test_a_name_that_leads_out_is_refused_before_anything_is_made(tmp_path: Path
 
 def refuse(folder: Path, script: str, words: list[str], told: str) -> None:
     """Run it, and check that it is refused with a message and leaves nothing behind."""
-    before = {path: path.read_bytes() for path in (folder / "logs").rglob("*.ckpt")}
+    before = {path: path.read_bytes() for path in (folder / "logs").rglob("*.ckpt") if path.is_file()}
     done = run(folder, script, *words)
     assert done.process.exitcode == (2 if "unrecognized arguments" in told else 1), done.told
     for piece in told.split("|"):

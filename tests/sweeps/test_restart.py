@@ -157,6 +157,21 @@ def test_however_often_ctrl_c_is_pressed_it_stops_at_once_and_leaves_no_process(
     assert len(tiny.ledger("mine") if list(tiny.folder.rglob("ledger")) else []) <= 2
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("launcher", ["basic", "joblib"])
+def test_a_sweep_that_is_terminated_says_how_to_go_on(tiny: Tiny, launcher: str, number: signal.Signals) -> None:
+    words = ("lr=1e-3,1e-2", "seconds=30", f"hydra/launcher={launcher}", "run_name=mine")
+    process = tiny.start(*words)
+    while not list(tiny.folder.rglob("result.json")):
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.02)
+    process.send_signal(number)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 128 + number
+    assert "Stopped, with 0 of 2 runs done. The same command continues" in err
+    assert "Traceback" not in err
+
+
 def test_two_processes_never_work_on_one_run(tiny: Tiny) -> None:
     """A worker of a sweep that was killed, and one of the next start: the second waits, and finds the run done."""
     words = ("seconds=0.4", "run_name=mine", "hydra/launcher=basic", "lr=1e-2,1e-1")

@@ -1,5 +1,8 @@
 """Check a composed config, and build the objects that it describes."""
 
+import os
+from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -10,6 +13,7 @@ from omegaconf.errors import OmegaConfBaseException
 from torch import Tensor, nn
 
 from jacoscope.errors import UserError, nearest
+from jacoscope.files import require_writable
 from jacoscope.runs.ranges import check_processes, check_ranges
 from jacoscope.runs.targets import check_targets
 
@@ -25,8 +29,7 @@ def checked_config(cfg: DictConfig) -> dict[str, Any]:
         UserError: if a value or a part is missing, a value has the wrong type or is out of its range, a target does not
             exist or does not take a key, or checkpoints would lie outside of the run.
     """
-    if missing := [key for key in sorted(OmegaConf.missing_keys(cfg)) if not _is_interpolation(cfg, key)]:
-        raise UserError(f"No value for {', '.join(missing)}: type {' '.join(f'{key}=VALUE' for key in missing)}")
+    require_values(cfg)
     try:
         config: Any = OmegaConf.to_container(cfg, resolve=True)
     except OmegaConfBaseException as error:
@@ -37,7 +40,23 @@ def checked_config(cfg: DictConfig) -> dict[str, Any]:
     check_ranges(config)
     check_targets(config)
     _check_trainer(config)
+    _check_checkpoints(config)
     return config  # type: ignore[no-any-return]
+
+
+def require_values(cfg: DictConfig, parts: Iterable[str] | None = None) -> None:
+    """Check that a composed config leaves no value open (``???``).
+
+    Args:
+        cfg: the composed config.
+        parts: check only the keys below these; None for all.
+
+    Raises:
+        UserError: naming all keys without a value.
+    """
+    asked = [key for key in sorted(OmegaConf.missing_keys(cfg)) if parts is None or key.partition(".")[0] in parts]
+    if missing := [key for key in asked if not _is_interpolation(cfg, key)]:
+        raise UserError(f"No value for {', '.join(missing)}: type {' '.join(f'{key}=VALUE' for key in missing)}")
 
 
 def _is_interpolation(cfg: DictConfig, key: str) -> bool:
@@ -88,6 +107,31 @@ def _check_trainer(config: dict[str, Any]) -> None:
             f"objective={validated[0]} is measured in validation, and trainer.limit_val_batches=0 leaves that out: "
             "leave it as it is, or type objective=test/accuracy"
         )
+
+
+def _check_checkpoints(config: dict[str, Any]) -> None:
+    """Refuse callbacks that would write checkpoints outside of the run, where nothing finds them."""
+    run = Path(os.path.normpath(Path.cwd() / config["paths"]["output_dir"]))  # links are the user's own business
+    for name, node in config["callbacks"].items():
+        folder = Path(node.get("dirpath") or run / "version" / "checkpoints")
+        for key, place in (("dirpath", folder), ("filename", folder / str(node.get("filename")))):
+            if node.get(key) is not None and not Path(os.path.normpath(Path.cwd() / place)).is_relative_to(run):
+                raise UserError(
+                    f"callbacks.{name}.{key}={node[key]} leads out of the run: checkpoints lie in its folder, {run}. "
+                    "paths.log_dir=FOLDER puts whole runs elsewhere"
+                )
+
+
+def require_writable_logs(config: dict[str, Any]) -> None:
+    """Check that the loggers can write. TensorBoard's would only notice it in a thread of its own.
+
+    Raises:
+        UserError: naming the first key whose folder cannot be written.
+    """
+    for name, node in config["logger"].items():
+        folder = node.get("save_dir")
+        if isinstance(folder, str) and "://" not in folder:
+            require_writable(Path(folder), f"logger.{name}.save_dir")
 
 
 def _names(objective: str | list[str]) -> list[str]:

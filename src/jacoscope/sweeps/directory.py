@@ -14,6 +14,7 @@ from yaml import YAMLError
 
 from jacoscope.errors import UserError
 from jacoscope.files import write_whole
+from jacoscope.runs.directory import RunDirectory
 from jacoscope.runs.lock import is_held
 from jacoscope.runs.records import UNREADABLE, read_json, record
 from jacoscope.runs.result import Result, differences
@@ -121,7 +122,8 @@ class SweepDirectory:
             UserError: if it had another one; the message names the differences.
         """
         file = self.run_path(job) / ".hydra" / "config.yaml"
-        if not file.exists() or not (self.run_path(job) / "result.json").exists():
+        run = RunDirectory(self.run_path(job))
+        if not file.exists() or not (run.result_file.exists() or run.has_checkpoints):
             return
         try:
             before = OmegaConf.to_container(OmegaConf.load(file), resolve=False)
