@@ -118,6 +118,8 @@ def _record_failure(path: Path, cfg: DictConfig, error: Exception) -> None:
     """Record a run that failed before its own record was begun, or that was killed before it could write it."""
     result = result_of(path)
     if result is None:
+        if RunDirectory(path).has_checkpoints:  # a record must not say that they were trained with this config
+            return
         try:
             config = OmegaConf.to_container(cfg, resolve=True)
         except Exception:  # this may be the very mistake that the job failed by
