@@ -79,7 +79,7 @@ def test_a_range_in_words(row: Range, text: str) -> None:
     assert str(row) == text
 
 
-def test_processes_on_a_cpu_are_as_many_as_cores_at_most() -> None:
+def test_processes_on_a_cpu_are_four_for_each_core_at_most() -> None:
     check_processes({"accelerator": "cpu", "devices": 2})
     check_processes({"accelerator": "gpu", "devices": 100_000})  # Lightning counts GPUs itself
     check_processes({"accelerator": "cpu", "devices": "auto"})

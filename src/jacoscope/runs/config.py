@@ -19,6 +19,7 @@ from jacoscope.runs.targets import check_targets
 
 PARTS = ("data", "model", "loss", "optimizer", "scheduler", "trainer")  # nodes with one thing to build
 COLLECTIONS = ("callbacks", "logger")  # nodes with any number of things to build, by name
+LAST_CHECKPOINT = "jacoscope.training.LastCheckpoint"
 METRICS = [f"{stage}/{name}" for stage in ("train", "val", "test") for name in ("loss", "accuracy")]
 
 
@@ -110,15 +111,26 @@ def _check_trainer(config: dict[str, Any]) -> None:
 
 
 def _check_checkpoints(config: dict[str, Any]) -> None:
-    """Refuse callbacks that would write checkpoints outside of the run, where nothing finds them."""
+    """Refuse callbacks that would write checkpoints outside of the run, or over those that a run resumes from."""
     run = Path(os.path.normpath(Path.cwd() / config["paths"]["output_dir"]))  # links are the user's own business
+    resumable = [name for name, node in config["callbacks"].items() if node["_target_"] == LAST_CHECKPOINT]
     for name, node in config["callbacks"].items():
-        folder = Path(node.get("dirpath") or run / "version" / "checkpoints")
-        for key, place in (("dirpath", folder), ("filename", folder / str(node.get("filename")))):
-            if node.get(key) is not None and not Path(os.path.normpath(Path.cwd() / place)).is_relative_to(run):
+        folder = Path(os.path.normpath(Path.cwd() / (node.get("dirpath") or run / "version" / "checkpoints")))
+        file = Path(os.path.normpath(folder / str(node.get("filename"))))
+        for key, place in (("dirpath", folder), ("filename", file)):
+            if node.get(key) is not None and not place.is_relative_to(run):
                 raise UserError(
                     f"callbacks.{name}.{key}={node[key]} leads out of the run: checkpoints lie in its folder, {run}. "
                     "paths.log_dir=FOLDER puts whole runs elsewhere"
+                )
+        if name in resumable and folder != run / "checkpoints":
+            raise UserError(
+                f"callbacks.{name}.dirpath={node['dirpath']} is not allowed; a run resumes from {run / 'checkpoints'}"
+            )
+        for key, is_used in (("filename", file.name in ("last", "previous")), ("save_last", node.get("save_last"))):
+            if resumable and is_used and folder == run / "checkpoints":
+                raise UserError(
+                    f"callbacks.{name}.{key}={node[key]} would write over a checkpoint of callbacks.{resumable[0]}"
                 )
 
 

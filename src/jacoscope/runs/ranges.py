@@ -13,6 +13,7 @@ from typing import Any
 from jacoscope.errors import UserError
 
 MOST = 2**31 - 1  # libraries count with 32 bits
+PROCESSES_OF_A_CORE = 4
 OWNERS = ("jacoscope", "torch", "torchvision", "pytorch_lightning")
 """Packages to whose classes the ranges apply. In a class of the user the same key may mean something else."""
 
@@ -156,7 +157,7 @@ def check_ranges(config: dict[str, Any]) -> None:
 
 
 def check_processes(trainer: dict[str, Any]) -> None:
-    """Check that a training on the CPU has at most one process for each core (or two). More would wait for each other.
+    """Check that a training on the CPU has at most four processes for each core. Many more never get to train.
 
     Lightning itself checks the number of GPUs.
 
@@ -164,17 +165,17 @@ def check_processes(trainer: dict[str, Any]) -> None:
         trainer: the node ``trainer`` of a config.
 
     Raises:
-        UserError: if there are more; the message names how many cores there are.
+        UserError: if there are more; the message names how many may be.
     """
     import torch  # takes seconds to import
 
     accelerator, devices, cores = trainer.get("accelerator", "auto"), str(trainer.get("devices")), os.cpu_count() or 1
-    if not devices.isdecimal() or int(devices) <= max(2, cores):
+    if not devices.isdecimal() or int(devices) <= PROCESSES_OF_A_CORE * cores:
         return
     has_gpu = torch.cuda.is_available() or torch.backends.mps.is_available()
     if accelerator == "cpu" or (accelerator == "auto" and not has_gpu):
         raise UserError(
-            f"trainer.devices={devices} is not allowed; it is 1 to {max(2, cores)}: "
+            f"trainer.devices={devices} is not allowed; it is 1 to {PROCESSES_OF_A_CORE * cores}: "
             f"on a CPU each is a process, and this machine has {cores} cores"
         )
 
