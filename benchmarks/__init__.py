@@ -1,1 +1,1 @@
-"""Speed, measured side by side with the alternatives in one process, and told as a ratio."""
+"""Speed, measured side by side with the alternatives, and reported as a ratio."""

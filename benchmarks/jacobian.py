@@ -1,39 +1,46 @@
 """Time jacoscope.jacobian beside every other way to compute the Jacobians of a batch, in one process.
 
-    python -m benchmarks.jacobian                         the table, JSON and plots under benchmarks/results/
+    python -m benchmarks.jacobian                         tables, JSON and plots under benchmarks/results/
     python -m benchmarks.jacobian --models lenet5 --batches 512 --rounds 9
-    ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 python -m benchmarks.jacobian      as if it had AVX2 alone
+    ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 XLA_FLAGS=--xla_cpu_max_isa=AVX2 python -m benchmarks.jacobian
 
-All ways run interleaved, round after round, so that whatever else the machine does hits them alike; each is first
-checked against the others. Figures are medians. What does not run is listed with the reason: a peer that is not
-installed (pip install captum jax), that would not fit in memory, or that at a smaller batch was so slow that it would
-take long and win nothing.
+The last command measures a newer processor as one that has AVX2 alone. All ways run in each round, in random order, so
+that whatever else the machine does disturbs all of them; each is first checked against ours. Figures are medians. What
+does not run is listed with the reason: it is not installed (pip install captum jax), it would not fit in memory, or it
+was so slow at a smaller batch that it would take long and win nothing.
 """
 
 import argparse
 import importlib.util
 import json
 import math
-import platform
 import random
-import statistics
-import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
+from statistics import median
+from typing import Any
 
 import torch
 from rich.console import Console
 from rich.table import Table
 from torch import Tensor, nn
 
+from benchmarks._command_line import parser
+from benchmarks._machine import machine, print_machine
 from jacoscope.jacobians import frobenius_norm, jacobian, spectral_norm
 from jacoscope.jacobians.memory import Footprint, free_memory
 from jacoscope.models import MLP, LeNet5, ResNet18
 
 OURS = "jacoscope"
-DEFINITION = "jacoscope, vmap-jacrev"
+VARIANTS: dict[str, dict[str, Any]] = {
+    OURS: {},
+    "jacoscope, vmap-jacrev": {"strategy": "vmap-jacrev"},
+    "jacoscope, check=False": {"check": False},
+}
+"""Arguments of `jacobian`, by the name in the table."""
 MODELS: dict[str, Callable[[], nn.Module]] = {
     "lenet5": LeNet5,
     "lenet5_relu": lambda: LeNet5(activation=nn.ReLU, pooling=nn.MaxPool2d),
@@ -64,69 +71,66 @@ class Row:
     """Ours over theirs, in Jacobians per second; above 1 means that ours is faster."""
 
 
-def main() -> None:
+def main(words: Sequence[str] | None = None) -> None:
     """Run what the command line asks for."""
-    arguments = _arguments()
+    options = _options(words)
     torch.manual_seed(0)
-    if arguments.threads:
-        torch.set_num_threads(arguments.threads)
-    arguments.out.mkdir(parents=True, exist_ok=True)
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    options.out.mkdir(parents=True, exist_ok=True)
+    print_machine()
     console = Console(width=100)
+    path = options.out / "jacobian.json"
     rows: list[Row] = []
-    record = {
-        "torch": torch.__version__,
-        "threads": torch.get_num_threads(),
-        "processor": _processor(),
-        "capability": torch.backends.cpu.get_cpu_capability(),
-        "output": arguments.output,
-    }
-    console.print(" · ".join(f"{name} {value}" for name, value in record.items()))
-    path = arguments.out / "jacobian.json"
-    for name in arguments.models:
+    for name in options.models:
         before: list[Row] = []
-        for batch in sorted(arguments.batches):
-            before = measure(name, batch, before, arguments, console)
+        for batch in sorted(options.batches):
+            before = measure(name, batch, before, options, console)
             rows += before
-            # After each table, since a run takes long and may be broken off.
-            path.write_text(json.dumps({**record, "rows": [asdict(row) for row in rows]}, indent=1))
-            sys.stdout.flush()
-    console.print(f"written: {path}")
-    if arguments.plots:
+            # After each table, since a run takes long and may be interrupted.
+            record = {**machine(), "output": options.output, "rows": [asdict(row) for row in rows]}
+            path.write_text(json.dumps(record, indent=1))
+    print(f"written: {path}", flush=True)
+    if options.plots:
         from benchmarks._jacobian_growth import plot_growth
 
-        plot_growth(arguments.out, console, torch.get_num_threads())
+        plot_growth(options.out / "jacobian_growth.png", options.tiny)
+        print(f"written: {options.out / 'jacobian_growth.png'}")
 
 
-def measure(name: str, batch: int, before: list[Row], arguments: argparse.Namespace, console: Console) -> list[Row]:
-    """Time every way on one model and batch size; print the table.
+def measure(name: str, batch: int, before: list[Row], options: argparse.Namespace, console: Console) -> list[Row]:
+    """Time every way on one model and batch size, and print the table.
 
-    `before` are the rows of the same model at a smaller batch.
+    Args:
+        name: of the model.
+        batch: samples.
+        before: the rows of the same model at a smaller batch.
+        options: of the command line.
+        console: for the table.
     """
     model = MODELS[name]().eval().requires_grad_(False)
     x = torch.rand(batch, *SHAPES.get(name, (1, 28, 28)))
-    ways, missing = _ways(model, arguments.output, compiled=arguments.compile, jax_too=name != "resnet18")
+    ways, missing = _ways(model, options.output, compiled=options.compile, jax_too=name != "resnet18")
     for way, why in _left_out(model, x, before).items():
         if ways.pop(way, None) is not None:
             missing[way] = why
     _check_agreement(ways, x, TOLERANCE.get(name, 1e-5))
     estimate = _once(ways[OURS], x)
-    repeats = max(1, min(200, math.ceil(0.02 / estimate)))
-    rounds = arguments.rounds if estimate < 10 else max(1, arguments.rounds // 4)
+    repeats = 1 if options.tiny else max(1, min(200, math.ceil(0.02 / estimate)))
+    rounds = options.rounds if estimate < 10 else max(1, options.rounds // 4)
     times: dict[str, list[float]] = {way: [] for way in ways}
     for _ in range(rounds):
-        for way in random.sample(list(ways), len(ways)):  # since a way finds the caches as the one before it left them
+        for way in random.sample(list(ways), len(ways)):  # each finds the caches as the one before it left them
             times[way].append(_once(ways[way], x, repeats))
-    medians = {way: statistics.median(values) for way, values in times.items()}
+    medians = {way: median(values) for way, values in times.items()}
     rows = [Row(name, batch, way, t, batch / t, t / medians[OURS]) for way, t in medians.items()]
     with torch.no_grad():
-        forward = batch / statistics.median(_once(model, x, repeats) for _ in range(rounds))
-        J = jacobian(model, x, arguments.output)
-        norms = statistics.median(
-            _once(lambda J: (frobenius_norm(J), spectral_norm(J)), J, repeats) for _ in range(rounds)
-        )
-    fastest = min((row for row in rows if row.way not in (OURS, DEFINITION)), key=lambda row: row.seconds)
-    title = f"{name}, batch {batch}, J of {arguments.output}, {rounds} rounds; forward {forward:,.0f} images/s"
+        forward = batch / median(_once(model, x, repeats) for _ in range(rounds))
+        J = jacobian(model, x, options.output)
+        norms = median(_once(lambda J: (frobenius_norm(J), spectral_norm(J)), J, repeats) for _ in range(rounds))
+    title = f"{name}, batch {batch}, J of {options.output}, {rounds} rounds; forward {forward:,.0f} images/s"
     _print(console, rows, missing, title)
+    fastest = min((row for row in rows if row.way not in VARIANTS), key=lambda row: row.seconds)
     console.print(f"{fastest.ratio:.2f}× the fastest other way, {fastest.way}")
     console.print(f"Frobenius and spectral norm: {norms / medians[OURS]:.1%} of the time of the Jacobians\n")
     return rows
@@ -140,10 +144,11 @@ def _left_out(model: nn.Module, x: Tensor, before: list[Row]) -> dict[str, str]:
     gigabytes = len(x) * outputs.shape[1] * footprint.forward / 1e9
     if 1e9 * gigabytes > free_memory(x.device) / 2:
         reasons |= dict.fromkeys(WHOLE, f"left out: about {gigabytes:.0f} GB")
-    fastest = min((row.seconds / row.batch for row in before if row.way not in (OURS, DEFINITION)), default=0.0)
-    for row in before:
+    others = [row for row in before if row.way not in VARIANTS]
+    fastest = min((row.seconds / row.batch for row in others), default=0.0)
+    for row in others:
         each = row.seconds / row.batch
-        if row.way not in (OURS, DEFINITION) and each * len(x) > LONG and each > 1.5 * fastest:
+        if each * len(x) > LONG and each > 1.5 * fastest:
             reasons[row.way] = f"left out: {each / fastest:.1f}× the best other at batch {row.batch}"
     return reasons
 
@@ -173,8 +178,7 @@ def _ways(model: nn.Module, output: str, *, compiled: bool, jax_too: bool) -> tu
 
     jacrev = torch.func.vmap(torch.func.jacrev(sample))
     ways: dict[str, Way] = {
-        OURS: lambda x: jacobian(model, x, output),
-        DEFINITION: lambda x: jacobian(model, x, output, strategy="vmap-jacrev"),
+        **{name: partial(_ours, model, output, arguments) for name, arguments in VARIANTS.items()},
         "one image, ten backward passes": one_by_one,
         "ten backward passes of the batch": lambda x: _backward_passes(function, x),
         "ten passes, chunks of 64": _chunked(lambda x: _backward_passes(function, x), 64),
@@ -205,6 +209,10 @@ def _ways(model: nn.Module, output: str, *, compiled: bool, jax_too: bool) -> tu
     else:
         missing["torch.compile(vmap(jacrev))"] = "left out; --compile adds it"
     return ways, missing
+
+
+def _ours(model: nn.Module, output: str, arguments: dict[str, Any], x: Tensor) -> Tensor:
+    return jacobian(model, x, output, **arguments)  # type: ignore[no-any-return]
 
 
 def _backward_passes(function: Way, x: Tensor) -> Tensor:
@@ -249,14 +257,6 @@ def _check_agreement(ways: dict[str, Way], x: Tensor, tolerance: float) -> None:
             raise SystemExit(f"{name} disagrees by up to {errors.max():.2g} of the largest entry")
 
 
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        return next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.processor() or platform.machine()
-
-
 def _once(run: Callable[[Tensor], object], x: Tensor, repeats: int = 1) -> float:
     start = time.perf_counter()
     for _ in range(repeats):
@@ -277,17 +277,27 @@ def _print(console: Console, rows: list[Row], missing: dict[str, str], title: st
     console.print(table)
 
 
-def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--models", nargs="+", default=list(MODELS), choices=list(MODELS))
-    parser.add_argument("--batches", nargs="+", type=int, default=[1, 32, 512])
-    parser.add_argument("--output", default="probs", choices=["probs", "logits"])
-    parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--threads", type=int, default=0, help="threads of PyTorch; all cores by default")
-    parser.add_argument("--compile", action="store_true", help="torch.compile too, which takes minutes")
-    parser.add_argument("--no-plots", dest="plots", action="store_false")
-    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results")
-    return parser.parse_args()
+def _options(words: Sequence[str] | None) -> argparse.Namespace:
+    command_line = parser(__doc__)
+    command_line.add_argument("--models", nargs="+", default=list(MODELS), choices=list(MODELS))
+    command_line.add_argument("--batches", nargs="+", type=int, default=[1, 32, 512])
+    command_line.add_argument("--output", default="probs", choices=["probs", "logits"])
+    command_line.add_argument("--rounds", type=int, default=7)
+    command_line.add_argument(
+        "--threads",
+        type=int,
+        default=0,
+        help="of PyTorch; by default one a core. JAX uses all cores: taskset limits both",
+    )
+    command_line.add_argument("--compile", action="store_true", help="torch.compile too, which takes minutes")
+    command_line.add_argument("--no-plots", dest="plots", action="store_false")
+    command_line.add_argument("--out", type=Path, help="folder of the results; by default benchmarks/results")
+    options = command_line.parse_args(words)
+    if options.tiny:
+        options.models, options.batches, options.rounds = ["lenet5", "mlp"], [1, 2], 1
+    results = Path(__file__).parent / "results"
+    options.out = options.out or (results / "tiny" if options.tiny else results)
+    return options
 
 
 if __name__ == "__main__":

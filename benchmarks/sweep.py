@@ -1,26 +1,43 @@
-"""Two runs side by side against the same two one after another: python -m benchmarks.sweep [--rounds 3] [--epochs 4]
+"""Two runs side by side against the same two one after another.
+
+    python -m benchmarks.sweep [--rounds 3] [--epochs 4] [--tiny]
 
 One after another they are timed in three ways, each in turn: as two commands of their own, as without a sweep; in one
-process (``hydra/launcher=basic``) with all cores for each; and likewise with one core for each, as much as a run has
-side by side. All times are of whole commands, from the start of Python to the last word. Medians over the rounds.
+process (``hydra/launcher=basic``) with all cores for each; and likewise with one core for each, as a run has side by
+side. All times are of whole commands, from the start of Python to its end. Medians over the rounds. The tiny form omits
+two ways, whose commands are like the others.
 """
 
-import argparse
 import os
 import subprocess
 import sys
-import tempfile
 import time
+from collections import defaultdict
+from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
+from tempfile import TemporaryDirectory
+
+from benchmarks._command_line import parser
+from benchmarks._machine import print_machine
 
 ROOT = Path(__file__).parents[1]
 RUN = ["callbacks=no_jacobian", "logger=none", "trainer=cpu"]
+TINY = [f"trainer.limit_{stage}_batches=1" for stage in ("train", "val", "test")]
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
 
 
 def seconds(folder: Path, commands: list[list[str]], **variables: str) -> float:
-    """Time some calls of train.py, one after another."""
+    """Time some calls of train.py, one after another.
+
+    Args:
+        folder: the current folder of the commands.
+        commands: the words behind ``python train.py``.
+        variables: of the environment.
+
+    Raises:
+        CalledProcessError: if a command ends with an error.
+    """
     environment = {k: v for k, v in os.environ.items() if k not in THREADS} | variables
     start = time.perf_counter()
     for words in commands:
@@ -29,20 +46,24 @@ def seconds(folder: Path, commands: list[list[str]], **variables: str) -> float:
     return time.perf_counter() - start
 
 
-def main() -> None:
+def main(words: Sequence[str] | None = None) -> None:
     """Measure all ways in turn and print medians and ratios."""
     from jacoscope.data import MNIST
 
-    parser = argparse.ArgumentParser("python -m benchmarks.sweep")
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--epochs", type=int, default=4, help="of each run; the fewer, the more start-up counts")
-    options = parser.parse_args()
+    command_line = parser(__doc__)
+    command_line.add_argument("--rounds", type=int, default=3)
+    command_line.add_argument("--epochs", type=int, default=4, help="of each run; the fewer, the more start-up counts")
+    options = command_line.parse_args(words)
+    if options.tiny:
+        options.rounds = options.epochs = 1
+    print_machine()
     cores = len(os.sched_getaffinity(0))
-    times: dict[str, list[float]] = {}
-    with tempfile.TemporaryDirectory() as name:
+    times: dict[str, list[float]] = defaultdict(list)
+    with TemporaryDirectory() as name:
         folder = Path(name)
         MNIST(folder / "data").prepare()
         run = [*RUN, f"paths.data_dir={folder / 'data'}", f"trainer.max_epochs={options.epochs}"]
+        run += TINY if options.tiny else []
         for number in range(options.rounds):
             sweep, basic = ["-m", *run, "seed=0,1"], "hydra/launcher=basic"
             each = f"{cores} cores each"
@@ -52,9 +73,11 @@ def main() -> None:
                 f"one process, one after the other, {each}": [[*sweep, basic, f"run_name=all{number}"]],
                 "one process, one after the other, one core each": [[*sweep, basic, f"run_name=one{number}"]],
             }
+            if options.tiny:
+                ways = {way: commands for way, commands in ways.items() if way == "side by side" or "one core" in way}
             for way, commands in ways.items():
                 threads = {"OMP_NUM_THREADS": "1"} if "one core" in way else {}
-                times.setdefault(way, []).append(seconds(folder, commands, **threads))
+                times[way].append(seconds(folder, commands, **threads))
     beside = median(times["side by side"])
     print(f"Two runs of {options.epochs} epochs on {cores} cores, medians of {options.rounds} rounds:")
     for way, measured in times.items():

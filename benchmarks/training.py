@@ -1,36 +1,48 @@
-"""An epoch of the default training against a bare PyTorch loop and against the usual per-image DataLoader.
+"""An epoch of the default training, and a training step with the Jacobian's norm in its loss, each beside other ways.
 
-    python -m benchmarks.training [--rounds 3]
+    python -m benchmarks.training [--rounds 3] [--data data] [--tiny]
 
-All three train the same LeNet-5 with the same optimizer, batch size and range of random affine distortions, on the
-same 55,000 images, in turns, in one process. The bare loop does the same work on tensors in memory without Lightning;
-the usual way reads PIL images one by one through torchvision's dataset and transforms, without and with two workers.
+Epochs: all ways train the same LeNet-5 with the same optimizer, batch size and range of random affine distortions, on
+the same 55,000 images. The bare loop does the same work on tensors in memory without Lightning; the usual way reads PIL
+images one by one through torchvision's dataset and transforms, without and with two workers.
+
+Steps: of LeNet-5 on batches of 100 images, with cross-entropy alone, and with the exact ‖J‖_F² of all ten logits added
+to it. The ways to compute it share the forward pass of the logits with the loss, and are checked against each other.
+
+In both tables the ways take turns in one process.
 """
 
 import argparse
-import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
-from pathlib import Path
+from statistics import median
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
 import torchvision
-from hydra import compose, initialize_config_dir
 from pytorch_lightning import Callback, seed_everything
 from rich.console import Console
 from rich.table import Table
-from torch import nn
+from torch import Tensor, nn
 from torch.utils.data import DataLoader, Subset
 from torchvision.transforms import v2
 
+from benchmarks._command_line import parser
+from benchmarks._config import composed
+from benchmarks._machine import print_machine
 from jacoscope.data import ImageDataModule
 from jacoscope.data.datamodule import to_pixels
+from jacoscope.jacobians import jacobian
 from jacoscope.runs.config import build, build_network, checked_config
 from jacoscope.training import ClassifierModule
 
-CONFIGS = Path(__file__).parent.parent / "configs"
+BATCH = 100  # of the steps
+GOAL = 12  # plain steps
+
+Penalised = Callable[[nn.Module, Tensor], tuple[Tensor, Tensor]]
+"""From a network and images to Jacobians, `[batch, outputs, *input_shape]`, and logits, both with their graph."""
 
 
 class EpochTimer(Callback):
@@ -43,25 +55,32 @@ class EpochTimer(Callback):
         self.seconds = time.perf_counter() - self.start
 
 
-def ours(config: dict[str, Any], data: ImageDataModule) -> float:
+def lightning_epoch(config: dict[str, Any], data: ImageDataModule, batches: int | None) -> float:
     """Time an epoch of the default training, with its logger and progress bar but no callback of ours."""
     timer = EpochTimer()
     module = ClassifierModule(
         build_network(config), build(config["loss"]), build(config["optimizer"]), build(config["scheduler"]), 10
     )
-    callbacks = [build(config["callbacks"]["progress"]), timer]
-    logger = [build(node) for node in config["logger"].values()]
-    build(config["trainer"], callbacks=callbacks, logger=logger, enable_checkpointing=False).fit(module, data)
+    trainer = build(
+        config["trainer"],
+        callbacks=[build(config["callbacks"]["progress"]), timer],
+        logger=[build(node) for node in config["logger"].values()],
+        enable_checkpointing=False,
+        max_epochs=1,
+        limit_train_batches=batches,
+        limit_val_batches=0,
+    )
+    trainer.fit(module, data)
     return timer.seconds
 
 
-def steps(config: dict[str, Any], batches: Any) -> float:
+def bare_epoch(config: dict[str, Any], batches: Iterable[tuple[Tensor, Tensor]]) -> float:
     """Time a bare loop over batches of pixels and labels, with the metrics that ours has."""
     network = build_network(config).train().to(memory_format=torch.channels_last)
     loss = nn.CrossEntropyLoss()
     optimizer = build(config["optimizer"])(network.parameters())
     start = time.perf_counter()
-    correct, total, seen = torch.zeros(()), torch.zeros(()), 0
+    correct, total = torch.zeros(()), torch.zeros(())
     for x, y in batches:
         logits = network(x)
         value = loss(logits, y)
@@ -70,19 +89,17 @@ def steps(config: dict[str, Any], batches: Any) -> float:
         optimizer.step()
         total += value.detach() * len(y)
         correct += (logits.argmax(1) == y).sum()
-        seen += len(y)
-    assert seen == 55_000
     return time.perf_counter() - start
 
 
-def bare(config: dict[str, Any], data: ImageDataModule) -> float:
+def epoch_in_memory(config: dict[str, Any], data: ImageDataModule, batches: int | None) -> float:
     """Time a bare loop on images in memory."""
     part, augmentation = data.splits["train"], build(config["augmentation"])
-    order = torch.randperm(len(part)).split(data.batch_size)
-    return steps(config, ((augmentation(to_pixels(part.images[i])), part.labels[i]) for i in order))
+    order = torch.randperm(len(part)).split(data.batch_size)[:batches]
+    return bare_epoch(config, ((augmentation(to_pixels(part.images[i])), part.labels[i]) for i in order))
 
 
-def usual(config: dict[str, Any], data: ImageDataModule, workers: int) -> float:
+def epoch_of_pictures(config: dict[str, Any], data: ImageDataModule, batches: int | None, workers: int) -> float:
     """Time a bare loop on a DataLoader that opens, distorts and converts image after image."""
     node = config["augmentation"]
     transform = v2.Compose(
@@ -93,43 +110,170 @@ def usual(config: dict[str, Any], data: ImageDataModule, workers: int) -> float:
         ]
     )
     dataset = torchvision.datasets.MNIST(config["paths"]["data_dir"], train=True, transform=transform)
-    loader = DataLoader(Subset(dataset, range(55_000)), data.batch_size, shuffle=True, num_workers=workers)
-    return steps(config, loader)
+    images = range(len(data.splits["train"]) if batches is None else batches * data.batch_size)
+    return bare_epoch(config, DataLoader(Subset(dataset, images), data.batch_size, shuffle=True, num_workers=workers))
 
 
-def main() -> None:
-    """Measure all ways in turns and print the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=3, help="how often each is measured, in turns")
-    rounds = parser.parse_args().rounds
+def by_jacoscope(network: nn.Module, x: Tensor) -> tuple[Tensor, Tensor]:
+    """Compute Jacobians and logits as the README says."""
+    return jacobian(network, x, create_graph=True, check=False, return_outputs=True)
 
-    with initialize_config_dir(str(CONFIGS)):
-        overrides = ["trainer.max_epochs=1", "trainer.limit_val_batches=0", "paths.output_dir=logs/benchmarks/training"]
-        config = checked_config(compose("train", overrides))
-    data = build(config["data"])
-    data.prepare_data()
-    data.setup()
+
+def by_torch_func(network: nn.Module, x: Tensor) -> tuple[Tensor, Tensor]:
+    """Compute Jacobians and logits as PyTorch's tutorial says."""
+
+    def of_one(sample: Tensor) -> tuple[Tensor, Tensor]:
+        logits = network(sample.unsqueeze(0)).squeeze(0)
+        return logits, logits
+
+    J, logits = torch.func.vmap(torch.func.jacrev(of_one, has_aux=True))(x)
+    return J, logits
+
+
+def by_backward_passes(network: nn.Module, x: Tensor) -> tuple[Tensor, Tensor]:
+    """Compute Jacobians and logits by one backward pass for each logit."""
+    leaf = x.detach().requires_grad_()
+    logits = network(leaf)
+    rows = [torch.autograd.grad(logits[:, k].sum(), leaf, create_graph=True)[0] for k in range(logits.shape[1])]
+    return torch.stack(rows, 1), logits
+
+
+PENALTIES: dict[str, Penalised | None] = {
+    "plain step": None,
+    "jacoscope, check=False": by_jacoscope,
+    "vmap(jacrev)": by_torch_func,
+    "autograd.grad, output by output": by_backward_passes,
+}
+
+
+class Steps:
+    """Training steps of a network of its own, in one of the ways.
+
+    Args:
+        config: names network and optimizer.
+        penalised: computes Jacobians and logits; none for a plain step.
+    """
+
+    def __init__(self, config: dict[str, Any], penalised: Penalised | None) -> None:
+        torch.manual_seed(0)
+        self.network = build_network(config).train().to(memory_format=torch.channels_last)
+        self.optimizer = build(config["optimizer"])(self.network.parameters())
+        self.penalised = penalised
+
+    def backward(self, x: Tensor, y: Tensor) -> Tensor:
+        """Compute the loss and its gradients."""
+        self.optimizer.zero_grad()
+        if self.penalised is None:
+            loss = nn.functional.cross_entropy(self.network(x), y)
+        else:
+            J, logits = self.penalised(self.network, x)
+            loss = nn.functional.cross_entropy(logits, y) + 0.01 * J.square().sum() / len(x)
+        loss.backward()
+        return loss
+
+    def seconds(self, x: Tensor, y: Tensor, count: int) -> float:
+        """Time a step, the mean of so many."""
+        start = time.perf_counter()
+        for _ in range(count):
+            self.backward(x, y)
+            self.optimizer.step()
+        return (time.perf_counter() - start) / count
+
+
+def check_gradients(ways: dict[str, Steps], x: Tensor, y: Tensor) -> None:
+    """Compare the gradients of all penalised losses, which have the same weights; this warms up too.
+
+    Raises:
+        SystemExit: if they differ by more than rounding.
+    """
+    gradients = {}
+    for name, steps in ways.items():
+        steps.backward(x, y)
+        gradients[name] = torch.cat([p.grad.flatten() for p in steps.network.parameters() if p.grad is not None])
+    _, expected, *others = gradients.values()
+    for name, found in zip(list(gradients)[2:], others, strict=True):
+        if (found - expected).norm() > 1e-4 * expected.norm():
+            raise SystemExit(f"{name}: the gradients differ from ours by {(found - expected).norm():.2g}")
+
+
+def measure_epochs(config: dict[str, Any], data: ImageDataModule, rounds: int, batches: int | None) -> Table:
+    """Time epochs in turns.
+
+    Args:
+        config: the composed config.
+        data: the images.
+        rounds: how often each way is timed.
+        batches: of an epoch; none for all.
+    """
     ways: dict[str, Callable[[], float]] = {
-        "bare loop, images in memory": partial(bare, config, data),
-        "jacoscope (Lightning)": partial(ours, config, data),
-        "bare loop, PIL DataLoader": partial(usual, config, data, 0),
-        "bare loop, PIL DataLoader, 2 workers": partial(usual, config, data, 2),
+        "bare loop, images in memory": partial(epoch_in_memory, config, data, batches),
+        "jacoscope (Lightning)": partial(lightning_epoch, config, data, batches),
+        "bare loop, PIL DataLoader": partial(epoch_of_pictures, config, data, batches, 0),
+        "bare loop, PIL DataLoader, 2 workers": partial(epoch_of_pictures, config, data, batches, 2),
     }
     seconds: dict[str, list[float]] = {name: [] for name in ways}
-    console = Console()
     for number in range(rounds):
         for name, way in ways.items():
             seed_everything(number, verbose=False)
             seconds[name].append(way())
-            console.print(f"round {number + 1}  {name}: {seconds[name][-1]:.2f} s")
+            print(f"round {number + 1}  {name}: {seconds[name][-1]:.2f} s", flush=True)
+    return as_table(f"epochs, batches of {data.batch_size}", seconds, "s", 1)
 
-    table = Table("", "s / epoch, median", "min – max", "ratio to the bare loop")
-    base = statistics.median(next(iter(seconds.values())))
+
+def measure_steps(config: dict[str, Any], data: ImageDataModule, rounds: int, count: int) -> Table:
+    """Time training steps in turns.
+
+    Args:
+        config: the composed config.
+        data: the images.
+        rounds: how often each way is timed.
+        count: steps in a row.
+    """
+    part = data.splits["train"]
+    x, y = to_pixels(part.images[:BATCH]), part.labels[:BATCH]
+    ways = {name: Steps(config, penalised) for name, penalised in PENALTIES.items()}
+    check_gradients(ways, x, y)
+    seconds: dict[str, list[float]] = {name: [] for name in ways}
+    for _ in range(rounds):
+        for name, steps in ways.items():
+            seconds[name].append(steps.seconds(x, y, count))
+    return as_table(f"steps with ‖J‖_F² of ten logits, batches of {BATCH}, goal at most {GOAL}", seconds, "ms", 1000)
+
+
+def as_table(title: str, seconds: dict[str, list[float]], unit: str, scale: float) -> Table:
+    """Return a table of medians, with the ratio to the first way."""
+    table = Table("way", f"{unit}, median", "min – max", "ratio to the first", title=title, title_justify="left")
+    base = median(next(iter(seconds.values())))
     for name, values in seconds.items():
-        median = statistics.median(values)
-        table.add_row(name, f"{median:.2f}", f"{min(values):.2f} – {max(values):.2f}", f"{median / base:.2f}")
-    console.print(table)
-    console.print(f"LeNet-5, 55,000 images, batches of {data.batch_size}, {torch.get_num_threads()} threads")
+        spread = f"{scale * min(values):.2f} – {scale * max(values):.2f}"
+        table.add_row(name, f"{scale * median(values):.2f}", spread, f"{median(values) / base:.2f}")
+    return table
+
+
+def options(words: Sequence[str] | None) -> argparse.Namespace:
+    """Read the command line."""
+    command_line = parser(__doc__)
+    command_line.add_argument("--rounds", type=int, default=3, help="how often each epoch is measured")
+    command_line.add_argument("--step-rounds", type=int, default=21, help="how often each step is measured")
+    command_line.add_argument("--data", default="data", help="the folder of data sets")
+    return command_line.parse_args(words)
+
+
+def main(words: Sequence[str] | None = None) -> None:
+    """Measure epochs and steps, and print a table of each."""
+    given = options(words)
+    print_machine()
+    console = Console(width=100)
+    with (
+        TemporaryDirectory() as folder,
+        composed("train", "trainer=cpu", f"paths.output_dir={folder}", f"paths.data_dir={given.data}") as cfg,
+    ):
+        config = checked_config(cfg)
+        data = build(config["data"])
+        data.prepare_data()
+        data.setup()
+        console.print(measure_steps(config, data, *((1, 1) if given.tiny else (given.step_rounds, 3))))
+        console.print(measure_epochs(config, data, *((1, 2) if given.tiny else (given.rounds, None))))
 
 
 if __name__ == "__main__":

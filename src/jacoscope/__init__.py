@@ -1,7 +1,7 @@
-"""See how every output of an image classifier depends on every input pixel.
+"""How every output of an image classifier depends on every input pixel.
 
-All about Jacobians, and the callback that watches them, loaded when first used, so that ``import jacoscope``
-costs nothing. :mod:`jacoscope.jacobians`, where most of it lives, needs torch alone.
+The functions of :mod:`jacoscope.jacobians`, which needs only torch, and the callback that logs Jacobians during a
+training. They are loaded when they are first used, so that ``import jacoscope`` is fast.
 """
 
 from importlib import import_module

@@ -194,7 +194,7 @@ def test_the_history_follows_the_checkpoints_and_goes_on_where_it_stopped(
         return original(*arguments)
 
     monkeypatch.setattr(TrainedNetwork, "read_samples", stopped)
-    with pytest.raises(KeyboardInterrupt, match="the same command goes on"):
+    with pytest.raises(KeyboardInterrupt, match="the same command continues"):
         answer(request, cfg, [])
     answer(request, cfg, [])
     assert len(calls) == 6 + 3  # 4 parts of one checkpoint, 1 of the other and the interrupted one, then its other 3

@@ -109,7 +109,7 @@ def test_one_of_several_validation_loaders_is_measured(tmp_path: Path) -> None:
 def test_a_test_may_have_fewer_loaders_than_the_training_had(tmp_path: Path) -> None:
     two = [loader(), DataLoader(Subset(loader().dataset, range(10)), 20)]
     module, trainer = train(tmp_path, [numbers(dataloader_idx=1)], loaders=(loader(16), two), epochs=1)
-    with pytest.warns(UserWarning, match=r"dataloader_idx=1.*1 loaders: 0 to 0. Measured is 0"):
+    with pytest.warns(UserWarning, match=r"dataloader_idx=1.*1 loaders: 0 to 0. Loader 0 is measured"):
         trainer.test(module, loader(), verbose=False)
     assert last(tmp_path, f"test/{MEAN}") == mean_norm(module, X)
 

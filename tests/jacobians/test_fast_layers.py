@@ -62,17 +62,17 @@ def test_values_are_bitwise_and_derivatives_but_for_rounding_those_of_pytorch(la
     model = nn.Sequential(layer.requires_grad_(False), nn.Flatten())
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(fast_layers, "vector_lanes", lambda: lanes)
-        with FastLayers(cotangents=1000):
+        with FastLayers():
             fast = model(x)
         assert torch.equal(fast, model(x))
-        J = jacobian(model, x, strategy=strategy, chunk_size=2)
+        J = jacobian(model, x, strategy=strategy)
     torch.testing.assert_close(J, jacobian(model, x, strategy="backward"), rtol=1e-4, atol=1e-5)
 
 
 def test_lenet_goes_through_fast_layers_whatever_the_vector_width(lanes):
     for model in (LeNet5(), LeNet5(activation=nn.ReLU, pooling=nn.MaxPool2d)):
         x = torch.rand(4, 1, 28, 28, requires_grad=True)
-        with FastLayers(cotangents=640):
+        with FastLayers():
             names = used(model.eval(), x)
         assert "BlockConvolutionBackward" in names
         assert names & {"AveragePoolBackward", "MaximumPoolBackward"}
@@ -89,7 +89,7 @@ def test_what_is_not_fast_is_left_to_pytorch():
     ]
     for layer, dtype in plain:
         x = torch.rand(2, getattr(layer, "in_channels", 32), 8, 8, dtype=dtype, requires_grad=True)
-        with FastLayers(cotangents=640):
+        with FastLayers():
             assert not {name for name in used(layer, x) if name.startswith(("Block", "Average", "Maximum", "Channel"))}
 
 

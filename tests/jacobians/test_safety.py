@@ -336,3 +336,16 @@ def test_threads_that_share_a_model_take_turns():
     assert len(results) == 30
     for J in results:
         torch.testing.assert_close(J, reference)
+
+
+def test_a_hook_that_is_not_linear_works_on_each_output():
+    linear = nn.Linear(6, 3)
+
+    def model(x):
+        y = x.tanh()
+        y.register_hook(lambda g: g.clamp(-0.1, 0.1))
+        return linear(y)
+
+    x = torch.rand(2, 6, generator=torch.Generator().manual_seed(0))
+    expected = linear.weight.detach().clamp(-0.1, 0.1) * (1 - x.tanh().square()).unsqueeze(1)
+    torch.testing.assert_close(jacobian(model, x), expected)

@@ -41,7 +41,7 @@ def test_a_torn_checkpoint_falls_back_to_the_one_before_and_says_so(
     assert run.checkpoint_to_resume() == run.previous_checkpoint
     told = capsys.readouterr().err
     assert "last.ckpt cannot be read as a checkpoint: it is cut short or damaged" in told
-    assert f"Going on from the one before it: {run.previous_checkpoint}" in told
+    assert f"Resuming from the one before it: {run.previous_checkpoint}" in told
 
 
 def test_where_none_is_whole_nothing_is_begun_anew_in_silence(run: RunDirectory) -> None:

@@ -53,7 +53,8 @@ def test_200_validations_with_the_callback_hold_no_more_than_50(tmp_path: Path) 
     module = ClassifierModule(network, torch.nn.CrossEntropyLoss(), torch.optim.SGD, constant, 2)
     trainer.fit(module, ImageDataModule(Pictures(), (1, 4, 4), 2, batch_size=8))
     assert len(census.memory) == EPOCHS
-    # It comes and goes by some MB, as the allocator gives back what is free: peaks tell what is held.
-    assert max(census.memory[-WARM:]) - max(census.memory[WARM : 2 * WARM]) < GROWTH
+    # It comes and goes by some MB after pictures are drawn, as the allocator gives back what is free when it sees fit:
+    # the least of many validations tells what is held.
+    assert min(census.memory[-WARM:]) - min(census.memory[WARM : 2 * WARM]) < GROWTH
     assert max(census.threads[WARM:]) == census.threads[WARM]
     assert max(census.open_files[WARM:]) == census.open_files[WARM]

@@ -116,7 +116,7 @@ def test_a_run_that_is_terminated_leaves_with_that_status_and_says_how_to_go_on(
     with pytest.raises(SystemExit) as left, run.recording(CONFIG, None):
         raise raised
     assert left.value.code == status
-    assert "run_name=a goes on" in capsys.readouterr().err
+    assert "run_name=a resumes" in capsys.readouterr().err
     assert Result.read(run.result_file).status == "interrupted"
 
 

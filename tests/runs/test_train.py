@@ -125,7 +125,7 @@ def test_without_its_record_a_run_is_compared_with_the_config_that_it_was_starte
         assert not (trainings.directory("without_record") / "result.json").exists()
     again = trainings.run("run_name=without_record")
     assert again.returncode == 0, again.stderr
-    assert "The training is complete (epoch 0, step 10); going on with the evaluation" in again.stderr
+    assert "The training is complete (epoch 0, step 10); continuing with the evaluation" in again.stderr
     assert trainings.result("without_record")["metrics"] == trainings.result("finished")["metrics"]
 
 
@@ -188,7 +188,7 @@ def test_ctrl_c_leaves_a_run_that_the_same_command_finishes(trainings: Trainings
     step = torch.load(last, weights_only=True)["global_step"]
     again = trainings.run(*overrides)
     assert again.returncode == 0, again.stderr
-    assert f"Going on from epoch {step // 30}, step {step}" in again.stderr or step % 30 == 0
+    assert f"Resuming from epoch {step // 30}, step {step}" in again.stderr or step % 30 == 0
     assert trainings.result("stopped")["status"] == "finished"
     assert torch.load(last, weights_only=True)["epoch"] == 2
 

@@ -45,4 +45,4 @@ def answer(question: Question, cfg: DictConfig, overrides: Iterable[str]) -> Non
         else:
             answer_split(question, specs[0], Devices.from_config(cfg.trainer), console)
     except KeyboardInterrupt as stop:
-        raise KeyboardInterrupt("Stopped. What is done is kept; the same command goes on from there") from stop
+        raise KeyboardInterrupt("Stopped. What is done is kept; the same command continues from there") from stop

@@ -52,8 +52,8 @@ def crossing_along(
     r"""Find the smallest :math:`t` for which the network decides otherwise at :math:`x + t\,v`.
 
     A scan in equal steps up to ``reach`` times the guess finds the first change, bisection makes it exact to one part
-    in 4,000 of a step. The images are not clipped, as in the first-order distance, which is put to the test here.
-    A change that goes back within one step is missed.
+    in 4,000 of a step. The images are not clipped, as in the first-order distance, which is tested here.
+    If the decision changes and changes back within one step, that is not found.
 
     Args:
         module: from pixels ``[batch, C, H, W]`` to logits.

@@ -52,7 +52,7 @@ class Manifest:
 
     @classmethod
     def read(cls, path: Path) -> "Manifest | None":
-        """Read a manifest; none where there is none that can be read."""
+        """Read a manifest; ``None`` if there is none, or it cannot be read."""
         try:
             manifest = record(cls, read_json(path))
             is_sound = all(isinstance(stage["files"], dict) and "asked" in stage for stage in manifest.done.values())
@@ -131,7 +131,7 @@ class AnswerFolder:
         return not wrong
 
     def forget(self, stage: str) -> None:
-        """Have a stage done again, with the files that it wrote."""
+        """Mark a stage as not done, so that it is done again with all its files."""
         self.damaged |= self.manifest.done.pop(stage)["files"].keys()
 
     def made(self, *stages: str) -> dict[str, Any]:
@@ -206,7 +206,7 @@ def answer_path(question: Question, spec: NetworkSpec, name: str, of_run: bool =
     Args:
         question: the question.
         spec: the network that it is about.
-        name: of what is asked for.
+        name: of the folder, for the question.
         of_run: whether the answer is about several checkpoints.
     """
     if question.output_dir is not None:
@@ -221,7 +221,7 @@ def answer_path(question: Question, spec: NetworkSpec, name: str, of_run: bool =
 
 
 def short_digest(values: Any) -> str:
-    """Return a few letters that stand for plain values."""
+    """Return a short digest of plain values."""
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:8]
 
 

@@ -15,7 +15,7 @@ from jacoscope.analysis.folder import AnswerFolder, answer_path, shown_from
 from jacoscope.analysis.network import CheckpointFile, NetworkSpec, TrainedNetwork
 from jacoscope.analysis.question import Question
 from jacoscope.analysis.shown_samples import evenly_spread
-from jacoscope.analysis.split import MAPS, TABLE, analyse, split_folder
+from jacoscope.analysis.split import MAPS, SUMMARY, TABLE, analyse, split_folder
 from jacoscope.analysis.streaming import Devices
 from jacoscope.analysis.summary import quantiles
 from jacoscope.analysis.tables import as_parquet, finite_rows, holds_table, left_out
@@ -29,7 +29,7 @@ MAPS_SHOWN = 8
 """Checkpoints whose maps are drawn, at most, evenly spread."""
 STATISTICS = {"percentile_5": 0.05, "median": 0.5, "percentile_95": 0.95}
 SCHEMA = pa.schema(
-    [("checkpoint", pa.string())]
+    [("checkpoint", pa.string()), ("strategy", pa.string())]
     + [(name, pa.int64()) for name in ("epoch", "global_step", "samples", "left_out")]
     + [("accuracy", pa.float64())]
     + [(f"{measure.name}_{statistic}", pa.float64()) for measure in shown_in("networks") for statistic in STATISTICS]
@@ -127,6 +127,7 @@ def _row(network: TrainedNetwork, answer: AnswerFolder) -> dict[str, Any]:
     table = finite_rows(answer.file(TABLE), ["correct", *(measure.name for measure in shown_in("networks"))])
     row = {
         "checkpoint": network.spec.checkpoint.path.name,
+        "strategy": answer.json(SUMMARY)["strategy"],
         "epoch": network.progress.get("epoch", -1),
         "global_step": _step(network),
         "samples": len(table),

@@ -176,7 +176,7 @@ class TrainedNetwork:
     Attributes:
         spec: what it was built from.
         module: frozen, in evaluation mode; from pixels, ``[batch, C, H, W]``, to logits, ``[batch, classes]``.
-        progress: ``epoch`` and ``global_step`` of the checkpoint, where it holds them.
+        progress: ``epoch`` and ``global_step`` of the checkpoint, if it holds them.
     """
 
     spec: NetworkSpec
@@ -223,7 +223,7 @@ class TrainedNetwork:
         return list(names) if names else [str(k) for k in range(self.spec.classes)]
 
     def usable_strategy(self, preferred: str) -> str:
-        """Return the strategy that is preferred, or the one that serves where it cannot carry out the network.
+        """Return the preferred strategy, or, if it cannot carry out the network, the one that ``"auto"`` uses.
 
         Raises:
             UserError: if the network has no Jacobians.
@@ -323,7 +323,7 @@ def load_weights(module: nn.Module, content: dict[str, Any], path: Path, describ
 
 
 def _common_prefix(have: list[str], want: list[str]) -> str:
-    """Return what stands before the network's own names: of all possible prefixes, the one that fits most names."""
+    """Return the prefix that the checkpoint has before the network's own names: the one that fits most names."""
     if not want:
         return ""
     candidates = {name.removesuffix(wanted) for name in have for wanted in want if name.endswith(wanted)}

@@ -45,7 +45,7 @@ def read_picture(path: Path, shape: tuple[int, int, int], invert: bool) -> Tenso
         invert: swap dark and light.
 
     Raises:
-        UserError: if it is no picture, is damaged, or is too large.
+        UserError: if it is not a picture, is damaged, or is too large.
     """
     channels, height, width = shape
     if channels not in (1, 3):

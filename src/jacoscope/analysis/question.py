@@ -94,7 +94,7 @@ class Question:
 
     @property
     def scope(self) -> dict[str, Any]:
-        """What decides the numbers besides the networks."""
+        """All that decides the numbers, except the networks."""
         return {
             "split": self.split,
             "output": self.named_output,

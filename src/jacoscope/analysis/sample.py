@@ -85,7 +85,7 @@ def answer_pictures(question: Question, spec: NetworkSpec, console: Console) -> 
 
 @dataclass(frozen=True)
 class Reading:
-    """All that is said about one picture.
+    """Everything about one picture.
 
     Attributes:
         title: what it is a picture of, for people.
@@ -131,7 +131,7 @@ class Reading:
 
 
 def read(network: TrainedNetwork, title: str, pixels: Tensor, label: int | None, question: Question) -> Reading:
-    """Compute what the network says of one picture ``[C, H, W]``.
+    """Compute the decision and the Jacobian of one picture, ``[C, H, W]``.
 
     Raises:
         UserError: if it has no Jacobian, or one that is NaN or infinite.
@@ -182,7 +182,7 @@ def save(reading: Reading, class_names: list[str], folder: Path) -> list[Path]:
 
 
 def show(console: Console, reading: Reading, class_names: list[str]) -> None:
-    """Print what the network says of a picture and how that depends on the pixels."""
+    """Print the decision about a picture and how it depends on the pixels."""
     name = escape(class_names[reading.prediction])
     verdict = f"{name} with probability {reading.probabilities[reading.prediction]:.2%}"
     if reading.label is not None:
@@ -267,11 +267,11 @@ def as_record(reading: Reading, class_names: list[str]) -> dict[str, Any]:
 
 
 def decision_in_words(reading: Reading, class_names: list[str]) -> str:
-    """Describe what would turn the decision, to first order and in the network itself."""
+    """Describe what would change the decision, to first order and in the network itself."""
     distance = float(reading.boundary.distance)
     now, then = class_names[reading.prediction], class_names[int(reading.boundary.nearest)]
     if math.isinf(distance):
-        return "no small change of the pixels would turn it: to first order, nothing depends on them"
+        return "no small change of the pixels would change it: to first order, nothing depends on them"
     text = f"to first order, a change of L2 length {distance:.3g} turns {now} into {then}; "
     if not reading.turns:
         return text + f"in the network, no change up to {REACH * distance:.3g} in that direction does"

@@ -26,7 +26,7 @@ SAMPLES = 64
 OF_EACH_RANKING = 8
 """Samples of each ranking that are kept."""
 FIRST_OF_CLASSES = 50
-"""The first sample of each class is shown, for so many classes."""
+"""Number of classes whose first sample is shown."""
 RANKINGS = {
     "most_sensitive": "among the most sensitive",
     "confident_errors": "among the most confident errors",

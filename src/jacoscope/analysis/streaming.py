@@ -1,6 +1,6 @@
 """Many samples, part by part: compute, reduce, write, forget. Memory does not grow with the number of samples.
 
-Each part is kept on the disk until all are done, so that an interrupted analysis goes on with the first one missing.
+Each part is kept on the disk until all are done, so that an interrupted analysis continues with the first missing one.
 """
 
 import shutil
@@ -68,7 +68,7 @@ class Devices:
 
 
 class Part(NamedTuple):
-    """What comes of some consecutive samples."""
+    """The results for some consecutive samples."""
 
     rows: pa.Table
     """With a column ``index``."""
@@ -79,7 +79,7 @@ class Part(NamedTuple):
 
 
 class Parts:
-    """The parts of an analysis in a folder; each is there whole or not at all.
+    """The parts of an analysis in a folder; each is complete or absent.
 
     Args:
         folder: of the parts.
@@ -166,7 +166,7 @@ class Parts:
         """Write all tables as one file, with one row group at a time in memory.
 
         Raises:
-            UserError: if a sample is missing or there twice, or the file cannot be written.
+            UserError: if a sample is missing or occurs twice, or the file cannot be written.
         """
         expected = 0
         waiting: list[pa.Table] = []
@@ -190,7 +190,7 @@ class Parts:
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def _foreign(self) -> UserError:
-        return UserError(f"{self.folder} has parts of something else: delete it and call again")
+        return UserError(f"{self.folder} holds parts of another analysis: delete it and call again")
 
     def _table(self, part: int) -> Path:
         return self.folder / f"{part:06d}.parquet"
@@ -269,7 +269,9 @@ def stream(work: Work, networks: Sequence[TrainedNetwork], devices: Devices, pro
                 future.result()
                 progress(work.parts.count_done())
         except BrokenProcessPool as error:
-            raise UserError(f"A process was killed: {error}\nCall again to go on, with fewer processes") from error
+            raise UserError(
+                f"A process was killed: {error}\nType the command again, with fewer processes, to continue"
+            ) from error
         finally:
             pool.shutdown(cancel_futures=True)
 

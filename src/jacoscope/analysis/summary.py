@@ -15,7 +15,7 @@ from jacoscope.measures import MEASURES, auroc, shown_in
 
 Values = NDArray[Any]
 SPECTRA = 20_000
-"""Percentiles of the singular values are computed from at most so many samples, evenly spread."""
+"""Largest number of samples, evenly spread, from which percentiles of the singular values are computed."""
 LISTED = 12
 """Samples in each ranking."""
 LISTED_COLUMNS = ("index", "label", "prediction", "correct", *(measure.name for measure in shown_in("samples")))

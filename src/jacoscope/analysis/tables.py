@@ -1,7 +1,7 @@
 """Tables of samples: their columns with units and meanings, and Parquet files that are read only if they are sound.
 
-Files of an earlier start may be damaged, or come from somebody else: what a file announces is compared with what it is
-to hold before memory is given to it.
+Files of an earlier start may be damaged, or come from somebody else. So the sizes that a file announces are checked
+before memory is allocated for them.
 """
 
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ from jacoscope.measures import MEASURES, PER_PIXEL
 ALWAYS_THERE = ("index", "label", "finite")
 """Columns that every row has; the others are null where the Jacobian is NaN or infinite."""
 NAMED = 10
-"""The first samples that are left out are named, at most so many."""
+"""Largest number of samples that are named if they are left out."""
 
 
 class Column(NamedTuple):

@@ -87,10 +87,10 @@ def show_comparison(console: Console, summary: dict[str, Any]) -> None:
     console.print(table)
     console.print(left_out_in_words(summary["left_out"]), highlight=False)
     console.print(
-        f"They agree on {summary['agreement']:.2%} of the samples; {summary['only_a_right']} only a has right, "
-        f"{summary['only_b_right']} only b, {summary['both_wrong']} neither.\n"
-        f"b is the more sensitive one on {summary['b_more_sensitive']:.1%} of them; in the median its Frobenius norm "
-        f"is {summary['median_ratio_of_frobenius']:.3g} times that of a.\n"
+        f"They agree on {summary['agreement']:.2%} of the samples. Only a is right on {summary['only_a_right']}, "
+        f"only b on {summary['only_b_right']}, neither on {summary['both_wrong']}.\n"
+        f"b is more sensitive than a on {summary['b_more_sensitive']:.1%} of them; the median ratio of the Frobenius "
+        f"norms, b to a, is {summary['median_ratio_of_frobenius']:.3g}.\n"
         f"The cosine between their Jacobians (1: same direction, 0: unrelated) is {summary['median_cosine']:.2f} in "
         f"the median, {summary['cosine_percentile_5']:.2f} to {summary['cosine_percentile_95']:.2f} on the middle "
         "90 %.",
@@ -105,11 +105,12 @@ def show_history(console: Console, rows: Sequence[dict[str, Any]], about: dict[s
     Args:
         console: to print on.
         rows: one for each checkpoint.
-        about: ``split``, ``output`` and ``strategy``.
+        about: ``split`` and ``output``.
     """
     left_out = "; samples whose Jacobian is NaN or infinite are left out" if any(r["left_out"] for r in rows) else ""
     samples = rows[0]["samples"] + rows[0]["left_out"]  # the same ones of each checkpoint
-    _head(console, {**about, "samples": samples}, more=f"; medians{left_out}")
+    strategies = " and ".join(sorted({row["strategy"] for row in rows}))
+    _head(console, {**about, "samples": samples, "strategy": strategies}, more=f"; medians{left_out}")
     measures = shown_in("networks", "classes")
     table = _table("checkpoint", "epoch", "step", "accuracy", *(measure.heading for measure in measures))
     for row in rows:

@@ -1,4 +1,4 @@
-"""Milder distortions towards the end of a training."""
+"""Weaker distortions towards the end of a training."""
 
 from pytorch_lightning import Callback, LightningModule, Trainer
 
@@ -9,11 +9,11 @@ from jacoscope.errors import UserError
 class DistortionAnnealing(Callback):
     """Weaken the random distortion linearly in the last part of a training.
 
-    The early epochs learn what stays under strong distortions, the last ones come closer to the digits as they are.
+    Early epochs train on strongly distorted images, the last ones on images that are closer to the originals.
 
     Args:
-        start: share of the epochs after which the strength begins to fall, 0 to 1.
-        final: strength that it would reach after the last epoch, of 1 at the start.
+        start: fraction of the epochs after which the strength begins to fall, 0 to below 1.
+        final: strength after the last epoch; it is 1 at the start.
 
     Raises:
         UserError: when training starts, if the datamodule has no
@@ -22,7 +22,9 @@ class DistortionAnnealing(Callback):
 
     def __init__(self, start: float = 0.5, final: float = 0.5) -> None:
         if not 0 <= start < 1 or final < 0:
-            raise UserError(f"DistortionAnnealing: start={start} is from 0 to 1, final={final} is not negative")
+            raise UserError(
+                f"DistortionAnnealing: start={start} must be from 0 to below 1, final={final} must not be negative"
+            )
         self.start = start
         self.final = final
 
@@ -32,10 +34,10 @@ class DistortionAnnealing(Callback):
             raise UserError("callbacks.distortion_annealing needs a distortion to anneal: augmentation=elastic")
         augmentation.strength = self.strength(trainer.current_epoch, trainer.max_epochs or 1)
 
-    on_train_start = on_train_epoch_start  # a training that goes on within an epoch does not start that again
+    on_train_start = on_train_epoch_start  # a training that is resumed within an epoch does not start it again
 
     def strength(self, epoch: int, epochs: int) -> float:
-        """Return the strength in an epoch, counted from 0, of so many.
+        """Return the strength in an epoch, which is counted from 0.
 
         >>> [DistortionAnnealing(start=0.5, final=0.5).strength(epoch, 4) for epoch in range(4)]
         [1.0, 1.0, 1.0, 0.75]

@@ -1,4 +1,4 @@
-"""Fill TensorBoard's HPARAMS tab: every run a row, with its hyperparameters and its final metrics."""
+"""Fill TensorBoard's HPARAMS tab: one row for each run, with its hyperparameters and its final metrics."""
 
 import sys
 import time
@@ -41,22 +41,22 @@ METRICS = {
 class HParamsCallback(Callback):
     """Describe the run to TensorBoard's HPARAMS tab, in the run's own event file.
 
-    ``SummaryWriter.add_hparams`` makes a run of its own for each call, apart from the curves; Lightning's
-    ``hp_metric`` shows a column of −1. Here the run that has the curves is itself the session, and the columns of
-    metrics name its own scalars: TensorBoard takes the last value of each, so that they are filled as they come.
+    ``SummaryWriter.add_hparams`` makes a new run for each call, apart from the curves, and Lightning's ``hp_metric``
+    shows a column of −1. Here, the run that has the curves is the session, and the columns of metrics are its own
+    scalars: TensorBoard shows the last value of each.
 
-    In a Hydra application, whatever was typed on the command line is a hyperparameter too.
+    In a Hydra application, everything that was typed on the command line is a hyperparameter too.
 
-    Where several runs are shown, TensorBoard takes the list of columns from one of them. Runs of one sweep should
-    therefore have the same names, as they do where the same ones were typed for all; what only some have is not shown.
+    If several runs are shown, TensorBoard takes the list of columns from one of them; names that only other runs have
+    are not shown. So the runs of a sweep should have the same names, as they do if the same keys were typed for all.
 
     Args:
         hparams: names and values; nested mappings become dotted names, and a node with ``_target_`` gets the name of
             its class as its value. By default the module's ``hparams``.
         metrics: scalars that are columns, by tag, with the title of the column.
-        changed: names that TensorBoard is to show first, such as what a sweep varies; by default what was typed.
+        changed: names that TensorBoard shows first, such as those that a sweep varies; by default what was typed.
         choices: groups of a Hydra config whose choice is a hyperparameter.
-        ignore: keys of a Hydra config that are no hyperparameters though they were typed, with all below them.
+        ignore: keys of a Hydra config, with all below them, that are not hyperparameters even if they were typed.
 
     >>> hyperparameters({"optimizer": {"_target_": "torch.optim.AdamW", "lr": 0.1}, "seed": 1})
     {'optimizer': 'AdamW', 'optimizer.lr': 0.1, 'seed': 1.0}
@@ -108,12 +108,12 @@ class HParamsCallback(Callback):
 
 
 def _differs(name: str, names: Collection[str], changed: Sequence[str]) -> bool:
-    """Whether a hyperparameter is one that was changed; of a changed group without a name of its own, any is."""
+    """Whether a hyperparameter was changed, or is below a changed key that is not a hyperparameter itself."""
     return any(name == key or (key not in names and name.startswith(f"{key}.")) for key in changed)
 
 
 def hyperparameters(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Value]:
-    """Turn nested mappings into dotted names with values that TensorBoard takes: truth values, numbers, texts.
+    """Return nested mappings as dotted names with values that TensorBoard takes: booleans, numbers, texts.
 
     ``None`` is left out: a column cannot hold both nothing and numbers.
     """
@@ -193,7 +193,7 @@ def _is_at_or_below(key: str, above: str) -> bool:
 
 
 def _hydra_config() -> Any:
-    """Hydra's own config of the running job, without importing Hydra where nobody uses it."""
+    """Return Hydra's own config of the running job; ``None`` outside of a Hydra application. Hydra is not imported."""
     if "hydra" not in sys.modules:
         return None
     from hydra.core.hydra_config import HydraConfig

@@ -1,4 +1,4 @@
-"""End the runs of a search early that are worse than others."""
+"""Stop runs of a search early that are worse than others."""
 
 from pathlib import Path
 
@@ -47,7 +47,7 @@ class Pruning(Callback):
 
 
 def running_trial(storage: str, study_name: str, number: int, pruner: optuna.pruners.BasePruner) -> Trial:
-    """Return a trial of a study that another process has asked for.
+    """Return a trial of a study that another process has begun.
 
     Args:
         storage: URL of the study's database.

@@ -11,6 +11,7 @@ import plotly.graph_objects as go
 from jacoscope.comparison.collect import Curve, Run, Setting
 from jacoscope.comparison.table import RunTable, are_numbers, is_share, metric_text, shortened, title
 from jacoscope.pages import LIGHT, figure, plain
+from jacoscope.visuals.colors import RUN_SCALE
 
 Axis = dict[str, Any]
 LINE_COLORS = [LIGHT[name] for name in ("right", "wrong", "accent", "soft", "ink")]
@@ -52,7 +53,7 @@ def parallel_coordinates(table: RunTable) -> go.Figure:
     first = table.metrics[0]
     bar = {"title": {"text": plain(title(first))}, "tickformat": _metric_axis(first).get("tickformat", "")}
     color = [run.metrics[first] for run in runs]
-    line = {"color": color, "colorscale": "Viridis", "showscale": True, "colorbar": bar}
+    line = {"color": color, "colorscale": RUN_SCALE, "showscale": True, "colorbar": bar}
     return figure(go.Parcoords(dimensions=dimensions, line=line), margin={"t": 60, "l": 70, "r": 40, "b": 30})
 
 

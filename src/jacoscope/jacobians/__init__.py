@@ -3,6 +3,8 @@
 Needs torch and nothing else.
 """
 
+from .boundary import BoundaryDistance as BoundaryDistance
+from .boundary import boundary_distance as boundary_distance
 from .engine import jacobian as jacobian
 from .engine import usable_strategy as usable_strategy
 from .errors import JacobianError as JacobianError
@@ -10,8 +12,6 @@ from .errors import NonFiniteJacobianError as NonFiniteJacobianError
 from .errors import StrategyError as StrategyError
 from .finite_differences import CheckReport as CheckReport
 from .finite_differences import check as check
-from .geometry import BoundaryDistance as BoundaryDistance
-from .geometry import boundary_distance as boundary_distance
 from .maps import class_mean_maps as class_mean_maps
 from .maps import input_alignment as input_alignment
 from .maps import sensitivity_map as sensitivity_map

@@ -189,24 +189,21 @@ def vector_lanes() -> int:
     return 16 if torch.backends.cpu.get_cpu_capability() == "AVX512" else 8
 
 
-def vector_filling_block(
-    weight_shape: torch.Size, geometry: Geometry, cotangents: int, lanes: int
-) -> tuple[int, ...] | None:
+def vector_filling_block(weight_shape: torch.Size, geometry: Geometry, lanes: int) -> tuple[int, ...] | None:
     """Return the block, in strides, that fills one vector with output channels, or None where none is faster.
 
     Measured on LeNet-5's first layer (1 channel, 5×5) with 640 cotangents, on two cores: blocks of 4×4 with AVX-512
     take 1.8 ms and blocks of 4×2 with AVX2 3.5 ms, where `convolution_backward` takes 50 and 68. With more channels
-    than half a vector there is nothing to gain, and for a few cotangents only where there is a single channel.
+    than half a vector there is nothing to gain.
 
     Args:
         weight_shape: `[out_channels, in_channels, *kernel]`.
         geometry: of the convolution.
-        cotangents: how many are pulled back at a time, over all samples and outputs.
         lanes: of a vector; see `vector_lanes`.
     """
     in_channels = weight_shape[1]
     channels = in_channels * prod(geometry.stride)
-    if channels > lanes // 2 or geometry.groups > 1 or (cotangents < 4 * lanes and in_channels >= lanes // 4):
+    if channels > lanes // 2 or geometry.groups > 1:
         return None
     m = [1] * len(geometry.stride)
     axis = 0

@@ -7,15 +7,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Literal, overload
+from typing import Literal, overload
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils.hooks import RemovableHandle
 
-from .errors import JacobianError, NonFiniteJacobianError, StrategyError
+from .checks import ChunkSize, check_finite_results, check_independence, check_inputs
+from .errors import JacobianError, StrategyError
 from .memory import Footprint, Plan, plan
-from .outputs import Output, output_function
+from .outputs import Output, outputs_of
 from .purity import Model, pure, unwrapped
 from .strategies import DEFINITION, STRATEGIES, Function, Result, forward, pulled_back
 
@@ -23,8 +24,6 @@ _log = logging.getLogger("jacoscope.jacobians")
 
 _SMALL = 256 << 10
 """Bytes of a Jacobian so small that the work on it need not be planned."""
-
-ChunkSize = int | Literal["auto"] | None
 
 
 @overload
@@ -110,7 +109,7 @@ def jacobian(
     with as_function(model, x, output, freeze=not create_graph) as function:
         J, values, _ = _compute(function, x, strategy, chunk_size, memory_budget, check=check)
     if check_finite and J.numel():
-        _check_finite(J.detach(), values.detach())
+        check_finite_results(J.detach(), values.detach())
     return (J, values) if return_outputs else J
 
 
@@ -153,26 +152,6 @@ def as_function(model: Model, x: Tensor, output: Output, *, freeze: bool) -> Ite
         yield outputs_of(called, output)
 
 
-def outputs_of(model: Model, output: Output) -> Function:
-    """The function that is differentiated, with the errors that explain what cannot be."""
-    pick = output_function(output)
-
-    def function(x: Tensor) -> Tensor:
-        returned = model(x)
-        if not callable(output) and not isinstance(returned, Tensor):
-            raise JacobianError(
-                f"The model returns a {type(returned).__name__}{_contents(returned)}, not a tensor. Pass "
-                "output=… a callable that picks the tensor [batch, outputs] from it, e.g. output=lambda r: r[0]."
-            )
-        if isinstance(returned, Tensor) and not callable(output):
-            _check_outputs(returned, x)
-        values = pick(returned)
-        _check_outputs(values, x)
-        return values  # type: ignore[no-any-return]
-
-    return function
-
-
 @dataclass(frozen=True)
 class _Alone:
     """The forward pass of the last sample alone: how many outputs there are, and what they should be.
@@ -188,10 +167,10 @@ class _Alone:
 
     @classmethod
     def of(cls, function: Function, x: Tensor) -> "_Alone":
-        """Carry out the forward pass; of zeros where there is no sample."""
+        """Run the forward pass; of zeros if there is no sample."""
         before = next_handle()
         # A batch of one needs no other pass: this graph is the one that is differentiated.
-        leaf, outputs = forward(function, _last(x), cotangents=1 if len(x) == 1 else None)
+        leaf, outputs = forward(function, _last(x))
         if not outputs.requires_grad:
             raise JacobianError(
                 "The outputs do not depend on x through differentiable steps, so they have no Jacobian. Look for "
@@ -235,8 +214,11 @@ def _compute(
         )
         try:
             J, values = _by_chunks(function, x, name, pieces, alone)
-            if check:
-                _check_last(function, x, J, values, pieces.samples, alone)
+            if check and len(x) > 1:
+                in_company = function(x[-2:].clone()) if pieces.samples == 1 else values
+                check_independence(in_company[-1:].detach(), alone.outputs.detach())
+            if check and name != "backward":
+                _check_derivatives(function, x, J, alone)
             return J, values if torch.is_grad_enabled() else values.detach(), name
         except (JacobianError, torch.OutOfMemoryError):
             raise
@@ -300,16 +282,12 @@ def _candidates(strategy: str, x: Tensor, alone: _Alone) -> list[tuple[str, str]
     return [("vmap-vjp", "auto"), last]
 
 
-def _check_last(function: Function, x: Tensor, J: Tensor, values: Tensor, samples: int, alone: _Alone) -> None:
-    """Compare the last sample's outputs, and a random combination of its derivatives, with those of it alone.
+def _check_derivatives(function: Function, x: Tensor, J: Tensor, alone: _Alone) -> None:
+    """Compare a random combination of the last sample's derivatives with an ordinary backward pass of it alone.
 
     Raises:
-        JacobianError: its outputs depend on the other samples.
-        ValueError: its derivatives are not those of an ordinary backward pass.
+        ValueError: they differ by more than rounding, also where that decides on the side of some kinks.
     """
-    if len(x) > 1:
-        in_company = function(x[-2:].clone()) if samples == 1 else values
-        check_independence(in_company[-1:].detach(), alone.outputs.detach())
     weights = _random_weights(alone.outputs.shape[1]).to(alone.outputs)
     found = (weights.to(J.dtype) @ J[-1].detach().flatten(1)).view(x.shape[1:])
     error = _relative_error(found, _gradient(alone.leaf, alone.outputs, weights)[0])
@@ -336,110 +314,3 @@ def _relative_error(found: Tensor, expected: Tensor) -> float:
     """Return how far a gradient is off, relative to its size; 0 where either is not finite."""
     difference, size = torch.dist(found, expected).item(), expected.norm().item()
     return difference / max(size, 1e-300) if math.isfinite(difference) and math.isfinite(size) else 0.0
-
-
-def check_inputs(
-    model: Model,
-    x: Tensor,
-    strategy: str = "auto",
-    chunk_size: ChunkSize = "auto",
-    budget: int | None = None,
-    create_graph: bool = False,
-) -> None:
-    """Refuse what has no Jacobian of this form, in words that say what would work."""
-    if not callable(model):
-        raise JacobianError(f"The model is a {type(model).__name__}; expected a module, or a function of a batch.")
-    if not isinstance(x, Tensor) or x.ndim == 0:
-        given = f"a {type(x).__name__}" if not isinstance(x, Tensor) else "a tensor without dimensions"
-        raise JacobianError(f"x is {given}; expected a tensor [batch, *input_shape].")
-    if x.layout is not torch.strided:
-        raise JacobianError(f"x is stored as {x.layout}; expected a dense tensor: x.to_dense().")
-    if not x.is_floating_point():
-        raise JacobianError(
-            f"x is {x.dtype}, and derivatives need floating point numbers. For pixels: x.float() / 255."
-        )
-    if strategy != "auto" and strategy not in STRATEGIES:
-        raise JacobianError(f"strategy={strategy!r} is not known. Use 'auto' or one of {', '.join(STRATEGIES)}.")
-    if create_graph and strategy == "vmap-jacfwd":
-        raise JacobianError(
-            f"strategy={strategy!r} has no differentiable form. With create_graph=True use 'auto' or 'vmap-jacrev'."
-        )
-    check_sizes(chunk_size, budget)
-    bare = unwrapped(model)
-    if isinstance(bare, nn.Module):
-        _check_same_place(bare, x)
-
-
-def check_sizes(chunk_size: ChunkSize, budget: int | None) -> None:
-    """Refuse a chunk size or a memory budget that is none."""
-    if chunk_size not in ("auto", None) and (not isinstance(chunk_size, int) or chunk_size < 1):
-        raise JacobianError(f"chunk_size={chunk_size!r}; expected a positive number of samples, 'auto' or None.")
-    if budget is not None and (not isinstance(budget, int) or budget < 1):
-        raise JacobianError(f"memory_budget={budget!r}; expected a positive number of bytes.")
-
-
-def _check_same_place(model: nn.Module, x: Tensor) -> None:
-    """A model with some parameters where x is and of its type may hold others elsewhere: that is its own affair."""
-    devices, dtypes = set(), set()
-    for parameter in model.parameters():
-        if isinstance(parameter, nn.parameter.UninitializedParameter):
-            raise JacobianError("The model has lazy layers that do not know their shape yet. Run it once: model(x).")
-        if parameter.is_floating_point():
-            if parameter.device == x.device and parameter.dtype == x.dtype:
-                return
-            devices.add(parameter.device)
-            dtypes.add(parameter.dtype)
-    if devices and x.device not in devices:
-        raise JacobianError(
-            f"x is on {x.device} and the model on {devices.pop()}. Move one of them; nothing is moved unasked."
-        )
-    if dtypes and x.dtype not in dtypes and not torch.is_autocast_enabled(x.device.type):
-        raise JacobianError(f"x is {x.dtype} and the model {dtypes.pop()}. Convert one of them.")
-
-
-def _check_outputs(values: Any, x: Tensor) -> None:
-    if not isinstance(values, Tensor):
-        raise JacobianError(f"output(…) returned a {type(values).__name__}; expected a tensor [batch, outputs].")
-    if values.ndim != 2 or values.shape[0] != x.shape[0]:
-        raise JacobianError(
-            f"The outputs have shape {list(values.shape)} for {x.shape[0]} samples; expected [batch, outputs]. Pass "
-            "output=… a callable that gives this shape, e.g. output=lambda y: y.flatten(1), or y.unsqueeze(1) for "
-            "one number a sample."
-        )
-    if not values.is_floating_point():
-        raise JacobianError(f"The outputs are {values.dtype}; derivatives need floating point outputs.")
-
-
-def _contents(returned: Any) -> str:
-    if isinstance(returned, dict):
-        return f" with keys {', '.join(map(repr, returned))}"
-    if isinstance(returned, tuple | list):
-        return f" of {len(returned)}"
-    return ""
-
-
-def check_independence(together: Tensor, alone: Tensor) -> None:
-    """Refuse samples that depend on each other: one must come out the same alone and among others, up to rounding."""
-    if not alone.numel():
-        return
-    difference, *scales = torch.stack([together - alone, together, alone]).abs().amax((1, 2)).tolist()
-    if not all(map(math.isfinite, scales)):  # these tell nothing about dependence; the others do
-        finite = together.isfinite() & alone.isfinite()
-        if finite.any():
-            check_independence(together[finite].unsqueeze(0), alone[finite].unsqueeze(0))
-        return
-    scale = max(scales)
-    tolerance = min(10 * torch.finfo(alone.dtype).eps ** 0.5, 0.05)
-    if difference > tolerance * max(scale, 1e-6):
-        raise JacobianError(
-            f"The outputs of the last sample change by {difference:.3g} (of {scale:.3g}) with the samples beside it. "
-            "Either samples depend on each other (statistics or attention over the batch), or the model draws random "
-            "numbers in evaluation mode; there is no Jacobian of a single sample then."
-        )
-
-
-def _check_finite(J: Tensor, values: Tensor) -> None:
-    if all(math.isfinite(extreme) for extreme in torch.stack(J.aminmax()).tolist()):
-        return
-    samples = (~J.flatten(1).isfinite().all(1)).nonzero().flatten().tolist()
-    raise NonFiniteJacobianError(samples, J, values)

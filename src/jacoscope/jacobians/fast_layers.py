@@ -5,6 +5,7 @@ model is left to PyTorch.
 """
 
 from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -19,33 +20,34 @@ from .pooling import AveragePool, MaximumPool
 Sizes = int | tuple[int, ...]
 
 
+_FEW = 64
+"""For fewer cotangents, entering the layers takes longer than they save (measured with LeNet-5)."""
+
+
+def fast_layers(cotangents: int) -> AbstractContextManager[Any]:
+    """Return the context in which to carry out a forward pass, if so many cotangents are pulled back at a time."""
+    return FastLayers() if cotangents >= _FEW else nullcontext()
+
+
 class FastLayers(TorchFunctionMode):
     """Within this context, convolutions with few channels, poolings that tile the image and batch normalisation have a
     fast pull-back.
 
-    Which ones is decided by their geometry, type and device, the vector width of the processor and the number of
-    cotangents alone, so that equal calls give equal numbers.
-
-    Args:
-        cotangents: how many are pulled back at a time, over all samples and outputs.
+    Which ones is decided by their geometry, type and device and by the vector width of the processor alone, so that
+    equal calls give equal numbers.
     """
-
-    def __init__(self, cotangents: int) -> None:
-        super().__init__()
-        self.cotangents = cotangents
 
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        """Carry out a function of PyTorch: by a fast layer where there is one, else as it is."""
+        """Run a function of PyTorch, by a fast layer if there is one."""
         kwargs = kwargs or {}
         layer = _LAYERS.get(func)
-        result = None if layer is None else layer(self.cotangents, *args, **kwargs)
+        result = None if layer is None else layer(*args, **kwargs)
         return func(*args, **kwargs) if result is None else result
 
 
 def _convolution(
-    cotangents: int,
     input: Tensor,  # noqa: A002 - named as in torch
     weight: Tensor,
     bias: Tensor | None = None,
@@ -62,12 +64,11 @@ def _convolution(
     reach = zip(size, weight.shape[2:], stride, padding, dilation, strict=True)
     output_size = tuple((n + 2 * p - d * (k - 1) - 1) // t + 1 for n, k, t, p, d in reach)
     geometry = Geometry(stride, padding, dilation, groups, size, output_size)
-    block = vector_filling_block(weight.shape, geometry, cotangents, vector_lanes())
+    block = vector_filling_block(weight.shape, geometry, vector_lanes())
     return None if block is None else _applied(BlockConvolution, input, weight, bias, geometry, block)
 
 
 def _average_pool(
-    _: int,
     input: Tensor,  # noqa: A002
     kernel_size: Sizes,
     stride: Sizes | None = None,
@@ -81,7 +82,6 @@ def _average_pool(
 
 
 def _maximum_pool(
-    _: int,
     input: Tensor,  # noqa: A002
     kernel_size: Sizes,
     stride: Sizes | None = None,
@@ -98,7 +98,6 @@ def _maximum_pool(
 
 
 def _batch_norm(
-    _: int,
     input: Tensor,  # noqa: A002
     running_mean: Tensor | None,
     running_var: Tensor | None,

@@ -7,9 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from .engine import jacobian as _jacobian
-from .engine import outputs_of
 from .errors import JacobianError
-from .outputs import Output
+from .outputs import Output, outputs_of
 from .purity import Model, pure, unwrapped
 
 _KINK = 1e-4

@@ -34,12 +34,12 @@ def class_mean_maps(J: Tensor, classes: Tensor | None = None, *, signed: bool = 
 
     Args:
         J: `[batch, outputs, *input_shape]`.
-        classes: `[batch]`; if given, the map of output k is the mean over the samples of class k alone, and
-            NaN where there is none.
+        classes: `[batch]`; if given, the map of output k is the mean over the samples of class k only, and
+            NaN if there is no such sample.
         signed: average the derivatives themselves, so that opposite signs cancel.
 
     Raises:
-        JacobianError: `J` is no Jacobian, or `classes` has another shape or names what is no output.
+        JacobianError: `J` is not a Jacobian, or `classes` has another shape or a number that is not an output.
 
     >>> class_mean_maps(torch.tensor([[[1.0, -2.0]], [[3.0, 2.0]]]))
     tensor([[2., 2.]])
@@ -69,7 +69,7 @@ def input_alignment(J: Tensor, x: Tensor) -> Tensor:
         x: `[batch, *input_shape]`.
 
     Raises:
-        JacobianError: `J` is no Jacobian, or the shapes do not belong together.
+        JacobianError: `J` is not a Jacobian, or the shapes do not match.
 
     >>> input_alignment(torch.tensor([[[2.0, 0.0], [0.0, 1.0]]]), torch.tensor([[1.0, 0.0]]))
     tensor([[1., 0.]])

@@ -16,7 +16,7 @@ from .products import Products, products
 from .purity import Model
 
 _ROUNDING = 100
-"""A vector shorter than so many roundings of the largest singular value is rounding."""
+"""A vector is rounding error if it is shorter than this many rounding errors of the largest singular value."""
 _TINY = torch.finfo(torch.float64).tiny
 
 

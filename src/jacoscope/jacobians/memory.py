@@ -60,7 +60,7 @@ class Footprint(TorchFunctionMode):
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        """Carry out a function of PyTorch, and count the tensors that it returns."""
+        """Run a function of PyTorch, and count the tensors that it returns."""
         result = func(*args, **(kwargs or {}))
         self._made += [_size(t) for t in (result if isinstance(result, tuple) else (result,)) if isinstance(t, Tensor)]
         return result

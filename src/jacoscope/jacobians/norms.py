@@ -167,7 +167,7 @@ def spectral_norm(J: Tensor) -> Tensor:
 def nuclear_norm(J: Tensor) -> Tensor:
     r"""Nuclear norm, the sum of the singular values :math:`\sum_i \sigma_i`, `[batch]`.
 
-    The convex stand-in for rank; large when the outputs respond to many independent directions.
+    A convex substitute for the rank; large if the outputs respond to many independent directions.
 
     Args:
         J: `[batch, outputs, *input_shape]`.
@@ -228,7 +228,7 @@ def effective_rank(J: Tensor) -> Tensor:
 
 
 def check_jacobian(J: Tensor) -> None:
-    """Refuse what is no Jacobian of a batch."""
+    """Raise if `J` is not a Jacobian of a batch."""
     if J.ndim < 2 or not J.is_floating_point():
         raise JacobianError(
             "Expected a Jacobian [batch, outputs, *input_shape] of a floating point type, "

@@ -6,7 +6,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .checks import check_outputs
 from .errors import JacobianError
+from .purity import Model
+from .strategies import Function
 
 Output = str | Callable[[Any], Tensor]
 """A name from `OUTPUTS`, or a callable from what the model returns to a tensor `[batch, outputs]`."""
@@ -46,6 +49,34 @@ def output_function(output: Output) -> Callable[[Any], Any]:
         f"output={output!r} is not known. Use one of {', '.join(map(repr, OUTPUTS))}, or a callable "
         "from what the model returns to a tensor [batch, outputs]."
     )
+
+
+def outputs_of(model: Model, output: Output) -> Function:
+    """Return the function that is differentiated, from inputs to outputs `[batch, outputs]`, which it checks."""
+    pick = output_function(output)
+
+    def function(x: Tensor) -> Tensor:
+        returned = model(x)
+        if not callable(output) and not isinstance(returned, Tensor):
+            raise JacobianError(
+                f"The model returns a {type(returned).__name__}{_contents(returned)}, not a tensor. Pass "
+                "output=… a callable that picks the tensor [batch, outputs] from it, e.g. output=lambda r: r[0]."
+            )
+        if isinstance(returned, Tensor) and not callable(output):
+            check_outputs(returned, x)
+        values = pick(returned)
+        check_outputs(values, x)
+        return values  # type: ignore[no-any-return]
+
+    return function
+
+
+def _contents(returned: Any) -> str:
+    if isinstance(returned, dict):
+        return f" with keys {', '.join(map(repr, returned))}"
+    if isinstance(returned, tuple | list):
+        return f" of {len(returned)}"
+    return ""
 
 
 def check_classes(classes: Tensor, outputs: int) -> None:

@@ -50,7 +50,7 @@ class AveragePool(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, g: Tensor) -> tuple[Tensor, None]:
-        """Give every position of a window the same share."""
+        """Return the same share for every position of a window."""
         return spread(g, ctx.window, 1 / (ctx.window[0] * ctx.window[1])), None
 
     @staticmethod
@@ -79,7 +79,7 @@ class MaximumPool(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, g: Tensor, _: Tensor) -> tuple[Tensor, None]:
-        """Give everything to the position that has been chosen."""
+        """Return everything at the position of the maximum."""
         (places,) = ctx.saved_tensors
         chosen = torch.zeros(*places.shape[:-2], ctx.image.numel(), dtype=g.dtype, device=g.device)
         chosen = chosen.scatter(-1, places.flatten(-2), 1.0)

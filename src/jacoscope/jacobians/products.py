@@ -6,7 +6,8 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
-from .engine import as_function, check_independence, check_inputs, next_handle
+from .checks import check_independence, check_inputs
+from .engine import as_function, next_handle
 from .errors import JacobianError
 from .outputs import Output
 from .purity import Model

@@ -1,4 +1,4 @@
-"""Run a model as a pure function of its input, and leave everything as it was found, also when it raises."""
+"""Run a model as a pure function of its input, and leave everything as it was, also if it raises."""
 
 import sys
 import threading

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from .convolution import gradients_of_inputs_only
-from .fast_layers import FastLayers
+from .fast_layers import fast_layers
 
 Function = Callable[[Tensor], Tensor]
 """From `[batch, *input_shape]` to `[batch, outputs]`."""
@@ -23,7 +23,7 @@ def vmap_jacrev(function: Function, x: Tensor, rows: int, outputs: int) -> Resul
     """`torch.func.jacrev` of one sample, under `torch.func.vmap` over the batch: the definition."""
 
     def of_one_sample(sample: Tensor) -> Result:
-        with FastLayers(cotangents=len(x) * min(rows, outputs)):
+        with fast_layers(cotangents=len(x) * min(rows, outputs)):
             values = function(sample.clone().unsqueeze(0)).squeeze(0)
         return values, values
 
@@ -72,21 +72,17 @@ def backward(function: Function, x: Tensor, rows: int, outputs: int) -> Result: 
     return torch.stack([pull_back(cotangent) for cotangent in _basis(values)], 1), values
 
 
-def forward(function: Function, x: Tensor, cotangents: int | None = None) -> tuple[Tensor, Tensor]:
+def forward(function: Function, x: Tensor, cotangents: int = 0) -> tuple[Tensor, Tensor]:
     """Return a leaf that requires gradients, or `x` itself if it does, and the outputs from it.
 
     Args:
         function: to be differentiated.
         x: the samples.
-        cotangents: how many will be pulled back at a time; if given, `FastLayers` are used.
+        cotangents: how many will be pulled back at a time, for `fast_layers`.
     """
     leaf = x if x.requires_grad else x.detach().requires_grad_()
-    with torch.enable_grad():
-        given = leaf.clone()  # so that a model that works in place on its input does not touch the caller's
-        if cotangents is None:
-            return leaf, function(given)
-        with FastLayers(cotangents):
-            return leaf, function(given)
+    with torch.enable_grad(), fast_layers(cotangents):
+        return leaf, function(leaf.clone())  # a model may work in place on its input, but not on the caller's
 
 
 def pulled_back(leaf: Tensor, values: Tensor, rows: int) -> Result:

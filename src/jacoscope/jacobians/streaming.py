@@ -6,7 +6,8 @@ from typing import Any, Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from .engine import check_sizes, jacobian
+from .checks import check_sizes
+from .engine import jacobian
 from .errors import JacobianError, NonFiniteJacobianError
 from .memory import free_memory
 from .outputs import Output
@@ -23,9 +24,9 @@ class JacobianChunk(NamedTuple):
     inputs: Tensor
     """`[samples, *input_shape]`."""
     rest: tuple[Any, ...]
-    """What else the batch holds, such as the labels: of a sequence, all but the first; of a batch of any other kind, of
-    which `inputs` picked, the batch itself. Tensors, lists and tuples with an entry for each sample, also those in a
-    dictionary, are cut to these samples; anything else is given as it is."""
+    """The rest of the batch, such as the labels. If the batch is a sequence, all but its first element; otherwise the
+    batch itself. Tensors, lists and tuples with an entry for each sample, also those in a dictionary, are cut to these
+    samples; anything else is left as it is."""
     start: int
     """Index of the first of these samples, counted through the whole loader."""
 

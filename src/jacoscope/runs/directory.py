@@ -99,7 +99,7 @@ class RunDirectory:
             write_whole(self.config_file.with_name(name), OmegaConf.to_yaml(content).encode())
 
     def checkpoint_to_resume(self) -> Path | None:
-        """Return the latest undamaged checkpoint, or None if there is no checkpoint. Print where the run goes on.
+        """Return the latest undamaged checkpoint, or None if there is no checkpoint. Print where the run resumes.
 
         Raises:
             UserError: if all checkpoints are damaged, or one contains more than data.
@@ -116,7 +116,7 @@ class RunDirectory:
                 damaged.append(str(error))
                 continue
             if damaged:
-                print(f"{damaged[0]}\nGoing on from the one before it: {path}", file=sys.stderr)
+                print(f"{damaged[0]}\nResuming from the one before it: {path}", file=sys.stderr)
             if os.environ.get(LOCAL_RANK, "0") == "0":
                 print(_place(content), file=sys.stderr)
             return path
@@ -150,7 +150,7 @@ class RunDirectory:
             raise UserError(
                 f"{self.path} holds a run with another configuration:\n  "
                 + "\n  ".join(changes)
-                + "\nType the same configuration to go on with it, or leave run_name out to start a new run"
+                + "\nType the same configuration to resume it, or leave run_name out to start a new run"
             )
 
     def _config_of_checkpoints(self) -> dict[str, Any]:
@@ -179,8 +179,8 @@ class RunDirectory:
             The record, to which the body adds metrics.
 
         Raises:
-            KeyboardInterrupt: if the run was interrupted; the message says how to go on.
-            SystemExit: if it was ended by SIGTERM, SIGHUP or ``sys.exit``.
+            KeyboardInterrupt: if the run was interrupted; the message says how to resume it.
+            SystemExit: if it was terminated by SIGTERM.
         """
         result = Result("running", config, config["seed"], started=earlier.started if earlier else now())
         seconds_before = earlier.wall_seconds if earlier else 0.0
@@ -222,10 +222,10 @@ class RunDirectory:
 
 
 def _with_advice(stop: BaseException, run_name: str) -> BaseException:
-    """Return the exception that ends an interrupted run: it says how to go on."""
+    """Return the exception that ends an interrupted run: it says how to resume it."""
     from pytorch_lightning.utilities.exceptions import SIGTERMException
 
-    advice = f"Stopped. The same command with run_name={run_name} goes on from the last checkpoint"
+    advice = f"Stopped. The same command with run_name={run_name} resumes from the last checkpoint"
     # During training LastCheckpoint exits with this status; during the test Lightning raises its own exception.
     if isinstance(stop, SIGTERMException) or (isinstance(stop, SystemExit) and stop.code in TERMINATED):
         print(f"\n{advice}", file=sys.stderr)
@@ -264,10 +264,10 @@ def _hangup_as_exit() -> Iterator[None]:
 
 
 def _place(checkpoint: dict[str, Any]) -> str:
-    """Describe where a resumed run goes on."""
+    """Describe where a run resumes."""
     at = f"epoch {checkpoint.get('epoch')}, step {checkpoint.get('global_step')}"
     is_finished = checkpoint.get("go_on", {}).get("finished")
-    return f"The training is complete ({at}); going on with the evaluation" if is_finished else f"Going on from {at}"
+    return f"The training is complete ({at}); continuing with the evaluation" if is_finished else f"Resuming from {at}"
 
 
 def latest_run(log_dir: str | Path) -> RunDirectory:

@@ -87,5 +87,5 @@ class _ForcedEndHandler(logging.Handler):
 def _message(reason: str) -> str:
     return (
         f"Another process of this run has ended, or cannot be reached: {reason}\n"
-        "The same command, with run_name=…, goes on from the last checkpoint"
+        "The same command, with run_name=…, resumes from the last checkpoint"
     )

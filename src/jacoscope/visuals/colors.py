@@ -43,6 +43,8 @@ MAP_COLORS = {
 """The ends of the colour maps: zero, the two signs, and the largest magnitude."""
 WORDS = {name: color.word for name, color in MAP_COLORS.items()}
 """What these colours are called in texts: ``WORDS["positive"]`` raises an output, ``WORDS["negative"]`` lowers it."""
+RUN_SCALE = "Viridis"
+"""Plotly's name of the scale that colours runs by a number."""
 NOT_FINITE = 90
 """The grey of values that are NaN or infinite."""
 

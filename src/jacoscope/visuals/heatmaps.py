@@ -19,8 +19,8 @@ class Scale:
 
     Attributes:
         colors: the colour map; any of matplotlib's.
-        low: value at its lower end; what lies below has the same colour.
-        high: value at its upper end; what lies above has the same colour.
+        low: value at its lower end; smaller values have the same colour.
+        high: value at its upper end; larger values have the same colour.
         units: of the values, for the colour bar.
         bend: if given, the place of a value :math:`v` on the scale is
             :math:`\operatorname{asinh}(v / \text{bend}) / \operatorname{asinh}(\text{high} / \text{bend})`: even below
@@ -82,7 +82,7 @@ class Scale:
         return table
 
     def ticks(self) -> list[str]:
-        """Return what stands at even distances along a colour bar, from its upper end downwards.
+        """Return the texts at even distances along a colour bar, from its upper end downwards.
 
         >>> Scale(diverging(), -2.0, 2.0).ticks()
         ['≥ 2', '0', '≤ −2']

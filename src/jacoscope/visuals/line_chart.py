@@ -95,7 +95,7 @@ def line_chart(lines: Sequence[Line], title: str, x_title: str, y_title: str) ->
 
 
 def _draw_lines(axes: _Axes, lines: Sequence[Line], legend: Sequence[tuple[Line, float, float]]) -> Image.Image:
-    """Draw all but the texts, three times too large at first, which makes them smooth."""
+    """Draw everything except the texts, at three times the size and then reduced, which makes lines smooth."""
     page = Image.new("RGB", (_SIZE[0] * _FINER, _SIZE[1] * _FINER), SHEET["page"])
     draw = ImageDraw.Draw(page)
     for _, y in axes.y_ticks:

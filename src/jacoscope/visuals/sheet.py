@@ -31,7 +31,7 @@ _LABEL_FROM = 17
 
 @dataclass(frozen=True)
 class RowLabel:
-    """What stands left of a row: a large line and a small one; a row that is marked is drawn in red."""
+    """The label left of a row: a large line and a small one; red if the row is marked."""
 
     title: str
     detail: str = ""

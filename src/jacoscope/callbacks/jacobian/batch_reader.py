@@ -31,7 +31,7 @@ class BatchReader:
         """Return the inputs.
 
         Raises:
-            UserError: if what is found is no tensor of floating point numbers.
+            UserError: if it is not a tensor of floating point numbers.
         """
         return inputs_of(batch, self._inputs_fn)
 
@@ -45,10 +45,10 @@ class BatchReader:
             return x, torch.full((len(x),), -1)
 
     def training_inputs(self, batch: Any) -> Tensor | None:
-        """Return the inputs of a training batch; ``None``, with a warning, if its structure is another one."""
+        """Return the inputs of a training batch; ``None``, with a warning, if it has another structure."""
         try:
             return self.inputs(batch)
-        except Exception as error:  # whatever someone's inputs_fn raises at what it was not made for
+        except Exception as error:  # a user's inputs_fn may raise anything for another kind of batch
             self._warn_once(
                 "training batches",
                 "JacobianCallback: no inputs were found in a training batch, so training samples are not measured: "
@@ -74,16 +74,17 @@ def second_element(batch: Any) -> Any:
 
 
 def inputs_of(batch: Any, inputs_fn: Callable[[Any], Any]) -> Tensor:
-    """Take the inputs out of a batch.
+    """Return the inputs of a batch.
 
     Raises:
-        UserError: if what is found is no tensor of floating point numbers.
+        UserError: if it is not a tensor of floating point numbers.
     """
     x = inputs_fn(batch)
     if not isinstance(x, Tensor):
         raise UserError(
-            f"JacobianCallback: {getattr(inputs_fn, '__name__', inputs_fn)} of a batch is no tensor of inputs but a "
-            f"{type(x).__name__}. Say where they are: JacobianCallback(inputs_fn=lambda batch: batch['image'])"
+            f"JacobianCallback: {getattr(inputs_fn, '__name__', inputs_fn)} of a batch is a "
+            f"{type(x).__name__}, not a tensor of inputs. Say where the inputs are: "
+            "JacobianCallback(inputs_fn=lambda batch: batch['image'])"
         )
     if not x.is_floating_point():
         raise UserError(
@@ -95,10 +96,10 @@ def inputs_of(batch: Any, inputs_fn: Callable[[Any], Any]) -> Tensor:
 
 
 def labels_of(batch: Any, labels_fn: Callable[[Any], Any], count: int) -> Tensor:
-    """Take the classes out of a batch of ``count`` samples, ``[count]``, on the CPU; −1 if there are none.
+    """Return the classes of a batch of ``count`` samples, ``[count]``, on the CPU; −1 if there are none.
 
     Raises:
-        UserError: if there is something, but no tensor ``[count]`` or ``[count, 1]`` of whole numbers.
+        UserError: if they are not a tensor ``[count]`` or ``[count, 1]`` of whole numbers.
     """
     labels = labels_fn(batch)
     if labels is None:
@@ -109,8 +110,8 @@ def labels_of(batch: Any, labels_fn: Callable[[Any], Any], count: int) -> Tensor
     if isinstance(labels, Tensor):
         found = f"tensor {list(labels.shape)} of {str(labels.dtype).removeprefix('torch.')}"
     raise UserError(
-        f"JacobianCallback: {getattr(labels_fn, '__name__', labels_fn)} of a batch returns no classes but a {found}; "
-        f"expected is a tensor [{count}] of whole numbers. Say how to get them, such as those of one-hot rows: "
-        "JacobianCallback(labels_fn=lambda batch: batch[1].argmax(1)); or that there are none: "
+        f"JacobianCallback: {getattr(labels_fn, '__name__', labels_fn)} of a batch returns a {found}, not classes: "
+        f"a tensor [{count}] of whole numbers. Say how to get them, for one-hot rows "
+        "JacobianCallback(labels_fn=lambda batch: batch[1].argmax(1)); or, if there are none, "
         "labels_fn=lambda batch: None"
     )

@@ -1,4 +1,4 @@
-"""Watch the input-output Jacobian of a classifier while it trains: Lightning's hooks, and what happens in each."""
+"""Measure the input-output Jacobian of a classifier while it trains: Lightning's hooks, and what happens in each."""
 
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -47,13 +47,13 @@ class JacobianCallback(Callback):
     page ``jacobian/how_to_read`` of TensorBoard's Text tab, and in docs/callback.md.
 
     Args:
-        every_n_epochs: measure at the first validation, at the next one whenever another so many epochs have passed,
-            and at the end of the training.
-        every_n_steps: measure after every so many optimizer steps too, on the samples of the last validation
-            (so from the first validation on), and after every validation.
+        every_n_epochs: measure at the first validation, then at the next validation whenever this many more epochs
+            are done, and at the end of the training.
+        every_n_steps: also measure whenever this many more optimizer steps are done, on the samples of the last
+            validation (so from the first validation on), and at every validation.
         max_samples: validation samples that are measured, spread evenly over classes and batches.
-        train_samples: training samples that are measured for comparison; 0 for none. ``inputs_fn`` has to find them
-            in training batches too; where it does not, a warning says so.
+        train_samples: training samples that are measured for comparison; 0 for none. ``inputs_fn`` must find them
+            in training batches too; if it does not, a warning says so.
         images_every_n_epochs: draw pictures and histograms in the same way; 0 for none.
         probe_indices: validation samples that are drawn, by their index in the validation set; by default one of each
             class.
@@ -61,13 +61,13 @@ class JacobianCallback(Callback):
         strategy: how Jacobians are computed, as :func:`jacoscope.jacobian` takes it. The default is
             ``torch.func.vmap`` of ``torch.func.jacrev``; for a module that these cannot differentiate it becomes
             ``"auto"``, and the log at level debug says why.
-        class_names: of the outputs; by default those of the datamodule, or numbers. Where two share a name, their
-            numbers are added.
-        max_classes: classes at most that have curves and maps of their own.
-        max_probes: samples at most that are drawn.
-        max_maps: classes at most whose maps are drawn.
-        dataloader_idx: which validation loader is measured where there are several; in a validation or test outside
-            the training that has fewer, the first.
+        class_names: of the outputs; by default those of the datamodule, or numbers. If two have the same name, their
+            numbers are added to it.
+        max_classes: largest number of classes that have curves and maps of their own.
+        max_probes: largest number of samples that are drawn.
+        max_maps: largest number of classes whose maps are drawn.
+        dataloader_idx: which validation loader is measured if there are several. If a validation or test outside of a
+            training has fewer loaders, the first is measured.
         inputs_fn: takes the inputs out of a batch; by default its first element.
         labels_fn: takes the classes out of a batch, whole numbers ``[batch]`` or ``[batch, 1]``, or ``None`` for none;
             by default its second element.
@@ -75,8 +75,8 @@ class JacobianCallback(Callback):
         output: takes the logits ``[batch, classes]`` out of what ``forward`` returns.
 
     Raises:
-        UserError: for arguments that make no sense; and at the first batch, if batches have no inputs where they
-            were looked for, or the outputs have no gradient with respect to them.
+        UserError: if an argument is not allowed; at the first batch, if no inputs are found in it, or the outputs have
+            no gradient with respect to them.
 
     >>> JacobianCallback(every_n_epochs=2).every_n_epochs
     2
@@ -186,7 +186,7 @@ class JacobianCallback(Callback):
         self.training.end_epoch()
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        # Stopped early, or between validations: what the end is measured at are the samples of the last validation.
+        # If it was stopped early or between validations, the end is measured on the samples of the last validation.
         step = logged_step(trainer) - 1  # that of a validation after the last batch
         logs = step != self.progress.measured_step
         draws = step != self.progress.drawn_step and self._can_draw(trainer)
@@ -254,7 +254,7 @@ class JacobianCallback(Callback):
         if state_dict.get("format") != FORMAT:
             rank_zero_warn(
                 "JacobianCallback: the checkpoint was written by another version of jacoscope. The training goes on "
-                "with its weights; the callback's probes, and the maps of earlier epochs, begin anew"
+                "with its weights; the callback has lost its probes and the maps of earlier epochs"
             )
             return
         self.probes.load_state_dict(state_dict["probes"])
@@ -301,7 +301,7 @@ class JacobianCallback(Callback):
         )
         if trainer.state.fn == "fit":
             raise UserError(message)
-        rank_zero_warn(f"{message}. Measured is 0")  # a test need not have as many as the training had
+        rank_zero_warn(f"{message}. Loader 0 is measured")  # a test need not have as many as the training had
         return 0
 
     def _check(self, pl_module: LightningModule, x: Tensor) -> None:
@@ -317,7 +317,7 @@ class JacobianCallback(Callback):
         draws: bool = False,
         logs: bool = True,
     ) -> dict[str, float]:
-        """Measure, draw and log, as of so many epochs and at this step; return the scalars."""
+        """Measure, draw and log; return the scalars."""
         if self.progress.samples is None:
             return {}
         with self.cost.running():
@@ -388,9 +388,9 @@ class JacobianCallback(Callback):
                     sink.log_scalars(scalars, step)
 
     def _introduce(self, sinks: Sequence[Sink], tags: Sequence[str]) -> None:
-        """Explain the tags once wherever something is logged; a resumed run may log to another place than before."""
+        """Log the explanation of the tags once to each logger; a resumed run may log to another place than before."""
         sinks = [sink for sink in sinks if sink.place not in self.progress.introduced_to]
         self.progress.introduced_to.extend(sink.place for sink in sinks)
         for sink in sinks:
-            sink.log_text("jacobian/how_to_read", explanation(self.max_samples))
+            sink.log_text("jacobian/how_to_read", explanation(self.max_samples, self.differentiate.strategy))
             sink.log_layout(layout(self.outputs, tags))

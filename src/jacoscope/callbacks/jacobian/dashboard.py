@@ -15,17 +15,17 @@ _PAGE = """\
 
 For one input the Jacobian **J** has a row for each pixel and a column for each class: J[i, k] is how fast output k
 changes when pixel i changes. Units are those of the network's input: where pixels run from 0 to 1, a spectral norm of 3
-means that a change of the image of length 0.1 (L2) moves the outputs by about 0.3 at most; where images are
+means that a change of the image of length 0.1 (L2) changes the outputs by about 0.3 at most. If images are
 standardised before, lengths are in standard deviations. Everything is measured in evaluation mode, each time on the
-same {samples} validation samples at most, spread evenly over the classes.
+same validation samples, at most {samples}, spread evenly over the classes, by the strategy `{strategy}`.
 
-**Which output.** `jacobian/logits/…` is for comparing over training and between runs. `jacobian/probs/…` is what a
-reader of the prediction feels; softmax saturates, so a confident network has tiny derivatives here.
+**Which output.** Compare `jacobian/logits/…` over training and between runs. `jacobian/probs/…` says how the
+probabilities change; softmax saturates, so a confident network has tiny derivatives here.
 
 | tag | what it is | how to read it |
 | --- | --- | --- |
 {measures}
-| `jacobian_spectrum/OUTPUT/01` … | mean singular values, largest first | falling together: calmer overall |
+| `jacobian_spectrum/OUTPUT/01` … | mean singular values, largest first | if all fall: less sensitive in all |
 
 The tags end in `mean`, `median`, `p05`, `p95` (percentiles) or `max`, over the validation samples{only_mean}. Further
 groups:
@@ -33,11 +33,11 @@ groups:
 | group | what it is |
 | --- | --- |
 | `jacobian_by_class/…/NAME` | mean over the samples of one class |
-| `jacobian_by_outcome/…/correct`, `wrong` | mean over the samples predicted so |
+| `jacobian_by_outcome/…/correct`, `wrong` | mean over the right and over the wrong predictions |
 | `jacobian_by_outcome/…/auroc` | how well it tells wrong predictions from right ones: 0.5 is chance, 1 perfect |
-| `jacobian_by_outcome/wrong_count` | wrong predictions among the samples: `wrong` and `auroc` rest on so few |
+| `jacobian_by_outcome/wrong_count` | number of wrong predictions, from which `wrong` and `auroc` are computed |
 | `jacobian_train/…` | the same over training samples, distorted as they were trained on |
-| `jacobian_train/…/val_over_train` | ratio of the means; above 1: more sensitive where it was not trained |
+| `jacobian_train/…/val_over_train` | ratio of the means; above 1: less sensitive on training samples |
 | `jacobian_distribution/…` | histograms over the validation samples |
 | `test/jacobian/…` | the means on test samples |
 
@@ -51,20 +51,21 @@ Pictures, in `jacobian_maps/OUTPUT/`:
 | `over_epochs` | the derivative of each sample's own class, from epoch to epoch |
 | `spectrum` | mean singular values, a line for each epoch |
 
-All maps of a picture share one scale. That of `probs` is logarithmic where its derivatives differ by orders of
-magnitude, as they do between certain and doubtful samples: read the ticks of the colour bar. Large images are averaged
-over blocks of pixels.
+All maps of a picture share one scale. That of `probs` is logarithmic if its derivatives differ by orders of
+magnitude, as they do between confident and doubtful predictions: read the ticks of the colour bar. Large images are
+averaged over blocks of pixels.
 
-`jacobian/seconds` and `jacobian/share_of_epoch` are what all this cost.
+`jacobian/seconds` and `jacobian/share_of_epoch` are the time that all this took.
 `jacobian/nonfinite` counts samples whose Jacobian was NaN or infinite; they are in none of the numbers.
 """
 
 
-def explanation(samples: int) -> str:
+def explanation(samples: int, strategy: str) -> str:
     """Return the page, in Markdown.
 
     Args:
         samples: how many validation samples are measured at most.
+        strategy: how the Jacobians are computed.
     """
     shown = shown_in("curves")
     measures = "\n".join(
@@ -72,7 +73,7 @@ def explanation(samples: int) -> str:
     )
     few = " and ".join(measure.label for measure in shown if measure.statistics == ("mean",))
     only_mean = f"; those of the {few} in `mean` alone" if few else ""
-    page = _PAGE.format(samples=samples, measures=measures, only_mean=only_mean, **WORDS)
+    page = _PAGE.format(samples=samples, strategy=strategy, measures=measures, only_mean=only_mean, **WORDS)
     # TensorBoard breaks a line wherever the text does, so each paragraph is made one line; tables have theirs.
     return re.sub(r"(?<=[^\n|])\n(?=[^\n|`])", " ", page)
 
@@ -130,7 +131,7 @@ def _lines(*tags: str) -> Chart:
 
 
 def _all_named(*words: str) -> Chart:
-    """Whatever the module logs under names of its own: most are logged only after the layout."""
+    """Return a chart of everything that the module logs under such names: most are logged only after the layout."""
     return ["Multiline", [f"^(?!.*jacobian).*({'|'.join(words)})"]]
 
 

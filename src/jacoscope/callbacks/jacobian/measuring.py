@@ -1,7 +1,7 @@
-"""What is measured of a module at some samples, and the few numbers of it that are logged.
+"""Measure a module on some samples, and compute the scalars that are logged.
 
-TensorBoard makes a group of cards for each first part of a tag. ``jacobian/`` is the one that is read every day; what
-breaks it down further has groups of its own.
+TensorBoard makes a group of cards for each first part of a tag. ``jacobian/`` has what is read every day; more detailed
+scalars have groups of their own.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -29,8 +29,8 @@ class Differentiator:
     """Computes the Jacobians of a module's logits with respect to its inputs.
 
     Args:
-        forward_fn: from module and inputs to what is returned; by default the module's ``forward``.
-        output: takes the logits ``[batch, classes]`` out of what is returned; by default they are returned.
+        forward_fn: called with the module and the inputs; by default the module's ``forward``.
+        output: takes the logits ``[batch, classes]`` from what is returned; by default they are what is returned.
         strategy: as :func:`jacoscope.jacobian` takes it. The default falls back to ``"auto"`` for a module that
             ``torch.func`` cannot differentiate; the log at level debug has the reason.
 
@@ -195,7 +195,7 @@ def summarise(measured: Measurement, class_names: Sequence[str], max_classes: in
     Args:
         measured: of validation or test samples.
         class_names: one for each output.
-        max_classes: the means of classes are given for the first so many.
+        max_classes: number of classes, from the first, whose means are returned.
     """
     scalars: dict[str, float] = {}
     labelled = measured.labels >= 0
@@ -254,7 +254,7 @@ def warn_of_not_finite(measured: Measurement, trained_on: Measurement) -> None:
 
 
 def is_headline(tag: str) -> bool:
-    """Whether a scalar is one of the few that stand for a run."""
+    """Whether a scalar is one of the few metrics of a run: the means in the group ``jacobian``."""
     return tag.startswith("jacobian/") and tag.endswith("/mean")
 
 

@@ -1,4 +1,4 @@
-"""The pictures of a training: fixed validation samples that are drawn again and again, and what they remember."""
+"""The pictures of a training: the same validation samples each time, and their maps at earlier epochs."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -49,10 +49,10 @@ class Probes:
     Args:
         indices: in the validation set; ``None`` takes the first sample of each class.
         max_classes: how many classes have a probe.
-        max_probes: how many probes there are at most.
+        max_probes: largest number of probes.
 
     Raises:
-        UserError: if more indices are given than that.
+        UserError: if there are more indices than ``max_probes``.
     """
 
     def __init__(self, indices: Sequence[int] | None, max_classes: int, max_probes: int = 24) -> None:
@@ -141,11 +141,11 @@ class Probes:
 
 
 class Album:
-    """Draws what was measured, each time anew and beside what it was before.
+    """Draws what was measured, beside what was measured at earlier epochs.
 
     Args:
-        max_classes: how many classes have a map at most.
-        max_epochs: how many epochs are shown side by side at most.
+        max_classes: largest number of classes that have a map.
+        max_epochs: largest number of epochs that are shown side by side.
     """
 
     def __init__(self, max_classes: int, max_epochs: int = 10) -> None:

@@ -1,4 +1,4 @@
-"""Which samples are measured: of validation the same each time, spread evenly; of training what was just trained on."""
+"""Which samples are measured: the same validation samples each time, evenly spread, and the last training samples."""
 
 from collections.abc import Iterator
 from itertools import islice
@@ -16,7 +16,7 @@ _TRAINING_STRIDE = 100  # batches between these, where the length of an epoch is
 
 
 class Samples(NamedTuple):
-    """Inputs with what is known about them."""
+    """Inputs with their classes and indices."""
 
     inputs: Tensor
     """``[samples, *input_shape]``."""
@@ -32,7 +32,7 @@ NO_SAMPLES = Samples(torch.empty(0), torch.empty(0, dtype=torch.int64), torch.em
 class ValidationSamples:
     """The samples of one pass over a loader that are measured, evenly over classes and batches.
 
-    Each of several processes keeps some of its own; which of them all are measured is agreed on at the end.
+    Each of several processes keeps some of its own. At the end they agree on which of all these are measured.
 
     Args:
         max_samples: how many samples are measured, by all processes together.
@@ -69,7 +69,7 @@ class ValidationSamples:
 
 
 class TrainingSamples:
-    """A few samples from batches all over the epoch, kept as they passed.
+    """A few training samples, from batches spread over the epoch.
 
     Args:
         count: how many samples are kept, by all processes together.
@@ -85,11 +85,11 @@ class TrainingSamples:
         self._kept, self._is_over = [], False
 
     def end_epoch(self) -> None:
-        """Note that a training that is resumed from here begins a new epoch: checkpoints need no samples."""
+        """Mark the epoch as over: a training that is resumed from here begins a new one, and needs no samples."""
         self._is_over = True
 
     def wants(self, batch_idx: int, batches: float) -> bool:
-        """Whether samples of this batch are kept, of so many in an epoch (infinity if unknown)."""
+        """Whether samples of this batch are kept; ``batches`` is the number in an epoch, infinity if unknown."""
         every = max(1, int(batches) // _TRAINING_BATCHES) if batches != float("inf") else _TRAINING_STRIDE
         return self.count > 0 and batch_idx % every == 0
 
@@ -100,7 +100,7 @@ class TrainingSamples:
         self._kept = [kept.to(x.device) for kept in self._kept[-_TRAINING_BATCHES:]]
 
     def all(self) -> Samples:
-        """Return what is kept, oldest first; the indices are places in this row, the classes are unknown."""
+        """Return what is kept, oldest first; the indices count from 0, the classes are unknown."""
         if not self._kept:
             return NO_SAMPLES
         inputs = torch.cat(self._kept)

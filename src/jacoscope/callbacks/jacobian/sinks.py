@@ -24,15 +24,15 @@ class Sink:
     """
 
     takes_pictures = False
-    lacks = "pictures, histograms and texts"
-    """What the logger has no place for."""
+    lacks = "pictures, histograms or texts"
+    """What the logger cannot take."""
 
     def __init__(self, logger: Logger) -> None:
         self.logger: Any = logger
 
     @property
     def place(self) -> str:
-        """Where the logger writes, as far as a run that is resumed or moved would write elsewhere by itself."""
+        """A name for the place where the logger writes; a resumed run may write to another one."""
         return f"{self.logger.name}/{self.logger.version}"
 
     def log_scalars(self, scalars: Mapping[str, float], step: int) -> None:
@@ -49,7 +49,7 @@ class Sink:
         """Log a page of text."""
 
     def log_layout(self, layout: Mapping[str, Mapping[str, Any]]) -> None:
-        """Log what TensorBoard's Custom Scalars tab is to show."""
+        """Log the layout of TensorBoard's Custom Scalars tab."""
 
 
 class TensorBoardSink(Sink):
@@ -112,7 +112,7 @@ def sinks_of(loggers: Sequence[Logger]) -> list[Sink]:
 
 
 def say_what_is_left_out(sinks: Sequence[Sink]) -> None:
-    """Name the loggers that take less than is drawn; a warning if nobody will see the pictures."""
+    """Name the loggers that cannot take everything; as a warning if none of them takes pictures."""
     say = rank_zero_info if any(sink.takes_pictures for sink in sinks) else rank_zero_warn
     for sink in sinks:
         if sink.lacks:

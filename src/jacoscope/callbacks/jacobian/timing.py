@@ -1,4 +1,4 @@
-"""When a training is measured and drawn, how far it is, at which step that is logged, and what it costs."""
+"""When to measure and to draw, at which step that is logged, and how long it takes."""
 
 import time
 from collections.abc import Iterator
@@ -24,7 +24,7 @@ class Progress:
     """Epochs that were done when pictures were last drawn."""
     drawn_step: int = -1
     optimizer_step: int = 0
-    """At which ``every_n_steps`` last measured."""
+    """Step of the last measurement that was due by ``every_n_steps``."""
     introduced_to: list[str] = field(default_factory=list)
     """Where the page and the layout are written already."""
 
@@ -46,7 +46,7 @@ def is_due(epochs: int, every: int, last: int | None) -> bool:
 
     Args:
         epochs: that are done, counting the one that is validated.
-        every: so many epochs.
+        every: number of epochs between two times.
         last: how many were done the last time; ``None`` if there was none.
 
     >>> [epochs for epochs in range(5, 12) if is_due(epochs, every=5, last=4)]
@@ -58,7 +58,7 @@ def is_due(epochs: int, every: int, last: int | None) -> bool:
 
 
 def is_last_validation(trainer: Trainer) -> bool:
-    """Whether a validation is known to be the last of its training; of one that is stopped early it is not."""
+    """Whether a validation is known to be the last of its training, as it is unless the training is stopped early."""
     return trainer.current_epoch + 1 == trainer.max_epochs and trainer.is_last_batch
 
 
@@ -72,7 +72,7 @@ def logged_step(trainer: Trainer) -> int:
 
 @contextmanager
 def final_weights(trainer: Trainer, pl_module: LightningModule) -> Iterator[None]:
-    """In ``on_train_end``, load the weights that averaging will leave in the module, if it has not yet done so."""
+    """In ``on_train_end``, load the averaged weights, if ``WeightAveraging`` has not done so yet."""
     with ExitStack() as afterwards:
         for callback in trainer.callbacks:  # type: ignore[attr-defined]
             if is_a(callback, "WeightAveraging"):  # since Lightning 2.6
@@ -96,7 +96,7 @@ class Stopwatch:
         self.restart()
 
     def restart(self) -> None:
-        """Begin anew: nothing is spent, no time has passed."""
+        """Start again from 0."""
         self._spent, self._since = 0.0, time.perf_counter()
 
     @contextmanager
@@ -109,7 +109,7 @@ class Stopwatch:
             self._spent += time.perf_counter() - start
 
     def lap(self) -> tuple[float, float]:
-        """Return the seconds spent since the last lap and their share of all that passed, and begin anew."""
+        """Return the seconds spent since the last lap, and their share of the time since then."""
         passed = time.perf_counter() - self._since
         spent = self._spent
         self.restart()

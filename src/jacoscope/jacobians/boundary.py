@@ -1,4 +1,4 @@
-"""The decision boundary to first order: its distance, the class behind it, and the way there."""
+"""The decision boundary to first order: its distance, the class behind it, and the direction to it."""
 
 from typing import NamedTuple
 

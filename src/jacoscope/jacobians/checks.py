@@ -1,0 +1,114 @@
+"""Checks of models, inputs and outputs; each error says what would work instead."""
+
+import math
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from .errors import JacobianError, NonFiniteJacobianError
+from .purity import Model, unwrapped
+from .strategies import STRATEGIES
+
+ChunkSize = int | Literal["auto"] | None
+
+
+def check_inputs(
+    model: Model,
+    x: Tensor,
+    strategy: str = "auto",
+    chunk_size: ChunkSize = "auto",
+    budget: int | None = None,
+    create_graph: bool = False,
+) -> None:
+    """Raise if there is no Jacobian of this form; the error says what would work instead."""
+    if not callable(model):
+        raise JacobianError(f"The model is a {type(model).__name__}; expected a module, or a function of a batch.")
+    if not isinstance(x, Tensor) or x.ndim == 0:
+        given = f"a {type(x).__name__}" if not isinstance(x, Tensor) else "a tensor without dimensions"
+        raise JacobianError(f"x is {given}; expected a tensor [batch, *input_shape].")
+    if x.layout is not torch.strided:
+        raise JacobianError(f"x is stored as {x.layout}; expected a dense tensor: x.to_dense().")
+    if not x.is_floating_point():
+        raise JacobianError(
+            f"x is {x.dtype}, and derivatives need floating point numbers. For pixels: x.float() / 255."
+        )
+    if strategy != "auto" and strategy not in STRATEGIES:
+        raise JacobianError(f"strategy={strategy!r} is not known. Use 'auto' or one of {', '.join(STRATEGIES)}.")
+    if create_graph and strategy == "vmap-jacfwd":
+        raise JacobianError(
+            f"strategy={strategy!r} has no differentiable form. With create_graph=True use 'auto' or 'vmap-jacrev'."
+        )
+    check_sizes(chunk_size, budget)
+    bare = unwrapped(model)
+    if isinstance(bare, nn.Module):
+        _check_same_place(bare, x)
+
+
+def check_sizes(chunk_size: ChunkSize, budget: int | None) -> None:
+    """Raise if a chunk size or a memory budget is not allowed."""
+    if chunk_size not in ("auto", None) and (not isinstance(chunk_size, int) or chunk_size < 1):
+        raise JacobianError(f"chunk_size={chunk_size!r}; expected a positive number of samples, 'auto' or None.")
+    if budget is not None and (not isinstance(budget, int) or budget < 1):
+        raise JacobianError(f"memory_budget={budget!r}; expected a positive number of bytes.")
+
+
+def _check_same_place(model: nn.Module, x: Tensor) -> None:
+    """Raise if no parameter is on the device of x, or none has its type; others may be elsewhere."""
+    devices, dtypes = set(), set()
+    for parameter in model.parameters():
+        if isinstance(parameter, nn.parameter.UninitializedParameter):
+            raise JacobianError("The model has lazy layers that do not know their shape yet. Run it once: model(x).")
+        if parameter.is_floating_point():
+            if parameter.device == x.device and parameter.dtype == x.dtype:
+                return
+            devices.add(parameter.device)
+            dtypes.add(parameter.dtype)
+    if devices and x.device not in devices:
+        raise JacobianError(
+            f"x is on {x.device} and the model on {devices.pop()}. Move one of them; nothing is moved unasked."
+        )
+    if dtypes and x.dtype not in dtypes and not torch.is_autocast_enabled(x.device.type):
+        raise JacobianError(f"x is {x.dtype} and the model {dtypes.pop()}. Convert one of them.")
+
+
+def check_outputs(values: Any, x: Tensor) -> None:
+    """Raise if the outputs are not a tensor of numbers `[batch, outputs]` for the samples `x`."""
+    if not isinstance(values, Tensor):
+        raise JacobianError(f"output(…) returned a {type(values).__name__}; expected a tensor [batch, outputs].")
+    if values.ndim != 2 or values.shape[0] != x.shape[0]:
+        raise JacobianError(
+            f"The outputs have shape {list(values.shape)} for {x.shape[0]} samples; expected [batch, outputs]. Pass "
+            "output=… a callable that gives this shape, e.g. output=lambda y: y.flatten(1), or y.unsqueeze(1) for "
+            "one number a sample."
+        )
+    if not values.is_floating_point():
+        raise JacobianError(f"The outputs are {values.dtype}; derivatives need floating point outputs.")
+
+
+def check_independence(together: Tensor, alone: Tensor) -> None:
+    """Refuse samples that depend on each other: one must come out the same alone and among others, up to rounding."""
+    if not alone.numel():
+        return
+    difference, *scales = torch.stack([together - alone, together, alone]).abs().amax((1, 2)).tolist()
+    if not all(map(math.isfinite, scales)):  # these tell nothing about dependence; the others do
+        finite = together.isfinite() & alone.isfinite()
+        if finite.any():
+            check_independence(together[finite].unsqueeze(0), alone[finite].unsqueeze(0))
+        return
+    scale = max(scales)
+    tolerance = min(10 * torch.finfo(alone.dtype).eps ** 0.5, 0.05)
+    if difference > tolerance * max(scale, 1e-6):
+        raise JacobianError(
+            f"The outputs of the last sample change by {difference:.3g} (of {scale:.3g}) with the samples beside it. "
+            "Either samples depend on each other (statistics or attention over the batch), or the model draws random "
+            "numbers in evaluation mode; there is no Jacobian of a single sample then."
+        )
+
+
+def check_finite_results(J: Tensor, values: Tensor) -> None:
+    """Refuse a result that is NaN or infinite, and say for which samples."""
+    if all(math.isfinite(extreme) for extreme in torch.stack(J.aminmax()).tolist()):
+        return
+    samples = (~J.flatten(1).isfinite().all(1)).nonzero().flatten().tolist()
+    raise NonFiniteJacobianError(samples, J, values)
