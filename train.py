@@ -21,40 +21,43 @@ def main(cfg: "DictConfig") -> float | list[float]:
 
     config = checked_config(cfg)
     run = RunDirectory(config["paths"]["output_dir"])
-    with alone_in(run.path, wait=True):
-        result = run.recorded_result(config)
-        if result is None or result.status != "finished":
-            result = train(config, run, result)
+    result = run.recorded_result(config)
+    if result is None or result.status != "finished":
+        with alone_in(run.path, wait=True):
+            result = run.recorded_result(config)  # again: another process may have finished it meanwhile
+            if result is None or result.status != "finished":
+                run.write_config(cfg)
+                result = train(config, run, result)
     show_summary(run, result)
     return result.objective
 
 
 def train(config: dict[str, Any], run: "RunDirectory", earlier: "Result | None") -> "Result":
-    """Build → fit → test → record the result."""
+    """Build → fit → test; record the result, whatever becomes of it."""
     import torch
     from pytorch_lightning import seed_everything
 
-    from jacoscope.runs.config import build, build_loss, build_network
+    from jacoscope.runs.config import build, build_loss, build_network, require_writable_logs
     from jacoscope.runs.evaluation import evaluate_best
     from jacoscope.training import ClassifierModule
 
+    require_writable_logs(config)
     torch.set_flush_denormal(True)  # CPUs are slow with numbers below 1e-38, which old moments of Adam become
     seed_everything(config["seed"], verbose=False)
-    module = ClassifierModule(
-        network=build_network(config),
-        loss=build_loss(config),
-        optimizer=build(config["optimizer"]),
-        scheduler=build(config["scheduler"]),
-        num_classes=config["images"]["classes"],
-    )
-    data = build(config["data"])
-    trainer = build(
-        config["trainer"],
-        callbacks=[build(node) for node in config["callbacks"].values()],
-        logger=[build(node) for node in config["logger"].values()],
-    )
-
     with run.recording(config, earlier) as result:
+        module = ClassifierModule(
+            network=build_network(config),
+            loss=build_loss(config),
+            optimizer=build(config["optimizer"]),
+            scheduler=build(config["scheduler"]),
+            num_classes=config["images"]["classes"],
+        )
+        data = build(config["data"])
+        trainer = build(
+            config["trainer"],
+            callbacks=[build(node) for node in config["callbacks"].values()],
+            logger=[build(node) for node in config["logger"].values()],
+        )
         trainer.fit(module, data, ckpt_path=run.checkpoint_to_resume(), weights_only=True)
         result.metrics = evaluate_best(config, trainer, module, data)
         result.pruned = any(getattr(callback, "pruned", False) for callback in trainer.callbacks)

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from jacoscope.errors import UserError
-from jacoscope.files import NotAFileError, require_file, write_whole
+from jacoscope.files import require_file, write_whole
 
 
 class DamagedCheckpointError(UserError):
@@ -44,13 +44,16 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     """
     try:
         require_file(path)
+    except OSError as error:  # a folder, a pipe, a link to nowhere or in a circle
+        raise UserError(f"{path} cannot be read as a checkpoint: {error.strerror}") from error
+    try:
         with warnings.catch_warnings(), path.open("rb") as file:
             warnings.simplefilter("ignore")  # about pickle protocols; the errors below say more
             _check_sums(file)
             content = torch.load(file, map_location="cpu", weights_only=True)
     except UnpicklingError as error:
         raise UserError(_refusal(path, str(error))) from error
-    except (FileNotFoundError, NotAFileError, PermissionError) as error:
+    except (FileNotFoundError, PermissionError) as error:
         raise UserError(f"{path} cannot be read as a checkpoint: {error.strerror}") from error
     except Exception as error:  # for a damaged file torch raises exceptions of nearly any type
         reason = "it is empty" if not path.stat().st_size else "it is cut short or damaged"

@@ -54,7 +54,7 @@ def command(config_name: str) -> Callable[[Task], Callable[[], None]]:
             try:
                 _run_hydra(task, config_name)
             except KeyboardInterrupt as stop:
-                _leave(str(stop) or "Stopped.", status=130)
+                _leave(str(stop) or "Stopped.", status=128 + (_interrupts or [signal.SIGINT])[0])
             except Exception:
                 if not _interrupts:
                     raise
@@ -114,7 +114,7 @@ def _show_sweep(folder: Path) -> None:
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
-    """Remember Ctrl-C: a library that it stops may raise an exception of its own."""
+    """Remember Ctrl-C, or a signal that is handled like it: a library that it stops may raise another exception."""
     _interrupts.append(number)
     signal.default_int_handler(number, frame)
 

@@ -3,6 +3,7 @@
 import errno
 import os
 import shutil
+import signal
 import stat
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -11,6 +12,7 @@ from pathlib import Path
 
 from jacoscope.errors import UserError
 
+HANGUP = getattr(signal, "SIGHUP", signal.SIGTERM)  # the terminal was closed; Windows has no such signal
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -133,6 +135,33 @@ def remove_unfinished(folder: Path) -> None:
     """Remove the temporary files that killed processes have left in a folder."""
     for part in folder.glob(".*.part"):
         part.unlink(missing_ok=True)
+
+
+def require_writable(folder: Path, key: str) -> None:
+    """Check that a folder, or the nearest one above that exists, can be written.
+
+    Args:
+        folder: need not exist.
+        key: what names it, for the message.
+
+    Raises:
+        UserError: if it cannot be written.
+    """
+    existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    try:
+        with tempfile.TemporaryFile(dir=existing):
+            pass
+    except OSError as error:  # what os.access says is not enough: nobody can write to /proc
+        raise UserError(f"{key}={folder} cannot be written: {_reason(error)}. {remedy(error)}") from error
+
+
+def forget_terminal() -> None:
+    """Send everything that is printed from now on nowhere, if it went to a terminal: writing to a closed one fails."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for descriptor in (1, 2):
+        if stat.S_ISCHR(os.fstat(descriptor).st_mode):
+            os.dup2(nowhere, descriptor)
+    os.close(nowhere)
 
 
 def require_file(path: Path) -> None:

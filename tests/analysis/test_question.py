@@ -15,10 +15,10 @@ from jacoscope.errors import UserError
         ({"split": "tset"}, "Did you mean split=test"),
         ({"output": "softmax"}, "output=softmax: it is one of logits, probs, log_probs"),
         ({"jacobian_dtype": "float"}, "Did you mean jacobian_dtype=float"),
-        ({"limit": 0}, "limit=0: it is at least 1"),
+        ({"limit": 0}, "limit=0 is not allowed; it is 1 to"),
         ({"limit": 1.5}, "limit=1.5 is of the wrong type: it is a whole number"),
-        ({"chunk_size": -1}, "chunk_size=-1: it is at least 1"),
-        ({"attack": -1}, "attack=-1: it is at least 0"),
+        ({"chunk_size": -1}, "chunk_size=-1 is not allowed; it is 1 to"),
+        ({"attack": -1}, "attack=-1 is not allowed; it is 0 to"),
         ({"sample": "seven"}, "sample='seven' is of the wrong type: it is a whole number"),
         ({"sample": True}, "sample=True is of the wrong type"),
         ({"samples": []}, "name at least one, samples="),
@@ -27,6 +27,17 @@ from jacoscope.errors import UserError
         ({"compare": ["A", "B", "C"]}, "name two runs or checkpoints, compare="),
         ({"sample": 7, "image": "a.png"}, "sample and image are different questions"),
         ({"save_jacobians": "yes"}, "it is true or false"),
+        ({"limit": 10**20}, "limit=100000000000000000000 is not allowed; it is 1 to"),
+        ({"invert": True}, "invert=True is not used without image="),
+        ({"invert": True, "sample": 7}, "invert=True is not used with sample="),
+        ({"limit": 9, "sample": 7}, "limit=9 is not used with sample="),
+        ({"limit": 9, "samples": [7]}, "limit=9 is not used with samples="),
+        ({"split": "val", "image": "a.png"}, "split=val is not used with image="),
+        ({"checkpoint": "A", "compare": ["A", "B"]}, "checkpoint=A is not used with compare="),
+        ({"attack": 9, "history": True}, "attack=9 is not used with history="),
+        ({"chunk_size": 9, "image": "a.png"}, "chunk_size=9 is not used with image="),
+        ({"save_jacobians": True, "compare": ["A", "B"]}, "save_jacobians=True is not used with compare="),
+        ({"jacobian_dtype": "float16"}, "jacobian_dtype=float16 is not used without save_jacobians=true"),
     ],
 )
 def test_a_slip_is_told_with_what_is_allowed(asked: dict[str, Any], told: str) -> None:
@@ -44,3 +55,8 @@ def test_the_output_is_probabilities_for_one_picture_and_logits_for_tables() -> 
 
 def test_one_name_is_as_good_as_a_list_of_one() -> None:
     assert Question.from_config(OmegaConf.create({"trust": "my_package"})).trust == ["my_package"]
+
+
+@pytest.mark.parametrize("asked", [{"sample": 7}, {"image": "a.png", "invert": True}, {"compare": ["A", "B"]}])
+def test_switches_that_are_off_go_with_every_question(asked: dict[str, Any]) -> None:
+    Question.from_config(OmegaConf.create({**asked, "attack": 0, "report": False}))

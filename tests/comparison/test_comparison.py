@@ -158,6 +158,22 @@ def test_mistakes_are_told_with_what_is_allowed(
         RunTable.read(folder).export(tmp_path / "runs.xlsx")
 
 
+def test_a_page_that_was_asked_for_and_cannot_be_written_is_an_error(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([str(folder), f"--html={tmp_path}"]) == 1  # a folder
+    told = capsys.readouterr()
+    assert f"Cannot write {tmp_path}" in told.err
+    assert "accuracy" in told.out  # the table is there all the same
+    with pytest.raises(SystemExit) as ended:
+        main([str(folder), f"--html={tmp_path / 'page.html'}", "--no-html"])
+    assert ended.value.code == 2
+    assert "not allowed with" in capsys.readouterr().err
+    Result("failed", {"seed": 0}, 0, "2026-01-01T00:00:00+00:00").write(tmp_path / "failed" / "result.json")
+    assert main([str(tmp_path), f"--html={tmp_path / 'page.html'}"]) == 1
+    assert "page.html is not written: no run below" in capsys.readouterr().err
+
+
 def test_runs_of_different_experiments_are_not_taken_for_seeds_of_one(tmp_path: Path) -> None:
     sweep = SweepDirectory(tmp_path, ["experiment=one,other", "seed=0,1"])
     for number, (experiment, seed) in enumerate(product(("one", "other"), (0, 1))):

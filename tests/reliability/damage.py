@@ -81,10 +81,19 @@ def prepare(folder: Path) -> None:
     (folder / "other_classes" / "test" / "dog").rename(folder / "other_classes" / "test" / "cow")
 
     runs = folder / "logs" / "train" / "runs"
-    for name in ("torn", "evil", "cut", "no_record", "half_record", "wrong_record"):
+    names = ("torn", "evil", "cut", "no_record", "half_record", "wrong_record", "no_record_at_all", "unknown_settings")
+    for name in (*names, "unreadable_settings", "link_in_a_circle", "folder_as_checkpoint"):
         shutil.copytree(runs / "done", runs / name)
-    for name in ("torn", "evil"):  # killed before their first record
+    for name in ("torn", "evil", "no_record_at_all", "unknown_settings", "unreadable_settings"):
         (runs / name / "result.json").unlink()
+    shutil.rmtree(runs / "unknown_settings" / ".hydra")
+    (runs / "unreadable_settings" / ".hydra" / "config.yaml").write_text("a: ${b")
+    for name in ("best", "last"):
+        for run in ("link_in_a_circle", "folder_as_checkpoint"):
+            _change(runs / run / "result.json", lambda content: content.replace(b"finished", b"interrupted"))
+            (runs / run / "checkpoints" / f"{name}.ckpt").unlink()
+        (runs / "link_in_a_circle" / "checkpoints" / f"{name}.ckpt").symlink_to(f"{name}.ckpt")
+        (runs / "folder_as_checkpoint" / "checkpoints" / f"{name}.ckpt").mkdir()
     for name in ("last", "previous"):
         _change(runs / "torn" / "checkpoints" / f"{name}.ckpt", lambda content: content[: len(content) // 2])
         torch.save({"state_dict": Evil()}, runs / "evil" / "checkpoints" / f"{name}.ckpt")

@@ -12,6 +12,7 @@ PICTURES = (
     "data=image_folder images.shape=[1,28,28] images.classes=2 images.mean=[0.5] images.std=[0.25] data.val_size=2"
 )
 MORE = "--config-dir more"
+AS_ALL = ("trainer.max_epochs=1", "callbacks.jacobian.max_samples=4")
 
 # The words after `python train.py data=fashion_mnist …`, and what the message must contain, separated by |.
 TRAIN = [
@@ -30,7 +31,7 @@ TRAIN = [
     ("experiment=none_such", "experiment=none_such"),
     ("optimizer.lr=nan", "optimizer.lr=nan is not allowed; type a finite number"),
     ("optimizer.betas=[0.9,nan]", "optimizer.betas=[0.9, nan] is not allowed; type a finite number"),
-    ("optimizer.betas=[0.9]", "The optimizer or its scheduler cannot be made"),
+    ("optimizer.betas=[0.9]", "optimizer.betas=[0.9] is not allowed; it is a list of 2 numbers, each at least 0"),
     ("logger=null", "~GROUP leaves it out"),
     ("-m seed=0 run_name=a,b", "run_name is the name of the whole sweep"),
     ("-m seed=0,1 hydra.sweep.dir=elsewhere", "hydra.sweep.dir cannot be set"),
@@ -44,11 +45,11 @@ TRAIN = [
     ("-x", "unrecognized arguments: -x"),
     ("seed=x", "seed='x'|int"),
     ("seed=null", "seed=None|int"),
-    ("seed=-1", "seed"),
+    ("seed=-1", "seed=-1 is not allowed; it is 0 to 4294967295"),
     ("optimizer.lr=fast", "optimizer.lr='fast'|float"),
-    ("optimizer.lr=-1", "Invalid learning rate: -1"),
+    ("optimizer.lr=-1", "optimizer.lr=-1 is not allowed; it is 0 or more"),
     ("trainer.max_epochs=1.5", "trainer.max_epochs=1.5|int"),
-    ("trainer.max_epochs=-5", "max_epochs"),
+    ("trainer.max_epochs=-5", "trainer.max_epochs=-5 is not allowed; it is 1 to 2147483647"),
     ("trainer.devices=0", "devices"),
     ("trainer.precision=12", "precision"),
     ("trainer.precision=16-true", "trainer.precision=16-true is not allowed|trainer.precision=16-mixed"),
@@ -60,12 +61,12 @@ TRAIN = [
     ("+callbacks.jacobian.name=a/b", "JacobianCallback: name='a/b' is not allowed"),
     ("+callbacks.two._target_=jacoscope.callbacks.JacobianCallback", "more than one stateful callback|state_key"),
     ("trainer.accelerator=gpuu", "gpuu"),
-    ("trainer.limit_train_batches=-1", "limit_train_batches"),
-    ("trainer.accumulate_grad_batches=0", "trainer.accumulate_grad_batches=0 is not allowed; it is more than 0"),
+    ("trainer.limit_train_batches=-1", "trainer.limit_train_batches=-1 is not allowed; it is 1 to"),
+    ("trainer.accumulate_grad_batches=0", "trainer.accumulate_grad_batches=0 is not allowed; it is 1 to"),
     ("+trainer.val_check_interval=0", "trainer.val_check_interval=0 is not allowed"),
     ("trainer.limit_val_batches=0", "objective=val/accuracy is measured in validation"),
     ("trainer.plugins=[]", "LastCheckpoint needs CheckpointFiles"),
-    ("loss.label_smoothing=2", "loss: torch.nn.CrossEntropyLoss cannot be computed|between 0.0 and 1.0. Got: 2"),
+    ("loss.label_smoothing=2", "loss.label_smoothing=2 is not allowed; it is 0 to 1"),
     ("~loss.label_smoothing loss._target_=torch.nn.L1Loss +loss.reduction=none", "loss: torch.nn.L1Loss"),
     ("~loss.label_smoothing loss._target_=torch.nn.Flatten", "loss: torch.nn.Flatten cannot be computed"),
     ("+loss.reduction=none", "loss: torch.nn.CrossEntropyLoss gives [2]; a loss is a tensor of one number"),
@@ -81,11 +82,60 @@ TRAIN = [
     ("model=custom model._target_=torch.nn.Linear", "torch.nn.Linear cannot be made"),
     ("model=custom model._target_=torch.nn.Flatten", "gives [2, 784]|[2, 10]"),
     ("model=custom model._target_=os.getcwd", "makes a str, not an nn.Module"),
-    ("model.channels=[6]", "jacoscope.models.LeNet5 cannot be made"),
-    ("data.batch_size=0", "data.batch_size=0"),
+    ("model.channels=[6]", "model.channels=[6] is not allowed; it is a list of 2 numbers"),
+    ("data.batch_size=99999999999999999999", "data.batch_size=99999999999999999999 is not allowed; it is"),
+    ("images.shape=[28,28]", "images.shape=[28, 28] is not allowed; it is"),
+    ("images.shape=[1,28,0]", "images.shape=[1, 28, 0] is not allowed; it is"),
+    ("model.channels=[0,0]", "model.channels=[0, 0] is not allowed; it is"),
+    ("model.channels=[6,16,32]", "model.channels=[6, 16, 32] is not allowed; it is"),
+    ("images.classes=-1", "images.classes=-1 is not allowed; it is"),
+    ("images.classes=0", "images.classes=0 is not allowed; it is"),
+    ("images.std=[0]", "images.std=[0] is not allowed; it is"),
+    ("model.num_classes=-1", "model.num_classes=-1 is not allowed; it is"),
+    ("trainer.max_epochs=-1", "trainer.max_epochs=-1 is not allowed; it is"),
+    ("trainer.max_epochs=0", "trainer.max_epochs=0 is not allowed; it is"),
+    ("trainer.max_epochs=99999999999999999999", "trainer.max_epochs=99999999999999999999 is not allowed; it is"),
+    ("trainer.limit_train_batches=0", "trainer.limit_train_batches=0 is not allowed; it is"),
+    ("trainer.limit_train_batches=0.0", "trainer.limit_train_batches=0.0 is not allowed; it is"),
+    ("trainer.limit_train_batches=1.5", "trainer.limit_train_batches=1.5 is not allowed; it is"),
+    ("trainer.limit_val_batches=-2", "trainer.limit_val_batches=-2 is not allowed; it is"),
+    ("trainer.limit_test_batches=2.5", "trainer.limit_test_batches=2.5 is not allowed; it is"),
+    ("+trainer.overfit_batches=-1", "trainer.overfit_batches=-1 is not allowed; it is"),
+    ("+trainer.max_steps=-7", "trainer.max_steps=-7 is not allowed; it is"),
+    ("+trainer.val_check_interval=1.5", "trainer.val_check_interval=1.5 is not allowed; it is"),
+    ("trainer.check_val_every_n_epoch=0", "trainer.check_val_every_n_epoch=0 is not allowed; it is"),
+    ("trainer.gradient_clip_val=-1", "trainer.gradient_clip_val=-1 is not allowed; it is"),
+    ("trainer.log_every_n_steps=-1", "trainer.log_every_n_steps=-1 is not allowed; it is"),
+    ("+trainer.num_nodes=0", "trainer.num_nodes=0 is not allowed; it is"),
+    ("augmentation.degrees=-1", "augmentation.degrees=-1 is not allowed; it is"),
+    ("augmentation.translate=5", "augmentation.translate=5 is not allowed; it is"),
+    ("augmentation.shear=90", "augmentation.shear=90 is not allowed; it is"),
+    ("augmentation.scale=[1,1,3]", "augmentation.scale=[1, 1, 3] is not allowed; it is"),
+    ("augmentation=elastic augmentation.affine.shear=-3", "augmentation.affine.shear=-3 is not allowed; it is"),
+    (
+        "augmentation=elastic augmentation.elastic.amplitude=-1",
+        "amplitude=-1 is not allowed; it is",
+    ),
+    ("optimizer.betas=[0.9,0.9,0.9]", "optimizer.betas=[0.9, 0.9, 0.9] is not allowed; it is"),
+    ("optimizer.betas=[0.9,1]", "optimizer.betas=[0.9, 1] is not allowed; it is"),
+    ("optimizer.weight_decay=-1", "optimizer.weight_decay=-1 is not allowed; it is"),
+    ("scheduler.div_factor=0", "scheduler.div_factor=0 is not allowed; it is"),
+    ("scheduler=cosine scheduler.warmup=2", "scheduler.warmup=2 is not allowed; it is"),
+    ("callbacks.jacobian.train_samples=-1", "callbacks.jacobian.train_samples=-1 is not allowed; it is"),
+    ("callbacks.jacobian.every_n_epochs=0", "callbacks.jacobian.every_n_epochs=0 is not allowed; it is"),
+    ("+callbacks.checkpoint.save_top_k=-2", "callbacks.checkpoint.save_top_k=-2 is not allowed; it is"),
+    (
+        "callbacks=[default,early_stopping] callbacks.early_stopping.patience=-1",
+        "patience=-1 is not allowed",
+    ),
+    ("model.hidden=[1,2,3]", "hidden=[1, 2, 3] is not allowed; LeNet-5 has two such layers"),
+    ("trainer.devices=100000", "trainer.devices=100000 is not allowed; it is 1 to|cores"),
+    ("trainer.devices='100000'", "trainer.devices=100000 is not allowed; it is 1 to|cores"),
+    ("objective=[]", "objective=[] names no metric"),
+    ("data.batch_size=0", "data.batch_size=0 is not allowed; it is 1 to"),
     ("data.eval_batch_size=-3", "data.eval_batch_size=-3"),
     ("data.val_size=100000", "data.val_size=100000 does not fit 300 training images"),
-    ("data.val_size=-1", "data.val_size=-1"),
+    ("data.val_size=-1", "data.val_size=-1 is not allowed; it is 0 to"),
     ("data.val_size=1.5", "data.val_size="),
     ("data.val_size=0", "data.val_size=0|validation"),
     ("data.source.name=FashionMNISTT", "torchvision.datasets has no such class. Did you mean FashionMNIST?"),
@@ -95,7 +145,7 @@ TRAIN = [
     ("images.shape=[3,32,32]", "images.shape"),
     ("augmentation.scale=[2,1]", "scale=[2, 1]"),
     ("augmentation=elastic augmentation.elastic.sigma=0", "sigma=0"),
-    ("scheduler.pct_start=2", "pct_start"),
+    ("scheduler.pct_start=2", "scheduler.pct_start=2 is not allowed; it is 0 to 1"),
     ("optimizer=sgd optimizer.momentum=0", "optimizer or its scheduler cannot be made"),
     ("optimizer=muon model=mlp model.hidden=[]", "Muon steps hidden weights"),
     ("callbacks=[default,distortion_annealing]", "augmentation=elastic"),
@@ -110,6 +160,23 @@ TRAIN = [
     ("run_name=wrong_record", "result.json is not the record of a run"),
     ("run_name=done seed=5", "another configuration|seed: 0 then, 5 now"),
     ("run_name=torn", "last.ckpt|previous.ckpt|cut short or damaged|remove the folder"),
+    ("run_name=no_record_at_all seed=5", "another configuration|seed: 0 then, 5 now"),
+    ("run_name=unknown_settings", "does not say how they were trained|remove the folder"),
+    ("run_name=unreadable_settings", "does not say how they were trained|.hydra/config.yaml is missing or cannot"),
+    ("run_name=link_in_a_circle", "last.ckpt cannot be read as a checkpoint: Too many levels of symbolic links"),
+    ("run_name=folder_as_checkpoint", "last.ckpt cannot be read as a checkpoint: it is not a file"),
+    ("callbacks.checkpoint.dirpath=elsewhere", "callbacks.checkpoint.dirpath=elsewhere leads out of the run"),
+    ("callbacks.checkpoint.filename=../../evil", "callbacks.checkpoint.filename=../../evil leads out of the run"),
+    ("callbacks.checkpoint.filename=/evil", "callbacks.checkpoint.filename=/evil leads out of the run"),
+    ("callbacks.last_checkpoint.dirpath=logs/train/runs/x/a run_name=x", "is not allowed; a run resumes from"),
+    ("callbacks.checkpoint.filename=last", "filename=last would write over a checkpoint of callbacks.last_checkpoint"),
+    ("+callbacks.checkpoint.save_last=true", "save_last=True would write over a checkpoint"),
+    ("callbacks.last_checkpoint.dirpath=/tmp", "callbacks.last_checkpoint.dirpath=/tmp leads out of the run"),
+    ("logger.tensorboard.save_dir=/proc", "logger.tensorboard.save_dir=/proc cannot be written"),
+    ("logger=csv logger.csv.save_dir=/proc/x", "logger.csv.save_dir=/proc/x cannot be written"),
+    ("logger.tensorboard.save_dir=empty.ckpt", "save_dir=empty.ckpt cannot be written: Not a directory"),
+    ("-m seed=range(0,100000000)", "seed=range(0,100000000) are 100,000,000 runs; a sweep has 10,000 at most"),
+    ("-m seed=range(0,300) optimizer.lr=range(0.1,1.0,0.01)", "27,000 runs; a sweep has 10,000 at most"),
     ("run_name=evil", "is refused: it would run posix.system"),
     (f"{MORE} experiment=not_yaml", "not_yaml"),
     (f"{MORE} experiment=binary", "cannot be read"),
@@ -156,25 +223,35 @@ ANALYZE = [
     ("sample=1 samples=[2]", "sample and samples are different questions"),
     ("split=tset", "Did you mean split=test?"),
     ("output=prob", "Did you mean output=probs?"),
-    ("limit=0", "limit=0: it is at least 1"),
+    ("limit=0", "limit=0 is not allowed; it is 1 to"),
     ("optimizer=sgd", "There is no key optimizer|Groups: data, model, paths, trainer"),
     ("+optimizer=sgd", "There is no key optimizer|Keys: checkpoint, split"),
     ("-m split=test,val", "-m is for sweeps of trainings"),
     ("+imge=seven.png", "There is no key imge. Did you mean image?"),
-    ("chunk_size=0", "chunk_size=0: it is at least 1"),
-    ("attack=-1", "attack=-1: it is at least 0"),
+    ("chunk_size=0", "chunk_size=0 is not allowed; it is 1 to"),
+    ("attack=-1", "attack=-1 is not allowed; it is 0 to"),
     ("compare=[a]", "name two runs"),
+    ("invert=true", "invert=True is not used without image="),
+    ("limit=5 sample=1", "limit=5 is not used with sample="),
+    ("checkpoint=a compare=[a,b]", "checkpoint=a is not used with compare="),
+    ("jacobian_dtype=float16", "jacobian_dtype=float16 is not used without save_jacobians=true"),
+    ("checkpoint=logs/train/runs/done model.channels=[0,0]", "model.channels=[0, 0] is not allowed; it is a list of 2"),
     ("checkpoint=logs/train/runs/done image=nowhere.png", "nowhere.png"),
     ("checkpoint=logs/train/runs/done image=no_picture.png", "no_picture.png"),
     ("checkpoint=logs/train/runs/done image=half_picture.png", "half_picture.png"),
     ("checkpoint=logs/train/runs/done image=bomb.png", "bomb.png"),
     ("checkpoint=logs/train/runs/done model=mlp sample=1", "another architecture"),
+    ("checkpoint=logs/train/runs/unknown_settings", "has no result.json|checkpoints/best.ckpt model=lenet5"),
+    ("checkpoint=logs/train/runs/link_in_a_circle", "best.ckpt is not a checkpoint|last.ckpt"),
+    ("checkpoint=logs/train/runs/folder_as_checkpoint", "best.ckpt is not a checkpoint|last.ckpt"),
+    ("checkpoint=logs/train/runs/done data=image_folder data.source.root=pictures", "No value for images.classes"),
+    ("checkpoint=logs/train/runs/done data=image_folder", "data.source.root=VALUE|images.classes=VALUE"),
 ]
 
 
 @pytest.fixture(scope="module")
 def spoilt(folder: Path) -> Path:
-    done = run(folder, "train.py", *OVERRIDES, "run_name=done", "trainer.max_epochs=1", "callbacks=no_jacobian")
+    done = run(folder, "train.py", *OVERRIDES, "run_name=done", *AS_ALL)
     assert done.process.exitcode == 0, done.told
     prepare(folder)
     return folder
@@ -188,7 +265,7 @@ def test_training(spoilt: Path, words: str, told: str) -> None:
     refuse(
         spoilt,
         "train.py",
-        [*tiny, *named, "trainer.max_epochs=1", "callbacks.jacobian.max_samples=4", *words.split()],
+        [*tiny, *named, *AS_ALL, *words.split()],
         told,
     )
 
@@ -207,7 +284,7 @@ def test_a_name_that_leads_out_is_refused_before_anything_is_made(tmp_path: Path
 
 def refuse(folder: Path, script: str, words: list[str], told: str) -> None:
     """Run it, and check that it is refused with a message and leaves nothing behind."""
-    before = {path: path.read_bytes() for path in (folder / "logs").rglob("*.ckpt")}
+    before = {path: path.read_bytes() for path in (folder / "logs").rglob("*.ckpt") if path.is_file()}
     done = run(folder, script, *words)
     assert done.process.exitcode == (2 if "unrecognized arguments" in told else 1), done.told
     for piece in told.split("|"):

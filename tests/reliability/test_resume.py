@@ -94,7 +94,7 @@ def test_the_undisturbed_run_has_each_point_once(folder: Path, undisturbed: Runn
         assert tag == "epoch" or len(set(steps)) == len(steps), tag
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_asked_to_stop_it_saves_first_and_says_how_to_go_on(
     folder: Path, undisturbed: Running, number: signal.Signals
 ) -> None:

@@ -2,6 +2,7 @@ import json
 import math
 import os
 import signal
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -65,12 +66,22 @@ def test_a_run_may_be_moved() -> None:
     assert differences(at("/a", "data"), at("/b", "data")) == ["near: /a/running then, /b/running now"]
 
 
+def interrupted_by_lightning() -> BaseException:
+    try:
+        raise KeyboardInterrupt
+    except KeyboardInterrupt:
+        try:
+            sys.exit(1)
+        except SystemExit as stop:
+            return stop
+
+
 @pytest.mark.parametrize(
     ("raised", "status"),
     [
         (None, "finished"),
         (KeyboardInterrupt(), "interrupted"),
-        (SystemExit(1), "interrupted"),
+        (interrupted_by_lightning(), "interrupted"),
         (OSError("disk"), "failed"),
     ],
 )
@@ -95,16 +106,54 @@ def test_records_what_became_of_a_run(tmp_path: Path, raised: BaseException | No
     assert recorded.error == ("OSError: disk" if status == "failed" else None)
 
 
-@pytest.mark.parametrize("raised", [SystemExit(128 + signal.SIGTERM), SIGTERMException()])
+@pytest.mark.parametrize(
+    ("raised", "status"), [(SystemExit(143), 143), (SIGTERMException(), 143), (SystemExit(128 + signal.SIGHUP), 129)]
+)
 def test_a_run_that_is_terminated_leaves_with_that_status_and_says_how_to_go_on(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], raised: BaseException
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], raised: BaseException, status: int
 ) -> None:
     run = RunDirectory(tmp_path)
     with pytest.raises(SystemExit) as left, run.recording(CONFIG, None):
         raise raised
-    assert left.value.code == 143
+    assert left.value.code == status
     assert "run_name=a resumes" in capsys.readouterr().err
     assert Result.read(run.result_file).status == "interrupted"
+
+
+@pytest.mark.parametrize(("code", "status"), [(3, 3), ("no GPU", "no GPU"), (0, 1), (None, 1)])
+def test_a_model_that_calls_sys_exit_has_failed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], code: int | str | None, status: int | str
+) -> None:
+    run = RunDirectory(tmp_path)
+    with pytest.raises(SystemExit) as left, run.recording(CONFIG, None):
+        sys.exit(code)
+    assert left.value.code == status
+    recorded = Result.read(run.result_file)
+    assert (recorded.status, recorded.error) == ("failed", f"sys.exit({code!r}) was called")
+    assert "The run has failed: sys.exit" in capsys.readouterr().err
+
+
+def test_a_closed_terminal_interrupts_a_run_before_and_after_its_training(tmp_path: Path) -> None:
+    run = RunDirectory(tmp_path)
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    try:
+        with pytest.raises(SystemExit) as left, run.recording(CONFIG, None):
+            signal.raise_signal(signal.SIGHUP)
+        assert signal.getsignal(signal.SIGHUP) == signal.SIG_DFL
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    assert left.value.code == 128 + signal.SIGHUP
+    assert Result.read(run.result_file).status == "interrupted"
+
+
+def test_a_run_that_failed_before_its_first_checkpoint_may_be_corrected(tmp_path: Path) -> None:
+    run, other = RunDirectory(tmp_path), {**CONFIG, "optimizer": {"lr": 0.2}}
+    result(status="failed").write(run.result_file)
+    assert run.recorded_result(other) is None
+    run.last_checkpoint.parent.mkdir()
+    run.last_checkpoint.touch()
+    with pytest.raises(UserError, match="another configuration"):
+        run.recorded_result(other)
 
 
 def test_going_on_keeps_the_start_and_adds_up_the_time(tmp_path: Path) -> None:

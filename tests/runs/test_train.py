@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -86,13 +87,19 @@ def test_a_checkpoint_holds_weights_and_plain_data_only(
     assert "network.conv1.weight" in checkpoint["state_dict"]
 
 
+def written_in(folder: Path) -> dict[Path, int]:
+    return {path: path.stat().st_mtime_ns for path in (folder, *folder.rglob("*"))}
+
+
 def test_a_finished_run_called_again_answers_from_its_result(
     trainings: Trainings, finished: "subprocess.CompletedProcess[str]"
 ) -> None:
     record = trainings.directory("finished") / "result.json"
     before = record.read_bytes()
+    everything = written_in(trainings.directory("finished"))
     again = trainings.run("run_name=finished")
     assert again.returncode == 0
+    assert written_in(trainings.directory("finished")) == everything  # nothing is written: the disk may be read-only
     assert again.stdout.strip() == finished.stdout[finished.stdout.index("test accuracy") :].strip()
     assert record.read_bytes() == before
 
@@ -104,6 +111,41 @@ def test_a_changed_configuration_is_refused_and_the_difference_named(
     assert other.returncode == 1
     assert "optimizer.lr: 0.003 then, 0.5 now" in other.stderr
     assert "Traceback" not in other.stderr
+
+
+def test_without_its_record_a_run_is_compared_with_the_config_that_it_was_started_with(
+    trainings: Trainings, finished: "subprocess.CompletedProcess[str]"
+) -> None:
+    shutil.copytree(trainings.directory("finished"), trainings.directory("without_record"))
+    (trainings.directory("without_record") / "result.json").unlink()
+    for _ in range(2):  # the first start must not change what the second is compared with
+        other = trainings.run("run_name=without_record", "optimizer.lr=0.5", "trainer.max_epochs=3")
+        assert other.returncode == 1
+        assert "optimizer.lr: 0.003 then, 0.5 now" in other.stderr
+        assert not (trainings.directory("without_record") / "result.json").exists()
+    again = trainings.run("run_name=without_record")
+    assert again.returncode == 0, again.stderr
+    assert "The training is complete (epoch 0, step 10); continuing with the evaluation" in again.stderr
+    assert trainings.result("without_record")["metrics"] == trainings.result("finished")["metrics"]
+
+
+def test_a_model_that_calls_sys_exit_leaves_its_status_and_a_record(trainings: Trainings) -> None:
+    (trainings.folder / "leaving.py").write_text("import sys\n\ndef net():\n    sys.exit(3)\n")
+    command = trainings.command("run_name=left", "model=custom", "model._target_=leaving.net")
+    left = subprocess.run(
+        command,
+        cwd=trainings.folder,
+        env={**environment(), "PYTHONPATH": os.pathsep.join([str(trainings.folder), os.environ.get("PYTHONPATH", "")])},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert left.returncode == 3, left.stderr
+    assert "The run has failed: sys.exit(3) was called" in left.stderr
+    assert trainings.result("left")["error"] == "sys.exit(3) was called"
+    corrected = trainings.run("run_name=left", "callbacks=no_jacobian")  # under the same name
+    assert corrected.returncode == 0, corrected.stderr
+    assert trainings.result("left")["status"] == "finished"
 
 
 def test_the_same_seed_gives_bitwise_the_same_weights(
@@ -143,8 +185,10 @@ def test_ctrl_c_leaves_a_run_that_the_same_command_finishes(trainings: Trainings
     assert "Traceback" not in stderr
     assert trainings.result("stopped")["status"] == "interrupted"
 
+    step = torch.load(last, weights_only=True)["global_step"]
     again = trainings.run(*overrides)
     assert again.returncode == 0, again.stderr
+    assert f"Resuming from epoch {step // 30}, step {step}" in again.stderr or step % 30 == 0
     assert trainings.result("stopped")["status"] == "finished"
     assert torch.load(last, weights_only=True)["epoch"] == 2
 
@@ -159,8 +203,9 @@ def test_the_last_checkpoint_is_the_latest_also_where_validation_does_not_improv
 
 
 def test_a_defect_or_a_full_disk_is_recorded_and_named(trainings: Trainings) -> None:
-    (trainings.folder / "logs" / "train" / "runs").mkdir(parents=True, exist_ok=True)
-    (trainings.folder / "in_the_way").write_text("a file")
-    failed = trainings.run("run_name=failed", "callbacks.checkpoint.dirpath=in_the_way")
+    in_the_way = trainings.directory("failed") / "in_the_way"
+    in_the_way.parent.mkdir(parents=True)
+    in_the_way.write_text("a file")
+    failed = trainings.run("run_name=failed", f"callbacks.checkpoint.dirpath={in_the_way}")
     assert failed.returncode != 0
     assert trainings.result("failed")["status"] == "failed"

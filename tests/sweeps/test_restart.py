@@ -141,6 +141,23 @@ def test_a_kill_while_hydra_writes_a_config_does_not_end_the_sweep(tiny: Tiny) -
     assert "2 finished" in tiny.sweep(*words)
 
 
+def test_checkpoints_of_unknown_or_other_settings_are_refused(tiny: Tiny) -> None:
+    words = ("lr=1e-3,1e-2", "hydra/launcher=basic", "run_name=mine")
+    tiny.sweep(*words)
+    run = tiny.path() / "0"
+    (run / "result.json").unlink()
+    checkpoint = run / "checkpoints" / "last.ckpt"
+    checkpoint.parent.mkdir(exist_ok=True)
+    checkpoint.touch()
+    (run / ".hydra" / "config.yaml").unlink()
+    told = tiny.sweep(*words, status=1)
+    assert "run 0: its checkpoints are there, but neither result.json nor" in told
+    assert not (run / "result.json").exists()
+    (run / ".hydra" / "config.yaml").write_text("lr: 5")
+    assert "run 0: lr: 5 then, 0.001 now" in tiny.sweep(*words, status=1)
+    assert not (run / "result.json").exists()
+
+
 def test_however_often_ctrl_c_is_pressed_it_stops_at_once_and_leaves_no_process(tiny: Tiny) -> None:
     words = ("lr=1e-3,1e-2,1e-1", "seconds=30", "hydra.launcher.n_jobs=2", "run_name=mine")
     process = tiny.start(*words, start_new_session=True)
@@ -155,6 +172,21 @@ def test_however_often_ctrl_c_is_pressed_it_stops_at_once_and_leaves_no_process(
     assert "Stopped, with 0 of 3 runs done. The same command continues" in err
     assert "Traceback" not in err
     assert len(tiny.ledger("mine") if list(tiny.folder.rglob("ledger")) else []) <= 2
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("launcher", ["basic", "joblib"])
+def test_a_sweep_that_is_terminated_says_how_to_go_on(tiny: Tiny, launcher: str, number: signal.Signals) -> None:
+    words = ("lr=1e-3,1e-2", "seconds=30", f"hydra/launcher={launcher}", "run_name=mine")
+    process = tiny.start(*words)
+    while not list(tiny.folder.rglob("result.json")):
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.02)
+    process.send_signal(number)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 128 + number
+    assert "Stopped, with 0 of 2 runs done. The same command continues" in err
+    assert "Traceback" not in err
 
 
 def test_two_processes_never_work_on_one_run(tiny: Tiny) -> None:

@@ -1,6 +1,8 @@
 """A trained network: its checkpoint, the config that it was trained with, its weights and its data."""
 
 import hashlib
+import os
+import sys
 from collections.abc import Iterable
 from copy import deepcopy
 from dataclasses import dataclass, replace
@@ -21,8 +23,9 @@ from jacoscope.checkpoints import read_checkpoint
 from jacoscope.data.datamodule import to_pixels
 from jacoscope.errors import UserError
 from jacoscope.jacobians import JacobianError, usable_strategy
-from jacoscope.runs.config import build, build_network
+from jacoscope.runs.config import build, build_network, require_values
 from jacoscope.runs.directory import RunDirectory, latest_run
+from jacoscope.runs.ranges import check_ranges
 from jacoscope.runs.result import Result, moved
 from jacoscope.runs.targets import check_namespaces, check_targets, targets_in, whitelist
 
@@ -151,6 +154,7 @@ def network_spec(
     composed = deepcopy(cfg)
     if stored and "data" not in typed:  # the keys of a new model refer to the run's own images
         composed.images = _replaced(stored, [key for key in typed if key.startswith("images.")], cfg)["images"]
+    require_values(composed, PARTS)
     mine = {part: OmegaConf.to_container(composed[part], resolve=True) for part in PARTS}
     if stored is None:
         if "model" not in typed:
@@ -194,6 +198,7 @@ class TrainedNetwork:
             )
         check_namespaces(spec.config, spec.trusted, spec.checkpoint.home)
         content = read_checkpoint(spec.checkpoint.path)  # before the network is built: it is refused more often
+        check_ranges(spec.config)
         check_targets(spec.config)
         with execution_whitelist(whitelist(spec.trusted)):
             module = build_network(spec.config)
@@ -331,7 +336,14 @@ def _common_prefix(have: list[str], want: list[str]) -> str:
 
 def _best_of(run: RunDirectory) -> Path:
     for path in (run.best_checkpoint, run.last_checkpoint):
+        if os.path.lexists(path) and not path.is_file():
+            raise UserError(
+                f"{path} is not a checkpoint: it is a folder, or a link that leads to no file. Remove it, or name "
+                f"another checkpoint of the run: checkpoint={run.last_checkpoint}"
+            )
         if path.is_file():
+            if path != run.best_checkpoint:
+                print(f"There is no {run.best_checkpoint}: this is about the last weights instead", file=sys.stderr)
             return path
     raise UserError(f"{run.path} holds no checkpoint: there is neither checkpoints/best.ckpt nor checkpoints/last.ckpt")
 
@@ -346,6 +358,11 @@ def _existing_runs(log_dir: str | Path) -> str:
 def _stored_config(checkpoint: CheckpointFile, data_dir: str | None) -> dict[str, Any] | None:
     if checkpoint.run is None:
         return None
+    if not checkpoint.run.result_file.exists():
+        raise UserError(
+            f"{checkpoint.run.path} has no result.json, which says which network it is. Name the file and the network: "
+            f"checkpoint={checkpoint.path} model=lenet5"
+        )
     config = Result.read(checkpoint.run.result_file).config
     if missing := [part for part in PARTS if not isinstance(config.get(part), dict)]:
         raise UserError(

@@ -1,12 +1,13 @@
 """The question to a trained network: the command line of analyze.py, checked, as plain values."""
 
-from dataclasses import MISSING, dataclass, field
+from dataclasses import MISSING, dataclass, field, fields
 from typing import Any, get_args, get_type_hints
 
 from omegaconf import DictConfig, OmegaConf
 
 from jacoscope.errors import UserError, nearest
 from jacoscope.jacobians import DEFINITION, STRATEGIES
+from jacoscope.runs.ranges import MOST, Range
 from jacoscope.runs.records import fits
 
 CHOICES = {
@@ -15,7 +16,17 @@ CHOICES = {
     "strategy": ("auto", *STRATEGIES),
     "jacobian_dtype": ("float32", "float16"),
 }
-SMALLEST = {"limit": 1, "chunk_size": 1, "attack": 0}
+RANGES = {name: Range(low, MOST) for name, low in (("limit", 1), ("chunk_size", 1), ("attack", 0))}
+USED_BY = {
+    "checkpoint": ("split", "sample", "samples", "image", "history"),
+    "split": ("split", "sample", "samples", "compare", "history"),
+    "invert": ("image",),
+    "limit": ("split", "compare", "history"),
+    "chunk_size": ("split", "compare", "history"),
+    "attack": ("split",),
+    "save_jacobians": ("split",),
+}
+"""The questions that use a key: ``split`` is the one about a whole split. All of them use the keys not listed here."""
 KINDS = {int: "a whole number", str: "a text", bool: "true or false"}
 NOT_THE_QUESTION = ("model", "data", "images", "augmentation", "paths", "trainer")
 """Keys of the config that describe the network, its data and the devices."""
@@ -102,16 +113,15 @@ class Question:
         return f"{self.split}_{self.output_name}" + (f"_first_{self.limit}" if self.limit else "")
 
     def _check(self) -> None:
-        for name, allowed in CHOICES.items():
+        for name, choices in CHOICES.items():
             value = getattr(self, name)
-            if value is not None and value not in allowed:
+            if value is not None and value not in choices:
                 raise UserError(
-                    f"{name}={value}: it is one of {', '.join(allowed)}.{nearest(value, allowed, f'{name}=')}"
+                    f"{name}={value}: it is one of {', '.join(choices)}.{nearest(value, choices, f'{name}=')}"
                 )
-        for name, smallest in SMALLEST.items():
-            value = getattr(self, name)
-            if value is not None and value < smallest:
-                raise UserError(f"{name}={value}: it is at least {smallest}")
+        for name, allowed in RANGES.items():
+            if not allowed.allows(value := getattr(self, name)):
+                raise UserError(f"{name}={value} is not allowed; it is {allowed}")
         if self.samples == []:
             raise UserError("samples=[]: name at least one, samples=[7,12]")
         asked = [name for name in ("sample", "samples", "image", "compare") if getattr(self, name) is not None]
@@ -120,6 +130,17 @@ class Question:
             raise UserError(f"{' and '.join(asked)} are different questions: ask one at a time")
         if self.compare is not None and len(self.compare) != 2:
             raise UserError(f"compare={self.compare}: name two runs or checkpoints, compare=[RUN_A,RUN_B]")
+        self._check_that_all_is_used(asked[0] if asked else "split")
+
+    def _check_that_all_is_used(self, asked: str) -> None:
+        """Refuse what was set but is not used by the question that is asked. Switches that are off ask for nothing."""
+        defaults = {each.name: each.default for each in fields(self)}
+        for name, users in USED_BY.items():
+            if asked not in users and (value := getattr(self, name)) and value != defaults[name]:
+                besides = f"with {asked}=" if asked != "split" else f"without {' or '.join(f'{u}=' for u in users)}"
+                raise UserError(f"{name}={value} is not used {besides}: leave it out")
+        if self.jacobian_dtype != defaults["jacobian_dtype"] and not self.save_jacobians:
+            raise UserError(f"jacobian_dtype={self.jacobian_dtype} is not used without save_jacobians=true")
 
 
 def _described(hint: Any) -> str:

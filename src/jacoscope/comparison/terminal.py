@@ -28,29 +28,33 @@ def show_sweep(folder: Path, *, sort: str | None = None, page: bool | Path = Tru
         export: files to write all columns to, ``.csv`` or ``.parquet``.
 
     Raises:
-        UserError: if there is no run or no such column, or if an export cannot be written.
+        UserError: if there is no run or no such column, or if an export, or the page in a file that was named, cannot
+            be written. The table is printed even if the page cannot be written.
     """
     table, exports = RunTable.read(folder, sort), list(export)
     for file in exports:
         table.export(file)
     page_file = folder / "sweep.html" if page is True else page or None
-    refusal = None
+    refusal = ""
     if page_file and any(run.metrics for run in table.runs):
         try:  # before anything is printed: the page is there even if a pipe is closed after the first lines
             write_page(table, page_file)
         except UserError as error:  # the table is shown all the same
             refusal, page_file = str(error), None
-    else:
+    elif page_file:
+        refusal = "" if page is True else f"{page_file} is not written: no run below {folder} has metrics"
         page_file = None
     console = Console(highlight=False)
     print_table(table, console)
-    if refusal:
+    if page is True and refusal:
         console.print(refusal, markup=False)
     rows = [("read", str(page_file))] if page_file else []
     for label, value in [*rows, ("look", f"tensorboard --logdir {quote(str(folder))}")]:
         console.print(f"[bold]{label}[/bold]  {escape(value)}", soft_wrap=True)
     for file in exports:
         console.print(f"written: {file}", markup=False, soft_wrap=True)
+    if page is not True and refusal:
+        raise UserError(refusal)
 
 
 def write_page(table: RunTable, file: Path) -> None:

@@ -33,7 +33,7 @@ class LeNet5(nn.Sequential):
         pixels in [0, 1] ``[batch, C, H, W]`` to logits ``[batch, num_classes]``.
 
     Raises:
-        ValueError: if the image is not square.
+        ValueError: if the image is not square, or ``channels`` or ``hidden`` are not two numbers.
 
     >>> import torch
     >>> model = LeNet5()
@@ -57,6 +57,9 @@ class LeNet5(nn.Sequential):
         image_channels, height, width = input_shape
         if height != width:
             raise ValueError(f"LeNet-5 takes square images, got {height}×{width}")
+        for name, sizes in (("channels", channels), ("hidden", hidden)):
+            if len(sizes) != 2:
+                raise ValueError(f"{name}={list(sizes)} is not allowed; LeNet-5 has two such layers")
         padding = max(0, (PAPER_SIZE - height + 1) // 2)
         side = ((height + 2 * padding - 4) // 2 - 4) // 2
         super().__init__(

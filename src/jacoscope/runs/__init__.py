@@ -3,6 +3,7 @@
 ==============  =====================================================================================================
 ``config``      check a composed config, and build the network, the loss and everything else that it describes
 ``keys``        keys that nothing reads, and keys that were misspelt on the command line
+``ranges``      the range of each number, in one table
 ``targets``     whether each ``_target_`` exists, takes its keys with values of their types, and is trusted
 ``directory``   the folder of a run: its name, its checkpoints, and the record that is kept while it trains
 ``result``      ``result.json``: config, status, metrics, versions; the differences between two configs

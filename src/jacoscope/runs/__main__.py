@@ -21,8 +21,11 @@ def main(words: list[str] | None = None) -> int:
         default=[],
         help="write all columns to a .csv or .parquet file; may be given several times",
     )
-    parser.add_argument("--html", metavar="FILE", type=Path, help="the file for the page; by default FOLDER/sweep.html")
-    parser.add_argument("--no-html", action="store_true", help="write no page")
+    page_options = parser.add_mutually_exclusive_group()
+    page_options.add_argument(
+        "--html", metavar="FILE", type=Path, help="the file for the page; by default FOLDER/sweep.html"
+    )
+    page_options.add_argument("--no-html", action="store_true", help="write no page")
     options = parser.parse_args(words)
     try:
         page = False if options.no_html else options.html or True

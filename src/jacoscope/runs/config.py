@@ -1,7 +1,9 @@
 """Check a composed config, and build the objects that it describes."""
 
-import math
+import os
 import re
+from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -12,12 +14,14 @@ from omegaconf.errors import OmegaConfBaseException
 from torch import Tensor, nn
 
 from jacoscope.errors import UserError, nearest
-from jacoscope.runs.result import flatten
+from jacoscope.files import require_writable
+from jacoscope.runs.ranges import check_processes, check_ranges
 from jacoscope.runs.targets import check_targets
 
 PARTS = ("data", "model", "loss", "optimizer", "scheduler", "trainer")  # nodes with one thing to build
 COLLECTIONS = ("callbacks", "logger")  # nodes with any number of things to build, by name
 JACOBIAN_METRIC = re.compile(r"(?!(train|val|test)/)([\w.-]+/)?jacobian/")  # perhaps behind the name of the callback
+LAST_CHECKPOINT = "jacoscope.training.LastCheckpoint"
 METRICS = [f"{stage}/{name}" for stage in ("train", "val", "test") for name in ("loss", "accuracy")]
 
 
@@ -25,21 +29,37 @@ def checked_config(cfg: DictConfig) -> dict[str, Any]:
     """Resolve a composed config and check it, before anything is built.
 
     Raises:
-        UserError: if a value or a part is missing, a value has the wrong type or is not finite, or a target does not
-            exist or does not take a key.
+        UserError: if a value or a part is missing, a value has the wrong type or is out of its range, a target does not
+            exist or does not take a key, or checkpoints would lie outside of the run.
     """
-    if missing := [key for key in sorted(OmegaConf.missing_keys(cfg)) if not _is_interpolation(cfg, key)]:
-        raise UserError(f"No value for {', '.join(missing)}: type {' '.join(f'{key}=VALUE' for key in missing)}")
+    require_values(cfg)
     try:
         config: Any = OmegaConf.to_container(cfg, resolve=True)
     except OmegaConfBaseException as error:
         raise UserError(f"The configuration cannot be resolved: {error}") from error
-    _check_numbers(config)
+    _check_seed(config.get("seed", 0))
     _check_objective(config)
     _check_parts(config)
+    check_ranges(config)
     check_targets(config)
     _check_trainer(config)
+    _check_checkpoints(config)
     return config  # type: ignore[no-any-return]
+
+
+def require_values(cfg: DictConfig, parts: Iterable[str] | None = None) -> None:
+    """Check that a composed config leaves no value open (``???``).
+
+    Args:
+        cfg: the composed config.
+        parts: check only the keys below these; None for all.
+
+    Raises:
+        UserError: naming all keys without a value.
+    """
+    asked = [key for key in sorted(OmegaConf.missing_keys(cfg)) if parts is None or key.partition(".")[0] in parts]
+    if missing := [key for key in asked if not _is_interpolation(cfg, key)]:
+        raise UserError(f"No value for {', '.join(missing)}: type {' '.join(f'{key}=VALUE' for key in missing)}")
 
 
 def _is_interpolation(cfg: DictConfig, key: str) -> bool:
@@ -47,21 +67,16 @@ def _is_interpolation(cfg: DictConfig, key: str) -> bool:
     return OmegaConf.is_interpolation(OmegaConf.select(cfg, parent) if parent else cfg, name)
 
 
-def _check_numbers(config: dict[str, Any]) -> None:
-    for key, value in flatten(config).items():
-        for number in value if isinstance(value, list) else [value]:
-            if isinstance(number, float) and not math.isfinite(number):
-                raise UserError(f"{key}={value} is not allowed; type a finite number")
-    seed = config.get("seed", 0)
+def _check_seed(seed: Any) -> None:
     if not isinstance(seed, int) or isinstance(seed, bool):
         raise UserError(f"seed={seed!r} is of the wrong type: it is an int")
-    if not 0 <= seed < 2**32:
-        raise UserError(f"seed={seed} is not allowed; it is 0 to {2**32 - 1}")
 
 
 def _check_objective(config: dict[str, Any]) -> None:
     if "objective" not in config:
         raise UserError("There is no objective: type objective=val/accuracy, or leave ~objective out")
+    if config["objective"] == []:
+        raise UserError("objective=[] names no metric: type objective=val/accuracy, or a list with one at least")
     for name in _names(config["objective"]):
         if name not in METRICS and not JACOBIAN_METRIC.match(str(name)):
             raise UserError(
@@ -88,9 +103,7 @@ def _check_parts(config: dict[str, Any]) -> None:
 def _check_trainer(config: dict[str, Any]) -> None:
     """Refuse values that Lightning accepts, but which make it fail later, during the training or at its end."""
     trainer = config["trainer"]
-    for key in ("accumulate_grad_batches", "val_check_interval"):
-        if isinstance(value := trainer.get(key), (int, float)) and value <= 0:
-            raise UserError(f"trainer.{key}={value} is not allowed; it is more than 0")
+    check_processes(trainer)
     if trainer.get("precision") == "16-true":
         raise UserError(
             "trainer.precision=16-true is not allowed: in float16 alone, the eps of an optimizer, 1e-8, is rounded to "
@@ -102,6 +115,42 @@ def _check_trainer(config: dict[str, Any]) -> None:
             f"objective={validated[0]} is measured in validation, and trainer.limit_val_batches=0 leaves that out: "
             "leave it as it is, or type objective=test/accuracy"
         )
+
+
+def _check_checkpoints(config: dict[str, Any]) -> None:
+    """Refuse callbacks that would write checkpoints outside of the run, or over those that a run resumes from."""
+    run = Path(os.path.normpath(Path.cwd() / config["paths"]["output_dir"]))  # links are the user's own business
+    resumable = [name for name, node in config["callbacks"].items() if node["_target_"] == LAST_CHECKPOINT]
+    for name, node in config["callbacks"].items():
+        folder = Path(os.path.normpath(Path.cwd() / (node.get("dirpath") or run / "version" / "checkpoints")))
+        file = Path(os.path.normpath(folder / str(node.get("filename"))))
+        for key, place in (("dirpath", folder), ("filename", file)):
+            if node.get(key) is not None and not place.is_relative_to(run):
+                raise UserError(
+                    f"callbacks.{name}.{key}={node[key]} leads out of the run: checkpoints lie in its folder, {run}. "
+                    "paths.log_dir=FOLDER puts whole runs elsewhere"
+                )
+        if name in resumable and folder != run / "checkpoints":
+            raise UserError(
+                f"callbacks.{name}.dirpath={node['dirpath']} is not allowed; a run resumes from {run / 'checkpoints'}"
+            )
+        for key, is_used in (("filename", file.name in ("last", "previous")), ("save_last", node.get("save_last"))):
+            if resumable and is_used and folder == run / "checkpoints":
+                raise UserError(
+                    f"callbacks.{name}.{key}={node[key]} would write over a checkpoint of callbacks.{resumable[0]}"
+                )
+
+
+def require_writable_logs(config: dict[str, Any]) -> None:
+    """Check that the loggers can write. TensorBoard's would only notice it in a thread of its own.
+
+    Raises:
+        UserError: naming the first key whose folder cannot be written.
+    """
+    for name, node in config["logger"].items():
+        folder = node.get("save_dir")
+        if isinstance(folder, str) and "://" not in folder:
+            require_writable(Path(folder), f"logger.{name}.save_dir")
 
 
 def _names(objective: str | list[str]) -> list[str]:

@@ -3,20 +3,27 @@
 import os
 import signal
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
+
 from jacoscope.errors import UserError
-from jacoscope.files import remove_unfinished
-from jacoscope.runs.processes import lost_process, on_forced_end
+from jacoscope.files import HANGUP, forget_terminal, remove_unfinished, write_whole
+from jacoscope.runs.processes import LOCAL_RANK, lost_process, on_forced_end
 from jacoscope.runs.result import Result, differences, now
 
 LONGEST_NAME = 255  # bytes of a folder's name, on nearly every file system
-TERMINATED = 128 + signal.SIGTERM  # exit status after SIGTERM, as shells report it
+TERMINATED = tuple(128 + number for number in (signal.SIGTERM, HANGUP))  # exit statuses, as shells report them
 
 
 def folder_of(run_name: Any) -> str:
@@ -54,6 +61,7 @@ class RunDirectory:
 
     Attributes:
         result_file: the record.
+        config_file: the composed config, with its interpolations.
         best_checkpoint: the weights with the lowest validation loss.
         last_checkpoint: the state to resume from.
         previous_checkpoint: the one before it.
@@ -62,13 +70,36 @@ class RunDirectory:
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
         self.result_file = self.path / "result.json"
+        self.config_file = self.path / ".hydra" / "config.yaml"
         checkpoints = self.path / "checkpoints"
         self.best_checkpoint, self.last_checkpoint, self.previous_checkpoint = (
             checkpoints / f"{name}.ckpt" for name in ("best", "last", "previous")
         )
 
+    @property
+    def has_checkpoints(self) -> bool:
+        """Whether there is any checkpoint, even if it cannot be read."""
+        return any(self.last_checkpoint.parent.glob("*.ckpt"))
+
+    def write_config(self, cfg: DictConfig) -> None:
+        """Write ``.hydra``: the composed config, Hydra's own config, and the words of the command line.
+
+        Hydra would write them too, but before the config can be compared with that of an earlier start.
+
+        Args:
+            cfg: the composed config, without the node ``hydra``.
+        """
+        if os.environ.get(LOCAL_RANK, "0") != "0":
+            return
+        hydra = HydraConfig.instance().cfg
+        assert hydra is not None
+        words = HydraConfig.get().overrides.task
+        contents = {"config.yaml": cfg, "hydra.yaml": hydra, "overrides.yaml": words}
+        for name, content in contents.items():
+            write_whole(self.config_file.with_name(name), OmegaConf.to_yaml(content).encode())
+
     def checkpoint_to_resume(self) -> Path | None:
-        """Return the latest undamaged checkpoint, or None if there is no checkpoint.
+        """Return the latest undamaged checkpoint, or None if there is no checkpoint. Print where the run resumes.
 
         Raises:
             UserError: if all checkpoints are damaged, or one contains more than data.
@@ -77,15 +108,17 @@ class RunDirectory:
 
         damaged = []
         for path in (self.last_checkpoint, self.previous_checkpoint):
-            if not path.exists():
+            if not os.path.lexists(path):
                 continue
             try:
-                read_checkpoint(path)
+                content = read_checkpoint(path)
             except DamagedCheckpointError as error:
                 damaged.append(str(error))
                 continue
             if damaged:
                 print(f"{damaged[0]}\nResuming from the one before it: {path}", file=sys.stderr)
+            if os.environ.get(LOCAL_RANK, "0") == "0":
+                print(_place(content), file=sys.stderr)
             return path
         if damaged:
             raise UserError(
@@ -97,19 +130,42 @@ class RunDirectory:
     def recorded_result(self, config: dict[str, Any]) -> Result | None:
         """Return the record of an earlier start of this run, or None if there was none.
 
+        A run that ended before its first checkpoint may be started again with another config.
+
         Raises:
-            UserError: if it had another config.
+            UserError: if it had another config, or it has checkpoints whose config is not known.
         """
         if not self.result_file.exists():
+            if self.has_checkpoints:
+                self._require_same(self._config_of_checkpoints(), config)
             return None
         result = Result.read(self.result_file)
-        if changes := differences(result.config, config):
+        if result.status != "finished" and not self.has_checkpoints and differences(result.config, config):
+            return None
+        self._require_same(result.config, config)
+        return result
+
+    def _require_same(self, before: dict[str, Any], config: dict[str, Any]) -> None:
+        if changes := differences(before, config):
             raise UserError(
                 f"{self.path} holds a run with another configuration:\n  "
                 + "\n  ".join(changes)
                 + "\nType the same configuration to resume it, or leave run_name out to start a new run"
             )
-        return result
+
+    def _config_of_checkpoints(self) -> dict[str, Any]:
+        """Return the config that a run without a record was started with."""
+        try:
+            config = OmegaConf.to_container(OmegaConf.load(self.config_file), resolve=True)
+        except (OSError, ValueError, YAMLError, OmegaConfBaseException):
+            config = None
+        if not isinstance(config, dict) or not config:
+            raise UserError(
+                f"{self.path} has checkpoints, but does not say how they were trained: there is no result.json, and "
+                f"{self.config_file} is missing or cannot be read. Restore one of them. To start from scratch, remove "
+                f"the folder {self.last_checkpoint.parent}, or leave run_name out"
+            )
+        return config  # type: ignore[return-value]
 
     @contextmanager
     def recording(self, config: dict[str, Any], earlier: Result | None) -> Iterator[Result]:
@@ -142,11 +198,15 @@ class RunDirectory:
         for folder in (self.path, self.last_checkpoint.parent):
             remove_unfinished(folder)
         self._write(result)
-        with on_forced_end(fail):
+        with on_forced_end(fail), _hangup_as_exit():
             try:
                 yield result
                 result.status = "finished"
             except (KeyboardInterrupt, SystemExit) as stop:  # Lightning raises SystemExit after Ctrl-C
+                if isinstance(stop, SystemExit) and _is_exit_of_the_user(stop):
+                    fail(f"sys.exit({stop.code!r}) was called")
+                    print(f"\nThe run has failed: {result.error}", file=sys.stderr)
+                    raise SystemExit(stop.code or 1) from stop
                 result.status = "interrupted"
                 raise _with_advice(stop, config["run_name"]) from stop
             except BaseException as error:
@@ -167,10 +227,47 @@ def _with_advice(stop: BaseException, run_name: str) -> BaseException:
 
     advice = f"Stopped. The same command with run_name={run_name} resumes from the last checkpoint"
     # During training LastCheckpoint exits with this status; during the test Lightning raises its own exception.
-    if isinstance(stop, SIGTERMException) or (isinstance(stop, SystemExit) and stop.code == TERMINATED):
+    if isinstance(stop, SIGTERMException) or (isinstance(stop, SystemExit) and stop.code in TERMINATED):
         print(f"\n{advice}", file=sys.stderr)
-        return SystemExit(TERMINATED)
+        return SystemExit(TERMINATED[0] if isinstance(stop, SIGTERMException) else stop.code)
     return KeyboardInterrupt(advice)
+
+
+def _is_exit_of_the_user(stop: SystemExit) -> bool:
+    """Whether ``sys.exit`` was called by the user's code: not by Lightning after Ctrl-C, and not after a signal."""
+    from pytorch_lightning.utilities.exceptions import SIGTERMException
+
+    is_after_signal = isinstance(stop, SIGTERMException) or stop.code in (128 + signal.SIGINT, *TERMINATED)
+    return not is_after_signal and not isinstance(stop.__context__, KeyboardInterrupt)
+
+
+@contextmanager
+def _hangup_as_exit() -> Iterator[None]:
+    """Raise SystemExit when the terminal is closed (SIGHUP), unless that is ignored, as after ``nohup``.
+
+    During the training :class:`~jacoscope.training.LastCheckpoint` handles it.
+    """
+    is_default = signal.getsignal(HANGUP) == signal.SIG_DFL
+    if not is_default or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def leave(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
+        forget_terminal()
+        raise SystemExit(128 + number)
+
+    signal.signal(HANGUP, leave)
+    try:
+        yield
+    finally:
+        signal.signal(HANGUP, signal.SIG_DFL)
+
+
+def _place(checkpoint: dict[str, Any]) -> str:
+    """Describe where a run resumes."""
+    at = f"epoch {checkpoint.get('epoch')}, step {checkpoint.get('global_step')}"
+    is_finished = checkpoint.get("go_on", {}).get("finished")
+    return f"The training is complete ({at}); continuing with the evaluation" if is_finished else f"Resuming from {at}"
 
 
 def latest_run(log_dir: str | Path) -> RunDirectory:

@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 
 from jacoscope.errors import UserError
@@ -52,7 +53,7 @@ def alone_in(directory: Path, wait: bool = False) -> Iterator[None]:
             print(f"Waiting for {holder}, which works on {directory}", file=sys.stderr, flush=True)
             fcntl.flock(file, fcntl.LOCK_EX)
         file.truncate(0)
-        file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
+        file.write(f"process {os.getpid()} on {socket.gethostname()} (since {datetime.now():%Y-%m-%d %H:%M:%S})\n")
         file.flush()
         yield
 

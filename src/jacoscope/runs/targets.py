@@ -70,7 +70,7 @@ def find_target(name: str) -> Callable[..., Any]:
     """
     try:
         target = pkgutil.resolve_name(name)
-    except Exception as error:  # the user's own module may raise anything while it is imported
+    except (Exception, SystemExit) as error:  # the user's own module may raise anything while it is imported
         package, _, last = str(name).rpartition(".")
         raise UserError(
             f"_target_: {name} cannot be imported ({error}).{_nearest_in(package, last)}\n"

@@ -14,6 +14,7 @@ from yaml import YAMLError
 
 from jacoscope.errors import UserError
 from jacoscope.files import write_whole
+from jacoscope.runs.directory import RunDirectory
 from jacoscope.runs.lock import is_held
 from jacoscope.runs.records import UNREADABLE, read_json, record
 from jacoscope.runs.result import Result, differences
@@ -120,15 +121,17 @@ class SweepDirectory:
         Raises:
             UserError: if it had another one; the message names the differences.
         """
-        file = self.run_path(job) / ".hydra" / "config.yaml"
-        if not file.exists() or not (self.run_path(job) / "result.json").exists():
+        run = RunDirectory(self.run_path(job))
+        if not (run.result_file.exists() or run.has_checkpoints):
             return
         try:
-            before = OmegaConf.to_container(OmegaConf.load(file), resolve=False)
+            before = OmegaConf.to_container(OmegaConf.load(run.config_file), resolve=False)
         except (OSError, YAMLError):
             before = None
-        if not before:  # the process was killed while Hydra wrote the file
-            return
+        if not before:
+            if run.result_file.exists():  # the run itself compares its config with that
+                return
+            self.refuse([f"run {job.number}: its checkpoints are there, but neither result.json nor {run.config_file}"])
         if found := differences(before, OmegaConf.to_container(config, resolve=False)):
             self.refuse([f"run {job.number}: {line}" for line in found])
 

@@ -1,15 +1,18 @@
 """``python train.py -m model=a,b seed=0,1``: one run for every combination of the values."""
 
+import math
 from collections.abc import Collection, Sequence
 from itertools import product
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override
+from hydra.core.override_parser.types import ChoiceSweep, Override, RangeSweep
 
 from jacoscope.errors import UserError
 from jacoscope.sweeps.directory import Job, changed_words
 from jacoscope.sweeps.progress import show_progress
 from jacoscope.sweeps.sweeper import ResumableSweeper
+
+MOST_RUNS = 10_000  # of a sweep
 
 
 class GridSweeper(ResumableSweeper):
@@ -23,6 +26,7 @@ class GridSweeper(ResumableSweeper):
         swept = [override.key_or_group for override in overrides if override.is_sweep_override()]
         if "run_name" not in self.config:
             raise UserError("-m is for sweeps of trainings, python train.py -m …; leave it out here")
+        require_few(overrides)
         choices = {override.get_key_element(): _choices(override) for override in overrides}
         self.jobs = [Job(number, words) for number, words in enumerate(product(*choices.values()))]
         return swept
@@ -38,6 +42,29 @@ class GridSweeper(ResumableSweeper):
         with show_progress(sweep, sweep.jobs):
             self.launch(sweep.jobs)
         return ()
+
+
+def require_few(overrides: Sequence[Override]) -> None:
+    """Check that there are not more combinations than anybody can run, before they are listed.
+
+    Raises:
+        UserError: naming how many there are.
+    """
+    runs = math.prod(map(_how_many, overrides))
+    if runs > MOST_RUNS:
+        raise UserError(
+            f"{' '.join(str(override.input_line) for override in overrides if override.is_sweep_override())} are "
+            f"{runs:,} runs; a sweep has {MOST_RUNS:,} at most. List fewer values, or let Optuna choose: "
+            "-m hparams_search=optuna"
+        )
+
+
+def _how_many(override: Override) -> int:
+    """Return the number of values that an override stands for."""
+    value = override.value()
+    if isinstance(value, RangeSweep) and value.start is not None and value.stop is not None:
+        return max(1, math.ceil((float(value.stop) - float(value.start)) / float(value.step))) if value.step else 1
+    return len(value.list) if isinstance(value, ChoiceSweep) else 1
 
 
 def _choices(override: Override) -> list[str]:

@@ -16,6 +16,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from jacoscope.errors import UserError
+from jacoscope.runs.directory import TERMINATED, RunDirectory
 from jacoscope.runs.keys import quoted
 from jacoscope.runs.lock import take_lock
 from jacoscope.runs.processes import SWEEP_PROCESS, end_with_parent
@@ -42,10 +43,11 @@ def run_job(task: Callable[[DictConfig], Any], cfg: DictConfig, script: Path) ->
     end_with_parent()
     with output_to(folder / LOG):
         try:
+            RunDirectory(folder).write_config(cfg)
             if _needs_processes(cfg):
                 return _run_script(script, folder)
             choose_gpu(cfg, folder.parent)
-            return task(cfg)
+            return _without_exit(task, cfg)
         except Exception as error:
             traceback.print_exc()
             after = result_of(folder)
@@ -55,6 +57,16 @@ def run_job(task: Callable[[DictConfig], Any], cfg: DictConfig, script: Path) ->
         finally:
             if wandb := sys.modules.get("wandb"):  # it has one run a process, and would log the next job into it
                 wandb.finish()
+
+
+def _without_exit(task: Callable[[DictConfig], Any], cfg: DictConfig) -> Any:
+    """Run a task. Raise UserError if it calls ``sys.exit``, which would end the other jobs of this process too."""
+    try:
+        return task(cfg)
+    except SystemExit as stop:
+        if stop.code in TERMINATED:
+            raise
+        raise UserError(f"sys.exit({stop.code!r}) was called") from stop
 
 
 @contextmanager
@@ -106,6 +118,8 @@ def _record_failure(path: Path, cfg: DictConfig, error: Exception) -> None:
     """Record a run that failed before its own record was begun, or that was killed before it could write it."""
     result = result_of(path)
     if result is None:
+        if RunDirectory(path).has_checkpoints:  # a record must not say that they were trained with this config
+            return
         try:
             config = OmegaConf.to_container(cfg, resolve=True)
         except Exception:  # this may be the very mistake that the job failed by

@@ -23,6 +23,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from omegaconf.errors import OmegaConfBaseException
 
 from jacoscope.errors import UserError
+from jacoscope.files import HANGUP, forget_terminal
 from jacoscope.runs.keys import check_keys, quoted
 from jacoscope.runs.lock import alone_in
 from jacoscope.runs.processes import SWEEP_PROCESS
@@ -175,12 +176,16 @@ class ResumableSweeper(Sweeper):
             try:
                 self.launcher = self._make_launcher()
                 yield
-            except KeyboardInterrupt as stop:
+            except (KeyboardInterrupt, SystemExit) as stop:
                 done = sum(self.directory.state(job) in DONE for job in self.directory.jobs)
-                raise KeyboardInterrupt(
+                advice = (
                     f"Stopped, with {done} of {len(self.directory.jobs)} runs done. The same command continues with "
                     f"the others; to see their state: python -m jacoscope.runs {path}"
-                ) from stop
+                )
+                if isinstance(stop, SystemExit):  # a run in this process was terminated
+                    print(f"\n{advice}", file=sys.stderr)
+                    raise
+                raise KeyboardInterrupt(advice) from stop
             finally:
                 _end_workers()
                 log = path / LAUNCHER_LOG
@@ -232,20 +237,29 @@ def _launcher_name(config: DictConfig) -> str:
 
 @contextmanager
 def _one_interrupt() -> Iterator[None]:
-    """Ignore Ctrl-C after the first: it would stop the cleaning up, and leave processes that go on training."""
-    handler = signal.getsignal(signal.SIGINT)
+    """Handle SIGTERM and SIGHUP like Ctrl-C, and ignore all of them after the first.
 
-    if not callable(handler):  # it is ignored, as in a process in the background
-        yield
-        return
+    Another one would stop the cleaning up, and leave processes that go on training.
+    """
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, HANGUP)}
+    of_ctrl_c = before[signal.SIGINT]
+    # Those that are ignored stay ignored, as Ctrl-C is in a process in the background.
+    handled = [number for number, current in before.items() if callable(current) or current == signal.SIG_DFL]
 
     def handle_once(number: int, frame: FrameType | None) -> None:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        handler(number, frame)
+        for each in handled:
+            signal.signal(each, signal.SIG_IGN)
+        if number == HANGUP:
+            forget_terminal()
+        if callable(of_ctrl_c):
+            of_ctrl_c(number, frame)
+        raise KeyboardInterrupt
 
-    signal.signal(signal.SIGINT, handle_once)
+    for number in handled:
+        signal.signal(number, handle_once)
     yield
-    signal.signal(signal.SIGINT, handler)  # not in a finally: after Ctrl-C it stays ignored to the end
+    for number in handled:  # not in a finally: after the first they stay ignored to the end
+        signal.signal(number, before[number])
 
 
 def _end_workers() -> None:

@@ -15,9 +15,10 @@ from pytorch_lightning.loggers import TensorBoardLogger
 
 from jacoscope.checkpoints import read_checkpoint, write_checkpoint
 from jacoscope.errors import UserError
+from jacoscope.files import HANGUP, forget_terminal
 from jacoscope.training.divergence import require_finite_weights
 
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, HANGUP)
 
 
 class CheckpointFiles(CheckpointIO):
@@ -41,8 +42,9 @@ class LastCheckpoint(Checkpoint):
     """Keep ``last.ckpt``, written between two batches, so that a resumed training has bitwise the same result.
 
     It is written before the first batch of every epoch, within an epoch after so many batches or minutes, and at the
-    end. The checkpoint before it is kept as ``previous.ckpt``. After Ctrl-C or SIGTERM the current batch or validation
-    is finished, the checkpoint is written, and the process exits; after a second one it exits at once.
+    end. The checkpoint before it is kept as ``previous.ckpt``. After Ctrl-C, SIGTERM or SIGHUP (a closed terminal) the
+    current batch or validation is finished, the checkpoint is written, and the process exits; after a second one it
+    exits at once.
 
     Lightning can resume within an epoch, but its counters are right for that only in some hooks, in which the step is
     not logged yet. So the checkpoint is taken when a batch is about to begin, and its counters are set to their values
@@ -167,6 +169,8 @@ class LastCheckpoint(Checkpoint):
     def _request_stop(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002
         self._stop_signal = number
         self._restore_handlers()
+        if number == HANGUP:
+            forget_terminal()
         # Not with print, which the signal may have interrupted.
         os.write(2, b"\nStopping as soon as a checkpoint is written. Ctrl-C again stops at once.\n")
 
