@@ -18,6 +18,8 @@ AS_ALL = ("trainer.max_epochs=1", "callbacks.jacobian.max_samples=4")
 TRAIN = [
     ("model=lenet6", "There is no model=lenet6|Did you mean model=lenet5?"),
     ("optimizer.lrr=1", "no key optimizer.lrr|Did you mean optimizer.lr?"),
+    ("lr=1e-3", "no key lr|Did you mean optimizer.lr?"),
+    ("strategy=auto", "no key strategy|Did you mean callbacks.jacobian.strategy?"),
     ("modle=lenet5", "no key modle|Did you mean model?"),
     ("optimizer.betas.x=1", "no key optimizer.betas.x|Did you mean optimizer.betas?"),
     ("optimizer.lr.x=1", "no key optimizer.lr.x|Did you mean optimizer.lr?"),

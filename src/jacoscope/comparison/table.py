@@ -176,7 +176,7 @@ class RunTable:
                 members.setdefault(tuple((k, v) for k, v in run.settings.items() if k != "seed"), []).append(run)
         groups = []
         for shared, runs in members.items():
-            if len(runs) > 1:
+            if len({run.settings.get("seed") for run in runs}) > 1:
                 values = {name: [run.metrics[name] for run in runs if _is_finite(run, name)] for name in self.metrics}
                 spread = {name: (fmean(v), stdev(v), len(v)) for name, v in values.items() if len(v) > 1}
                 groups.append(Group(dict(shared), spread))

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from difflib import get_close_matches
 from pathlib import Path
 from shlex import quote
 from typing import Any
@@ -142,7 +143,7 @@ def _unknown_key(key: str, config: DictConfig, groups: list[str]) -> str:
             f"put a plus before it to add it, +{key}=VALUE"
         )
     keys = [each for each in _dotted_keys(config) if each.partition(".")[0] != "hydra" or key.startswith("hydra")]
-    guess = nearest(key, [*keys, *groups]) or nearest(name, [each.rpartition(".")[2] for each in keys])
+    guess = nearest(key, [*keys, *groups]) or _same_name(name, keys)
     message = f"There is no key {key} in the config.{guess}"
     if isinstance(siblings, DictConfig):
         allowed = [str(each) for each in siblings if not str(each).startswith("_") and each != "hydra"]
@@ -150,6 +151,15 @@ def _unknown_key(key: str, config: DictConfig, groups: list[str]) -> str:
     if not parent:
         message += f"\nGroups: {', '.join(groups)}"
     return message + "\nThe whole config: --cfg job"
+
+
+def _same_name(name: str, keys: Iterable[str]) -> str:
+    """Return `` Did you mean X?`` with the shortest key whose last part is nearest to a name, or an empty string."""
+    by_name: dict[str, str] = {}
+    for key in sorted(keys, key=len):
+        by_name.setdefault(key.rpartition(".")[2], key)
+    alike = get_close_matches(name, by_name, n=1, cutoff=0.8)
+    return f" Did you mean {by_name[alike[0]]}?" if alike else ""
 
 
 def _taken_by(target: str | None) -> Iterable[str]:
