@@ -100,7 +100,10 @@ def main(words: Sequence[str] | None = None) -> None:
     print_machine()
     question = Question(limit=given.samples, report=False, attack=0)
     jacobians, analysis = [], []
-    with TemporaryDirectory() as folder, composed("analyze", f"paths.data_dir={given.data}") as cfg:
+    with (
+        TemporaryDirectory() as folder,
+        composed("analyze", f"paths.output_dir={folder}", f"paths.data_dir={given.data}") as cfg,
+    ):
         try:
             network = load_network(cfg, given.checkpoint, Path(folder))
         except UserError as error:

@@ -123,7 +123,9 @@ def measure_parts(config: dict[str, Any], data: ImageDataModule, rounds: int, fo
                     sink.log_picture(tag, picture, number)
         with parts.timed(EXPLANATION):
             for sink in sinks:
-                sink.log_text("jacobian/how_to_read", explanation(callback.max_samples))
+                sink.log_text(
+                    "jacobian/how_to_read", explanation(callback.max_samples, callback.differentiate.strategy)
+                )
                 sink.log_layout(layout(callback.outputs, list(scalars)))
         with parts.timed("logging of numbers"):
             for sink in sinks:

@@ -3,6 +3,7 @@ from pathlib import Path
 import pytest
 import torch
 from PIL import Image
+from pytorch_lightning.plugins import Precision
 from torch import nn
 
 from jacoscope.data import MNIST, ImageDataModule, ImageFolder, ImageSets, LabelledImages, TorchvisionSource
@@ -79,6 +80,7 @@ def test_only_training_batches_are_augmented() -> None:
 
     class Stage:
         training = False
+        precision_plugin = Precision()
 
     data = module(augmentation=Negative())
     data.trainer = stage = Stage()  # type: ignore[assignment]

@@ -74,7 +74,7 @@ def test_what_was_written_is_read(tmp_path: Path) -> None:
 
 
 def long_text() -> bytes:
-    row = dict.fromkeys(HISTORY_SCHEMA.names, 1) | {"checkpoint": "a" * 10**8}
+    row = dict.fromkeys(HISTORY_SCHEMA.names, 1) | {"checkpoint": "a" * 10**8, "strategy": "auto"}
     return packed(pa.Table.from_pylist([row], HISTORY_SCHEMA), use_dictionary=False, compression="zstd")
 
 

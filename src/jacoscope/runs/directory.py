@@ -195,8 +195,9 @@ class RunDirectory:
                 result.status, result.error = "failed", reason
             write()
 
-        for folder in (self.path, self.last_checkpoint.parent):
-            remove_unfinished(folder)
+        if os.environ.get(LOCAL_RANK, "0") == "0":  # the other processes of the run would remove what this one writes
+            for folder in (self.path, self.last_checkpoint.parent):
+                remove_unfinished(folder)
         self._write(result)
         with on_forced_end(fail), _hangup_as_exit():
             try:
