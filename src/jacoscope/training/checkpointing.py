@@ -74,7 +74,7 @@ class LastCheckpoint(Checkpoint):
         self._saving = False
         self._finished = False
         self._just_validated = False
-        self._saved_at = time.monotonic()
+        self._last_saved = time.monotonic()
         self._stop_signal: int | None = None
         self._handlers: dict[int, Any] = {}
 
@@ -85,7 +85,7 @@ class LastCheckpoint(Checkpoint):
     # When to save.
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
-        self._saved_at = time.monotonic()
+        self._last_saved = time.monotonic()
         self._install_handlers()
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
@@ -100,7 +100,7 @@ class LastCheckpoint(Checkpoint):
             self._due = True
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:  # noqa: ARG002
-        minutes = (time.monotonic() - self._saved_at) / 60
+        minutes = (time.monotonic() - self._last_saved) / 60
         by_clock = self.every_n_minutes is not None and minutes >= self.every_n_minutes
         # Each process has its own clock and gets its own signals.
         self._due |= _any_process(trainer, by_clock or self._stop_signal is not None)
@@ -138,7 +138,7 @@ class LastCheckpoint(Checkpoint):
             trainer.save_checkpoint(self.path, weights_only=False, storage_options=self.previous)
         finally:
             self._saving = False
-        self._saved_at = time.monotonic()
+        self._last_saved = time.monotonic()
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:  # noqa: ARG002
         if not self._saving:
