@@ -12,7 +12,7 @@ from .strategies import Function, forward
 
 
 def first_forward(function: Function, x: Tensor, batch: Tensor) -> tuple[Tensor, Tensor]:
-    """Carry out the first forward pass of a call, and explain why the model refuses it, where that can be found out.
+    """Run the first forward pass of a call, and explain why the model refuses it, where that can be found out.
 
     Args:
         function: to be differentiated.
@@ -77,7 +77,7 @@ class _Types(TorchFunctionMode):
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        """Carry out a function of PyTorch, and note the type of its result."""
+        """Run a function of PyTorch, and note the type of its result."""
         result = func(*args, **(kwargs or {}))
         if isinstance(result, Tensor) and result.is_floating_point():
             self.seen.add(result.dtype)
