@@ -18,7 +18,7 @@ def calibration(confidence: Values, correct: Values, classes: int) -> dict[str, 
     r"""Compare the confidence with the share of right decisions, in :data:`BINS` bins from chance, 1 / classes, to 1.
 
     The expected calibration error is :math:`\sum_b n_b / n \, |\text{accuracy}_b - \text{confidence}_b|` (Guo et al.
-    2017, arXiv:1706.04599). A decision is called sure if its confidence is above ``sure``, halfway between chance and 1.
+    2017, arXiv:1706.04599). A decision is called sure above the confidence ``sure``, halfway from chance to 1.
     ``low`` and ``high`` are the ends of Wilson's 95 % interval of a bin's accuracy.
 
     Args:
