@@ -13,15 +13,9 @@ from jacoscope.callbacks.jacobian.measuring import Differentiator, Measurement
 from jacoscope.callbacks.jacobian.sampling import from_all_processes
 from jacoscope.errors import UserError
 from jacoscope.jacobians import sensitivity_map
-from jacoscope.visuals import (
-    Pixels,
-    class_maps_sheet,
-    maps_over_epochs,
-    probe_sheet,
-    sensitivity_overlay,
-    shrink,
-    spectrum_over_epochs,
-)
+from jacoscope.visuals import training_pictures as draw
+from jacoscope.visuals.colors import Pixels
+from jacoscope.visuals.heatmaps import shrink
 from jacoscope.visuals.sheet import TILE_SIZE
 
 
@@ -174,9 +168,9 @@ class Album:
                 history = self.spectra.setdefault(output, {})
                 self._record(history, epochs, measured.spectra[output].mean(0))
                 if len(history) > 1:
-                    yield f"{tag}/spectrum", spectrum_over_epochs(history, output)
+                    yield f"{tag}/spectrum", draw.spectrum_over_epochs(history, output)
             if count and total.ndim == 4:
-                yield f"{tag}/class_maps", class_maps_sheet(total / count, names, output, self.max_classes)
+                yield f"{tag}/class_maps", draw.class_maps_sheet(total / count, names, output, self.max_classes)
             if portrait is not None:
                 for name, picture in self._of_probes(epochs, portrait, output, names):
                     yield f"{tag}/{name}", picture
@@ -191,15 +185,15 @@ class Album:
             for index, label in zip(portrait.indices, labels, strict=True)
         ]
         probabilities = portrait.logits.softmax(1)
-        yield "probe_sheet", probe_sheet(images, maps, probabilities, labels, names, output, self.max_classes)
-        yield "sensitivity", sensitivity_overlay(images, portrait.sensitivity[output], captions, output)
+        yield "probe_sheet", draw.probe_sheet(images, maps, probabilities, labels, names, output, self.max_classes)
+        yield "sensitivity", draw.sensitivity_overlay(images, portrait.sensitivity[output], captions, output)
         predictions = portrait.logits.argmax(1).tolist()
         own = [k if label is None else label for k, label in zip(predictions, labels, strict=True)]
         history = self.maps.setdefault(output, {})
         # bfloat16, whose range is that of float32: derivatives of confident probabilities are tiny.
         self._record(history, epochs, maps[torch.arange(len(maps)), own].bfloat16())
         if len(history) > 1:
-            yield "over_epochs", maps_over_epochs(history, images, captions, output)
+            yield "over_epochs", draw.maps_over_epochs(history, images, captions, output)
 
     def _record(self, history: dict[int, Tensor], epochs: int, values: Tensor) -> None:
         """Add a moment; when there are too many, drop every other one but the first and the newest."""

@@ -13,7 +13,8 @@ from pytorch_lightning.utilities import rank_zero_info, rank_zero_warn
 from tensorboard.compat.proto.summary_pb2 import Summary
 from torch import Tensor
 
-from jacoscope.visuals import Pixels, encode_png
+from jacoscope.visuals.colors import Pixels
+from jacoscope.visuals.sheet import encode_png
 
 
 class Sink:
