@@ -16,7 +16,7 @@ from rich.console import Console
 
 from jacoscope.analysis.arrays import JacobianStore, as_npz, holds_arrays, read_arrays
 from jacoscope.analysis.attack import SCHEMA, compare_distances, search
-from jacoscope.analysis.folder import AnswerFolder, answer_path, shown_from
+from jacoscope.analysis.folder import AnswerFolder, answer_path, drawn_by, shown_from
 from jacoscope.analysis.network import NetworkSpec, TrainedNetwork
 from jacoscope.analysis.question import Question
 from jacoscope.analysis.reduction import MapSums, Reduction, logits_jacobian
@@ -78,7 +78,7 @@ def to_do(folder: AnswerFolder, question: Question) -> list[str]:
         stages.append("adversarial")
     if stages or not folder.has("summary", folder.made("table", "adversarial")):
         stages.append("summary")
-    if question.report and (stages or not folder.has("report", folder.made("table", "adversarial", "summary"))):
+    if question.report and (stages or not folder.has("report", _report_asked(folder))):
         stages.append("report")
     return stages
 
@@ -125,8 +125,7 @@ def analyse(
             content = json.dumps(summary, indent=2, allow_nan=False) + "\n"
             write_whole(folder.file(SUMMARY), content.encode())
     if "report" in stages:
-        made_of = folder.made("table", "adversarial", "summary")
-        with folder.stage("report", made_of, [REPORT]), console.status("Writing the report"), reading():
+        with folder.stage("report", _report_asked(folder), [REPORT]), console.status("Writing the report"), reading():
             _write_report(work, folder, question, network)
 
 
@@ -267,6 +266,11 @@ def _write_report(work: SplitTable, folder: AnswerFolder, question: Question, ne
 
 def _table_asked(question: Question) -> dict[str, Any]:
     return {"jacobians": question.jacobian_dtype if question.save_jacobians else None}
+
+
+def _report_asked(folder: AnswerFolder) -> dict[str, str]:
+    """What the report is made from: the other files, and the code that draws it."""
+    return folder.made("table", "adversarial", "summary") | {"drawn_by": drawn_by()}
 
 
 def _about(folder: AnswerFolder, question: Question, network: TrainedNetwork) -> dict[str, Any]:

@@ -171,8 +171,15 @@ def _measure_piece(batch: JacobianBatch, samples: Samples, outputs: Sequence[str
                 values[m.key(output)] = m(of_output).cpu()
         spectra[output] = of_output.singular_values.float().cpu()
         map_sums[output] = of_output.J.abs().sum(0).cpu()
-    predictions = batch.logits.argmax(1).cpu()
-    return Measurement(indices[kept], labels[kept], predictions, values, spectra, map_sums, indices[~kept].tolist())
+    return Measurement(
+        indices[kept],
+        labels[kept],
+        batch.predictions.cpu(),
+        values,
+        spectra,
+        map_sums,
+        indices[~kept].tolist(),
+    )
 
 
 def _merge(parts: Sequence[Measurement]) -> Measurement:
