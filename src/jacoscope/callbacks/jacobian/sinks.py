@@ -102,7 +102,28 @@ class MLflowSink(Sink):
         self.logger.experiment.log_text(self.logger.run_id, markdown, f"{tag}.md")
 
 
-_SINKS = {"TensorBoardLogger": TensorBoardSink, "WandbLogger": WandbSink, "MLFlowLogger": MLflowSink}
+class CometSink(Sink):
+    """Comet takes pictures, histograms and texts."""
+
+    takes_pictures = True
+    lacks = ""
+
+    def log_picture(self, tag: str, picture: Pixels, step: int) -> None:
+        self.logger.experiment.log_image(picture, name=tag, step=step)
+
+    def log_histogram(self, tag: str, values: Tensor, step: int) -> None:
+        self.logger.experiment.log_histogram_3d(values.numpy(), name=tag, step=step)
+
+    def log_text(self, tag: str, markdown: str) -> None:
+        self.logger.experiment.log_text(markdown, metadata={"tag": tag})
+
+
+_SINKS = {
+    "TensorBoardLogger": TensorBoardSink,
+    "WandbLogger": WandbSink,
+    "MLFlowLogger": MLflowSink,
+    "CometLogger": CometSink,
+}
 
 
 def sinks_of(loggers: Sequence[Logger]) -> list[Sink]:
