@@ -34,6 +34,7 @@ from jacoscope.analysis.streaming import Devices, Part, Work, chunk_size_for, st
 from jacoscope.analysis.summary import LISTED_COLUMNS, rankings, summarise
 from jacoscope.analysis.tables import Column, arrow_schema, as_parquet, as_table, columns, finite_rows, holds_table
 from jacoscope.analysis.terminal import progress_bar, show_files, show_summary
+from jacoscope.commands import typed
 from jacoscope.files import write_whole
 from jacoscope.runs.keys import as_typed
 from jacoscope.runs.targets import trust_override
@@ -306,5 +307,5 @@ def _described(folder: AnswerFolder, question: Question, network: TrainedNetwork
         f"strategy {network.usable_strategy(question.strategy)}",
         "time": ", ".join(f"{stage} {spent:.1f} s" for stage, spent in manifest.seconds.items() if spent >= 0.05),
         "versions": ", ".join(f"{name} {version}" for name, version in manifest.versions.items()),
-        "to repeat": f"{' '.join(('python analyze.py', *words))}{changed}",
+        "to repeat": f"{' '.join((typed('analyze'), *words))}{changed}",
     }

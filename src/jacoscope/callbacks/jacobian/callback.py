@@ -7,9 +7,6 @@ from numbers import Integral
 from typing import Any
 
 import torch
-from pytorch_lightning import Callback, LightningModule, Trainer
-from pytorch_lightning.utilities import rank_zero_warn
-from pytorch_lightning.utilities.combined_loader import CombinedLoader
 from torch import Tensor
 
 from jacoscope.callbacks.jacobian.batch_reader import BatchReader
@@ -36,6 +33,7 @@ from jacoscope.callbacks.jacobian.timing import (
 )
 from jacoscope.errors import UserError
 from jacoscope.jacobians import DEFINITION
+from jacoscope.lightning import Callback, CombinedLoader, LightningModule, Trainer, rank_zero_warn
 
 OUTPUTS = ("logits", "probs")
 FORMAT = 2  # of the state in checkpoints; raised when what is in there changes

@@ -5,14 +5,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from pytorch_lightning import LightningModule
-from pytorch_lightning.utilities import rank_zero_warn
 from torch import Tensor
 
 from jacoscope.callbacks.jacobian.measuring import Differentiator, Measurement
 from jacoscope.callbacks.jacobian.sampling import from_all_processes
 from jacoscope.errors import UserError
 from jacoscope.jacobians import sensitivity_map
+from jacoscope.lightning import LightningModule, rank_zero_warn
 from jacoscope.visuals import training_pictures as draw
 from jacoscope.visuals.colors import Pixels
 from jacoscope.visuals.heatmaps import shrink
