@@ -39,7 +39,7 @@ def train(config: dict[str, Any], run: "RunDirectory", earlier: "Result | None")
     import torch
     from pytorch_lightning import seed_everything
 
-    from jacoscope.runs.config import build, build_loss, build_network, require_writable_logs
+    from jacoscope.runs.config import build, build_loss, build_network, build_penalty, require_writable_logs
     from jacoscope.runs.evaluation import evaluate_best
     from jacoscope.training import ClassifierModule
 
@@ -53,6 +53,7 @@ def train(config: dict[str, Any], run: "RunDirectory", earlier: "Result | None")
             optimizer=build(config["optimizer"]),
             scheduler=build(config["scheduler"]),
             num_classes=config["images"]["classes"],
+            penalty=build_penalty(config),
         )
         data = build(config["data"])
         trainer = build(

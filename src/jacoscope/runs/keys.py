@@ -17,7 +17,7 @@ from omegaconf.errors import OmegaConfBaseException
 from jacoscope.errors import UserError, nearest
 from jacoscope.runs.targets import find_target, parameters_of
 
-RECIPES = ("experiment", "hparams_search", "debug")  # groups whose files set keys of all other groups
+RECIPES = ("experiment", "regularisation", "hparams_search", "debug")  # groups whose files set keys of all other groups
 NOT_BUILT = {"images": ("shape", "classes", "mean", "std"), "paths": ("data_dir", "log_dir", "output_dir")}
 """The keys that jacoscope reads itself, below those that are not built from a ``_target_``."""
 
