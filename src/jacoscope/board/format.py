@@ -78,6 +78,11 @@ class Probe:
     pixel_range: tuple[float, float]
     input_shape: tuple[int, ...]
 
+    @property
+    def map_size(self) -> int:
+        """Entries of all maps of a step, at most."""
+        return len(self.class_names) * self.image.shape[-1] * self.image.shape[-2]
+
     def to_json(self) -> bytes:
         """Return it as the content of the metadata of a series of numbers."""
         image = base64.b64encode(self.image.tobytes()).decode()
