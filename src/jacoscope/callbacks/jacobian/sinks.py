@@ -24,6 +24,8 @@ class Sink:
     """
 
     takes_pictures = False
+    has_tab = False
+    """Whether the logger's page has the tab "Jacobians"."""
     lacks = "pictures, histograms or texts"
     """What the logger cannot take."""
 
@@ -45,6 +47,9 @@ class Sink:
     def log_histogram(self, tag: str, values: Tensor, step: int) -> None:
         """Log the distribution of values."""
 
+    def log_summary(self, summary: Summary, step: int) -> None:
+        """Log a message of TensorBoard's own format."""
+
     def log_text(self, tag: str, markdown: str) -> None:
         """Log a page of text."""
 
@@ -55,13 +60,16 @@ class Sink:
 class TensorBoardSink(Sink):
     """TensorBoard takes everything."""
 
-    takes_pictures = True
+    takes_pictures = has_tab = True
     lacks = ""
 
     def log_picture(self, tag: str, picture: Pixels, step: int) -> None:
         height, width, channels = picture.shape
         image = Summary.Image(height=height, width=width, colorspace=channels, encoded_image_string=encode_png(picture))
-        write_summary(self.logger, Summary(value=[Summary.Value(tag=tag, image=image)]), step)
+        self.log_summary(Summary(value=[Summary.Value(tag=tag, image=image)]), step)
+
+    def log_summary(self, summary: Summary, step: int) -> None:
+        write_summary(self.logger, summary, step)
 
     def log_histogram(self, tag: str, values: Tensor, step: int) -> None:
         self.logger.experiment.add_histogram(tag, values, step)
