@@ -11,7 +11,7 @@ from rich.console import Console
 
 from jacoscope.analysis.arrays import read_arrays
 from jacoscope.analysis.figures import history_figure, mean_maps_figure, rendered
-from jacoscope.analysis.folder import AnswerFolder, answer_path, shown_from
+from jacoscope.analysis.folder import AnswerFolder, answer_path, drawn_by, shown_from
 from jacoscope.analysis.network import CheckpointFile, NetworkSpec, TrainedNetwork
 from jacoscope.analysis.question import Question
 from jacoscope.analysis.shown_samples import evenly_spread
@@ -44,7 +44,7 @@ def answer_history(question: Question, spec: NetworkSpec, devices: Devices, cons
     """
     specs = all_checkpoints(spec)
     folder = history_folder(question, specs)
-    if not folder.has("history"):
+    if not folder.has("history", drawn_by()):
         follow(folder, question, specs, devices, console)
     with shown_from(folder.path):
         if not holds_table(folder.file(HISTORY), SCHEMA, range(1, len(specs) + 1)):
@@ -105,7 +105,7 @@ def follow(
             "Train with callbacks=[default,every_epoch] to keep one of each epoch"
         )
     table_only = replace(question, history=False, report=False, attack=0, save_jacobians=False, output_dir=None)
-    with folder.stage("history", None, folder.names):
+    with folder.stage("history", drawn_by(), folder.names):
         rows, maps = [], {}
         for step in sorted(distinct):
             network = distinct[step]

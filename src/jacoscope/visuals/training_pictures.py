@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from jacoscope.measures import DERIVATIVE, PLURAL, SINGULAR
-from jacoscope.visuals.colors import Pixels, sequential
+from jacoscope.visuals.colors import WORDS, Pixels, sequential
 from jacoscope.visuals.heatmaps import (
     Scale,
     brightness_derivative,
@@ -23,6 +23,14 @@ from jacoscope.visuals.heatmaps import (
 from jacoscope.visuals.line_chart import Line, line_chart
 from jacoscope.visuals.sheet import TILE_SIZE, RowLabel, compose_sheet
 
+PICTURES = {
+    "probe_sheet": f"{WORDS['positive']}: a brighter pixel raises the class; {WORDS['negative']}: it lowers it",
+    "class_maps": "the mean magnitude of each class's derivatives",
+    "sensitivity": "root mean square over the classes, laid over the input",
+    "over_epochs": "the derivative of each sample's own class, from epoch to epoch",
+    "spectrum": "mean singular values, a line for each epoch",
+}
+"""What each picture shows, by the last part of its tag, for TensorBoard's page of explanations."""
 GALLERY_SIZE = 140
 """Pixels, about, of a picture's longer side where there are few."""
 _IN_A_ROW = 5

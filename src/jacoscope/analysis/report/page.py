@@ -18,8 +18,8 @@ from jacoscope.analysis.report.samples import Sample
 from jacoscope.files import write_whole
 from jacoscope.measures import SINGULAR, shown_in
 from jacoscope.pages import render
-from jacoscope.visuals import WORDS, Pixels, Scale, diverging, heatmap
-from jacoscope.visuals.heatmaps import paint_images
+from jacoscope.visuals.colors import WORDS, Pixels, diverging
+from jacoscope.visuals.heatmaps import Scale, heatmap, paint_images
 
 ROWS = 6  # samples of each list that are shown with all their maps
 MOST_CLASSES = 20  # classes whose mean maps are shown, and in the table of confusions

@@ -10,14 +10,13 @@ from functools import partial
 from typing import Any
 
 import torch
-from pytorch_lightning import LightningModule
-from pytorch_lightning.utilities import rank_zero_warn
 from torch import Tensor, nn
 
 from jacoscope.callbacks.jacobian.sampling import NO_SAMPLES, Samples, from_all_processes
 from jacoscope.errors import UserError
 from jacoscope.jacobian_batch import JacobianBatch
 from jacoscope.jacobians import DEFINITION, STRATEGIES, JacobianError, jacobian, usable_strategy
+from jacoscope.lightning import LightningModule, rank_zero_warn
 from jacoscope.measures import MEASURES, Measure, Statistic, auroc, shown_in
 
 _ENTRIES_AT_A_TIME = 1 << 24  # of Jacobians held at once: 64 MB in float32
@@ -171,8 +170,15 @@ def _measure_piece(batch: JacobianBatch, samples: Samples, outputs: Sequence[str
                 values[m.key(output)] = m(of_output).cpu()
         spectra[output] = of_output.singular_values.float().cpu()
         map_sums[output] = of_output.J.abs().sum(0).cpu()
-    predictions = batch.logits.argmax(1).cpu()
-    return Measurement(indices[kept], labels[kept], predictions, values, spectra, map_sums, indices[~kept].tolist())
+    return Measurement(
+        indices[kept],
+        labels[kept],
+        batch.predictions.cpu(),
+        values,
+        spectra,
+        map_sums,
+        indices[~kept].tolist(),
+    )
 
 
 def _merge(parts: Sequence[Measurement]) -> Measurement:

@@ -1,4 +1,3 @@
-"use strict";
 // A table that sorts, filters and hides columns; of many rows the first ones are shown, until more are asked for.
 //
 // columns: [{key, title, kind, shown}]; kind is "number", "percent", "picture" or "text"; the text of a number is in

@@ -1,4 +1,3 @@
-"use strict";
 // The explorer of a report: any sample of the table, chosen by its number, by a link or a row, or with the arrows.
 // data.explorer: {samples, shape, names, output, scale, colors, measures, command, beside}; samples are those whose
 // maps are in the page; those in the file "beside" come later, through addSamples.
@@ -43,8 +42,11 @@ class Explorer {
 
   decoded(entry) {
     const bytes = (text) => Uint8Array.from(atob(text), (c) => c.charCodeAt(0));
-    const Integers = entry.steps > 127 ? Int16Array : Int8Array;
-    return { ...entry, shape: this.shape, image: bytes(entry.image), maps: new Integers(bytes(entry.maps).buffer) };
+    const Integers = entry.steps > 127 ? Int16Array : Int8Array, [, height, width] = this.shape, area = height * width;
+    const steps = new Integers(bytes(entry.maps).buffer);
+    const maps = entry.limits.map((limit, k) =>
+      Float64Array.from(steps.subarray(k * area, (k + 1) * area), (step) => (step / entry.steps) * limit));
+    return { ...entry, shape: this.shape, image: bytes(entry.image), maps };
   }
 
   caption(i, { label, prediction }) {
