@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from jacoscope.callbacks.jacobian.sampling import NO_SAMPLES, Samples, from_all_processes
-from jacoscope.errors import UserError
+from jacoscope.errors import UserError, require_choice
 from jacoscope.jacobian_batch import JacobianBatch
 from jacoscope.jacobians import DEFINITION, STRATEGIES, JacobianError, jacobian, usable_strategy
 from jacoscope.lightning import LightningModule, rank_zero_warn
@@ -43,9 +43,7 @@ class Differentiator:
         output: Callable[[Any], Tensor] | None = None,
         strategy: str = DEFINITION,
     ) -> None:
-        if strategy != "auto" and strategy not in STRATEGIES:
-            allowed = ", ".join(("auto", *STRATEGIES))
-            raise UserError(f"JacobianCallback: strategy={strategy!r} is not known; allowed are {allowed}")
+        require_choice("strategy", strategy, ("auto", *STRATEGIES), "JacobianCallback: ")
         self.strategy = strategy
         self.is_checked = False
         self._forward_fn = forward_fn
