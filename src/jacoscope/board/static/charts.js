@@ -119,6 +119,7 @@ export class Predictions {
 
   // courses: one for each run.
   draw(courses, kinds) {
+    this.strips.style.gridTemplateRows = `repeat(${courses.length}, 1fr)`;
     this.strips.replaceChildren(...courses.map((course, i) => {
       const strip = document.createElement("div");
       strip.className = "strip " + kinds[i];

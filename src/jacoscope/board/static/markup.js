@@ -22,16 +22,17 @@ export const PAGE = `
 </div>
 <p id="problem" role="alert" hidden></p>
 <div id="shown">
-<div class="stage">
+<div class="stage" id="stage">
   <div class="panes" id="panes"></div>
   <section id="row" aria-label="The row of J at the pixel"><p id="where" aria-live="polite"></p>
     <table><thead><tr id="headings"></tr></thead><tbody id="bars"></tbody></table></section>
+  <div id="pixel-chart"></div>
 </div>
 <section class="card" aria-label="All classes">
   <div class="line"><h2 id="classes-title">All classes</h2>
     <div class="scale"><span id="low"></span><span class="ramp"><canvas id="ramp" width="257" height="1" aria-hidden="true"></canvas><span id="ticks"></span></span><span id="high"></span></div>
-    <label>Scale of <select id="range"><option value="all">all steps</option><option value="step">this step</option></select></label>
-    <label><select id="spacing" aria-label="Spacing of the colours"><option value="auto">automatic</option><option value="linear">linear</option><option value="log">logarithmic</option></select></label>
+    <label>Scale <select id="range"><option value="all">of all steps</option><option value="step">of this step</option></select></label>
+    <label>Colours <select id="spacing"><option value="auto">automatic</option><option value="linear">linear</option><option value="log">logarithmic</option></select></label>
     <label id="shared-label" hidden><input id="shared" type="checkbox" checked> one scale for both runs</label>
   </div>
   <div id="classes" role="group" aria-label="Class whose map is shown"></div>
@@ -68,6 +69,6 @@ export function pane(id, label) {
 export function classButton() {
   const button = document.createElement("button");
   button.type = "button";
-  button.innerHTML = '<span class="minis"></span><span class="caption"></span>';
+  button.innerHTML = '<span class="minis"></span><span class="caption"><span class="class"></span> <span class="chances"></span></span>';
   return button;
 }

@@ -248,5 +248,5 @@ export class Page {
 // What stands before the tag's own part tells the callbacks of a trainer apart.
 function nameOf(tag, index, label) {
   const prefix = tag.replace(/jacobians\/\d+$/, "");
-  return `${prefix}${index}${label === null ? "" : `: ${label}`}`;
+  return `${prefix}${index}${label === null ? "" : ` (class ${label})`}`;
 }

@@ -7,7 +7,7 @@ export function savePicture(view, colors) {
   const theme = colors.theme[document.documentElement.dataset.theme];
   const panes = [...document.querySelectorAll(".panes figure:not([hidden])")];
   const rows = [...document.querySelectorAll("#bars tr")], minis = [...document.querySelectorAll("#classes button")];
-  const width = Math.max(2 * MARGIN + panes.length * (SIDE + GAP) + 330, 2 * MARGIN + minis.length * (MINI + 8));
+  const width = Math.max(2 * MARGIN + panes.length * (SIDE + GAP) + 330, 2 * MARGIN + minis.length * (MINI + 12));
   const below = MARGIN + 3 * LINE + Math.max(SIDE + 2 * LINE, (rows.length + 2) * LINE) + GAP;
   const height = below + MINI * view.courses.length + 3 * LINE + MARGIN;
   const canvas = Object.assign(document.createElement("canvas"), { width: 2 * width, height: 2 * height });
@@ -29,7 +29,7 @@ export function savePicture(view, colors) {
   text(document.getElementById("where").textContent, left, top - 8, theme.soft);
   rows.forEach((row, i) => drawRow(context, row, left, top + (i + 1) * LINE, theme, text));
   minis.forEach((button, i) => {
-    const x = MARGIN + i * (MINI + 8);
+    const x = MARGIN + i * (MINI + 12);
     [...button.querySelectorAll("canvas")].forEach((mini, j) => context.drawImage(mini, x, below + j * MINI, MINI, MINI));
     text(button.querySelector(".caption").textContent, x, below + MINI * view.courses.length + 16, theme.soft, "11px system-ui, sans-serif");
   });

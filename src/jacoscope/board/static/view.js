@@ -51,7 +51,7 @@ export class View {
     const [course, other] = this.courses, k = this.state.class, name = course.names[k];
     const rows = { ...this.panes };
     rows.second.hidden = rows.difference.hidden = !other;
-    this.byId("panes").className = other ? "panes two" : "panes";
+    this.byId("stage").classList.toggle("two", Boolean(other));
     const label = course.label >= 0 ? `class ${course.names[course.label]}` : "class unknown";
     this.drawPane("image", `Sample ${course.index}`, course, (i) => course.rgb(i), label);
     this.courses.forEach((each, i) => {
@@ -129,7 +129,8 @@ export class View {
         paint(minis.children[i], each.width, each.height, map ? (p) => scale.rgb(map[p]) : () => [200, 200, 200]);
       });
       const chances = this.courses.map((each, i) => percent(each.probability(this.places[i], k) ?? 0));
-      caption.textContent = `${course.names[k]} · ${chances.join(" | ")}`;
+      caption.firstChild.textContent = course.names[k];
+      caption.lastChild.textContent = chances.join(" | ");
       button.setAttribute("aria-label", `class ${course.names[k]}, probability ${chances.join(" and ")}` +
         (k === course.label ? ", the sample's own class" : ""));
     });
@@ -163,7 +164,8 @@ export class View {
     if (this.charts.size !== wanted.length) {
       this.charts = new Map(wanted.map((_, i) => [i, new Chart("", (step) => this.act({ step }))]));
       const figures = [...this.charts.values()].map((chart) => chart.root);
-      place.replaceChildren(figures[0], figures[1], this.predictions.root, ...figures.slice(2));
+      this.byId("pixel-chart").replaceChildren(figures[0]);
+      place.replaceChildren(this.predictions.root, ...figures.slice(1));
     }
     wanted.forEach((want, i) => {
       const chart = this.charts.get(i);
