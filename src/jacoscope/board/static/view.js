@@ -98,6 +98,7 @@ export class View {
         const cell = document.createElement("th");
         cell.scope = "col";
         cell.textContent = text;
+        if (KINDS.includes(text)) cell.className = text;
         return cell;
       }));
       this.headingUnit = this.unit;
