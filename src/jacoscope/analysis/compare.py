@@ -31,7 +31,7 @@ OF_EACH = ("prediction", "correct", *(measure.name for measure in shown_in("netw
 """Columns of samples.parquet that are there for both networks, with ``_a`` or ``_b`` behind the name."""
 
 
-def answer_compare(question: Question, specs: Sequence[NetworkSpec], devices: Devices, console: Console) -> None:
+def answer(question: Question, specs: Sequence[NetworkSpec], devices: Devices, console: Console) -> None:
     """Answer the question about two networks, on the samples of the first one's data.
 
     Raises:

@@ -47,12 +47,13 @@ REPORTED = ("table", "adversarial", curves.STAGE, "summary")
 """The stages that the report is made from."""
 
 
-def answer_split(question: Question, spec: NetworkSpec, devices: Devices, console: Console) -> None:
+def answer(question: Question, specs: Sequence[NetworkSpec], devices: Devices, console: Console) -> None:
     """Answer the question about a whole split.
 
     Raises:
         UserError: if it cannot be answered; what is done is kept.
     """
+    (spec,) = specs
     folder = split_folder(question, spec)
     if to_do(folder, question):
         analyse(folder, question, TrainedNetwork.load(spec), devices, console)

@@ -307,9 +307,10 @@ def probs_from_logits(maps: Floats, probabilities: Floats) -> NDArray[np.float64
         maps: of the logits of all classes, ``[classes, height, width]``.
         probabilities: ``[classes]``.
     """
-    differences = maps - maps[int(np.argmax(probabilities))]
-    mean = np.tensordot(probabilities, differences, 1)
-    return np.asarray(probabilities[:, None, None] * (probabilities.sum() * differences - mean), np.float64)
+    with np.errstate(invalid="ignore"):  # what is not finite stays so
+        differences = maps - maps[int(np.argmax(probabilities))]
+        mean = np.tensordot(probabilities, differences, 1)
+        return np.asarray(probabilities[:, None, None] * (probabilities.sum() * differences - mean), np.float64)
 
 
 def _follow(logits_maps: Floats, probabilities: Floats, expected: Floats) -> bool:
