@@ -105,9 +105,10 @@ def test_runs_are_coloured_by_a_setting_with_a_legend(browser: Any, page: Path) 
     browser.run("byId('color-by').value = 'model'; byId('color-by').onchange()")
     shown = colors(browser)
     assert [shown.index(color) for color in shown] == [0, 0, 0, 0, 4, 4, 4, 4]
-    assert browser.run(
-        "return [...document.querySelectorAll('#legend span')].map(e => e.textContent)"
-    ) == [LONG, CHINESE]
+    assert browser.run("return [...document.querySelectorAll('#legend span')].map(e => e.textContent)") == [
+        LONG,
+        CHINESE,
+    ]
     browser.run("byId('color-by').value = 'optimizer.lr'; byId('color-by').onchange()")
     shown = colors(browser)
     assert [shown.index(color) for color in shown] == [0, 1, 2, 3, 0, 1, 2, 3]

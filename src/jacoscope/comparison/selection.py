@@ -43,16 +43,10 @@ def filtered(table: RunTable, conditions: Sequence[str]) -> RunTable:
 
 
 def with_columns(table: RunTable, names: Sequence[str]) -> RunTable:
-    """Return the table with these settings and metrics alone, besides the run, its status and its time.
-
-    Raises:
-        UserError: if there is no such column.
-    """
-    wanted = [table.column(name) for name in names]
-    settings = [key for key in wanted if key in table.keys]
+    """Return the table with these settings and metrics alone, by their keys, besides the run, its status and its time."""
+    settings = [key for key in names if key in table.keys]
     runs = [replace(run, settings={key: run.settings[key] for key in settings}) for run in table.runs]
-    measured = {name for run in table.runs for name in run.metrics}
-    return RunTable(table.folder, runs, chosen=tuple(name for name in wanted if name in measured))
+    return RunTable(table.folder, runs, chosen=tuple(name for name in names if name not in settings))
 
 
 def _meets(value: Any, sign: str, wanted: str, condition: str) -> bool:

@@ -144,8 +144,8 @@ class RunTable:
         return None
 
     def rows(self) -> list[dict[str, Any]]:
-        """Return a flat mapping for each run, with all that it measured; ``None`` for an empty cell."""
-        measured = dict.fromkeys(name for run in self.runs for name in run.metrics)
+        """Return a flat mapping for each run, with all that was measured or chosen; ``None`` for an empty cell."""
+        measured = self.chosen or dict.fromkeys(name for run in self.runs for name in run.metrics)
         return [
             {
                 "run": run.name,

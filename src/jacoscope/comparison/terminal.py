@@ -50,8 +50,9 @@ def show_sweep(
         UserError: if there is no run or no such column, or if an export, or the page in a file that was named, cannot
             be written. The table is printed even if the page cannot be written.
     """
-    table, exports = filtered(RunTable.read(folder, sort), conditions), list(export)
-    printed = table if columns is None else with_columns(table, columns)
+    everything, exports = RunTable.read(folder, sort), list(export)
+    table = filtered(everything, conditions)
+    printed = table if columns is None else with_columns(table, [everything.column(name) for name in columns])
     for file in exports:
         table.export(file)
     page_file = folder / "sweep.html" if page is True else page or None
