@@ -267,10 +267,11 @@ def decision_figure(reading: Reading, class_names: list[str]) -> Figure:
         reading.crossing.changed[0],
         titles=(
             before,
-            f"the change: L2 length {float(reading.crossing.distance):.3g}",
+            f"the change that turns it: L2 length {float(reading.crossing.distance):.3g}\n"
+            f"(predicted to first order: {float(reading.boundary.distance):.3g})",
             f"changed: {class_names[int(reading.crossing.prediction)]}",
         ),
-        title=f"{reading.title}: the smallest change to first order that turns the decision",
+        title=f"{reading.title}: the decision along the direction of the smallest change to first order",
     )
 
 
