@@ -103,7 +103,7 @@ class Runs {
     const reports = about.reports.map(({ href, title }) => element("a", { href, textContent: `report: ${title}` }));
     const links = element("p", { className: "links" }, ...reports, folder);
     const advice = about.reports.length ? [] : [
-      element("p", { textContent: "It has no report yet. This command makes one:" }), this.command(about.command),
+      element("p", { textContent: "It has no report yet. This command makes one:" }), command(about.command),
     ];
     part.replaceChildren(
       element("h3", { tabIndex: -1, textContent: `Run ${name}` }),
@@ -113,12 +113,6 @@ class Runs {
     part.hidden = false;
     part.scrollIntoView({ block: "nearest" });
     part.firstChild.focus({ preventScroll: true });
-  }
-
-  command(text) {
-    const copy = element("button", { type: "button", textContent: "copy" });
-    copy.onclick = () => navigator.clipboard.writeText(text).then(() => (copy.textContent = "copied"));
-    return element("p", { className: "command" }, element("code", { textContent: text }), copy);
   }
 
   picture({ picture }, name) {

@@ -13,7 +13,7 @@ from torch.nn.functional import adaptive_avg_pool2d
 from jacoscope.measures import DERIVATIVE
 from jacoscope.visuals.colors import NOT_FINITE, Pixels, diverging, sequential
 
-SMALLEST_BEND = 1e-6
+SMALLEST = 1e-8
 """Of the largest derivative: what is smaller is not told from zero."""
 EVEN = 0.05
 """Of the largest derivative: if the weakest map reaches this, an even scale shows all."""
@@ -73,7 +73,7 @@ class Scale:
 
         The derivatives of probabilities shrink with confidence, by orders of magnitude from one sample to the next: on
         an even scale the least certain sample would fade all others to nothing. Theirs is logarithmic if a row or a
-        column of maps would be empty, down to the largest derivative of the weakest of them; ``units`` says so.
+        column of maps would be empty, from a tenth of the largest derivative of the weakest of them; ``units`` says so.
 
         Args:
             maps: ``[samples, classes, height, width]``, or ``[classes, height, width]`` of one sample.
@@ -81,16 +81,16 @@ class Scale:
 
         >>> maps = torch.tensor([1.0, 0.001]).view(2, 1, 1).expand(2, 3, 3)
         >>> Scale.of_derivatives(maps, "probs").units, Scale.of_derivatives(maps, "logits").units
-        ('∂ probability / ∂ pixel, logarithmic scale', '∂ logit / ∂ pixel')
+        ('∂ probability / ∂ pixel (log scale)', '∂ logit / ∂ pixel')
         """
         units = DERIVATIVE.get(output, f"∂ {output} / ∂ pixel")
         if output == "probs":
             limit = symmetric_limit(maps, 1.0)
             peaks = maps.detach().abs().nan_to_num(0.0).flatten(-2).amax(-1)
             for_all = peaks if peaks.ndim == 1 else torch.cat([peaks.amax(0), peaks.amax(1)])
-            bend = min(max(float(for_all.min()), SMALLEST_BEND * limit), limit)
-            if bend < EVEN * limit:
-                return cls.signed(maps, f"{units}, logarithmic scale", limit=limit, bend=bend)
+            weakest = max(float(for_all.min()), SMALLEST * limit)
+            if weakest < EVEN * limit:
+                return cls.signed(maps, f"{units} (log scale)", limit=limit, bend=weakest / 10)
         return cls.signed(maps, units)
 
     @classmethod

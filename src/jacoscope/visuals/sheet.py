@@ -137,7 +137,8 @@ def _font_with(letters: tuple[str, ...]) -> str | None:
     from matplotlib.font_manager import fontManager  # takes a moment to import, and is seldom needed
 
     wanted = set(map(ord, letters))
-    return next((font.fname for font in fontManager.ttflist if wanted <= _letters_of(font.fname)), None)
+    paths = [font.fname for font in fontManager.ttflist if "LastResort" not in font.fname]  # which has boxes for all
+    return next((path for path in paths if wanted <= _letters_of(path)), None)
 
 
 def _width(text: str, face: ImageFont.FreeTypeFont) -> float:
