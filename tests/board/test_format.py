@@ -73,7 +73,9 @@ def test_what_is_not_finite_stays_so_and_the_rest_is_exact(tmp_path: Path) -> No
     first, second = board.read(tmp_path).values()
     kept = first.jacobians["logits"][0]
     assert np.isnan(kept).sum() == 2
-    assert kept == pytest.approx(J[0].squeeze(1).where(J[0].squeeze(1).isfinite(), torch.nan).numpy(), rel=1e-3, nan_ok=True, abs=1e-3)
+    assert kept == pytest.approx(
+        J[0].squeeze(1).where(J[0].squeeze(1).isfinite(), torch.nan).numpy(), rel=1e-3, nan_ok=True, abs=1e-3
+    )
     assert np.isnan(first.values["logits/frobenius"]).all()
     assert np.isfinite(second.values["logits/frobenius"]).all()
 

@@ -107,9 +107,7 @@ class Probe:
                 int(read["label"]),
                 tuple(map(str, read["class_names"])),
                 tuple(map(str, read["outputs"])),
-                tuple(
-                    Value(str(v["name"]), str(v["label"]), str(v["output"]), bool(v["log"])) for v in read["values"]
-                ),
+                tuple(Value(str(v["name"]), str(v["label"]), str(v["output"]), bool(v["log"])) for v in read["values"]),
                 np.frombuffer(base64.b64decode(read["image"], validate=True), np.uint8).reshape(shape),
                 (low, high),
                 tuple(map(int, read["input_shape"])),
