@@ -8,7 +8,6 @@ from pathlib import Path
 
 import jacoscope
 import jacoscope.jacobians
-from jacoscope.board import SAMPLES_PER_PLUGIN
 from jacoscope.data.mnist import MD5_OF_FILES
 
 ROOT = Path(__file__).parents[1]
@@ -36,7 +35,7 @@ def test_tensorboard_is_started_on_loopback_only() -> None:
     recipe = (ROOT / "Makefile").read_text().split("\nboard:")[1].split("\n\n")[0]
     assert "--host localhost" in recipe
     assert "--bind_all" not in recipe
-    assert f"--samples_per_plugin {SAMPLES_PER_PLUGIN}" in recipe
+    assert "--samples_per_plugin=images=1000,jacobians=1000" in recipe
 
 
 def test_checkpoints_py_alone_unpickles_and_weights_alone() -> None:

@@ -14,7 +14,7 @@ from jacoscope import board
 from jacoscope.board.format import TOLERANCE, FormatError, Probe, Value
 from jacoscope.errors import UserError
 
-from .logs import CLASSES, IMAGES, LABELS, NAMES, SIDE, exact, log, network
+from .logs import IMAGES, LABELS, NAMES, SIDE, exact, log, network
 
 
 @pytest.mark.parametrize("output", ["logits", "probs"])
@@ -138,4 +138,3 @@ def test_a_damaged_description_is_named(change: str | None) -> None:
     damaged = json.dumps(content).encode() if change else b"\xff"
     with pytest.raises(FormatError):
         Probe.from_json(damaged)
-    assert CLASSES == len(NAMES)
