@@ -244,7 +244,8 @@ def _weight_gradient(x: Tensor, g: Tensor, weight: Tensor, geometry: Geometry, b
     """Return the gradient of ⟨g, convolve(x, weight)⟩ = ⟨pull_back(g, weight), x⟩ with respect to the weight."""
     kernel = block_kernel(weight.detach(), geometry, block)
     axes = _axes(tuple(weight.shape[2:]), geometry, block)
-    assert kernel is not None and axes is not None
+    assert kernel is not None
+    assert axes is not None
     shape = tuple(zip(weight.shape[2:], geometry.stride, geometry.padding, geometry.dilation, strict=True))
     entries = _entries(tuple(weight.shape), geometry.groups, axes, shape).to(weight.device)
     flat = weight.new_zeros(weight.numel() + 1).index_add(0, entries.flatten(), kernel.weight_gradient(x, g).flatten())

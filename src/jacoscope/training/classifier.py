@@ -24,9 +24,9 @@ class ClassifierModule(LightningModule):
 
     Logs ``train/loss`` and ``train/accuracy`` (means over the epoch, in training mode and with augmentation),
     ``val/loss``, ``val/accuracy``, ``test/loss``, ``test/accuracy``, and ``train/learning_rate`` every
-    ``log_every_n_steps`` steps; with a penalty ``train/penalty`` and ``test/penalty``, which are not multiplied by λ. If
-    the loss, the penalty or a gradient is NaN or infinite, the training stops before the optimizer takes the step.
-    Checkpoints contain the sums over the epoch, so that a resumed training logs the same values.
+    ``log_every_n_steps`` steps; with a penalty ``train/penalty`` and ``test/penalty``, without λ. If the loss, the
+    penalty or a gradient is NaN or infinite, the training stops before the optimizer takes the step. Checkpoints
+    contain the sums over the epoch, so that a resumed training logs the same values.
 
     Args:
         network: computes logits ``[batch, classes]`` from pixels in [0, 1] ``[batch, C, H, W]``.
