@@ -1,5 +1,6 @@
 """The LightningModule that trains a classifier with any network, loss, optimizer and schedule."""
 
+import math
 from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any
@@ -57,9 +58,9 @@ class ClassifierModule(LightningModule):
         self.optimizer = optimizer
         self.scheduler = scheduler
         self.penalty = penalty or NoPenalty()
-        # A metric, since its state can be put into checkpoints, unlike the sums of self.log.
-        self.train_loss, self.train_penalty = (MeanMetric(nan_strategy="disable") for _ in range(2))
-        self.test_penalty = MeanMetric(nan_strategy="disable")
+        # Metrics, since their state can be put into checkpoints, unlike the sums of self.log. NaN stays NaN; of
+        # torchmetrics' other ways, "disable" forgets the weights too (1.9), and a mean over batches would be logged.
+        self.train_loss, self.train_penalty, self.test_penalty = (MeanMetric(nan_strategy=math.nan) for _ in range(3))
         # Arguments are not validated, which takes longer than counting: the data module has checked all labels.
         self.train_accuracy, self.val_accuracy, self.test_accuracy = (
             MulticlassAccuracy(num_classes, average="micro", validate_args=False) for _ in range(3)
