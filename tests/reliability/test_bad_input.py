@@ -159,7 +159,7 @@ TRAIN = [
     ("penalty._target_=torch.nn.Identity", "penalty: torch.nn.Identity makes a Identity; it is a jacoscope.penalties"),
     ("penalty=l2", "There is no penalty=l2"),
     ("~penalty", "There is no penalty to build"),
-    ("regularisation=l3", "There is no regularisation=l3|Did you mean regularisation=l2?"),
+    ("regularisation=l3", "There is no regularisation=l3|Choices of regularisation: all, dropout, jacobian, l2, none"),
     ("model.dropout=1", "model.dropout=1 is not allowed; it is at least 0 and less than 1"),
     ("scheduler=steps scheduler.milestones=[2]", "scheduler.milestones=[2] is not allowed; it is 0 to 1"),
     ("data.samples_per_class=0", "data.samples_per_class=0 is not allowed; it is 1 to"),
