@@ -1,5 +1,7 @@
 """Train a classifier, watch its Jacobian and record the run: python train.py --help"""
 
+# Shell completion looks for "@hydra.main" in this file: eval "$(python train.py -sc install=bash)"
+
 from typing import TYPE_CHECKING, Any
 
 from jacoscope.cli import command

@@ -5,13 +5,13 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from pytorch_lightning import LightningDataModule
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from jacoscope.data.images import LabelledImages, Source, samples_of_each_class, stratified_split
 from jacoscope.data.order import EpochOrder, seed_batch
 from jacoscope.errors import UserError
+from jacoscope.lightning import LightningDataModule
 
 Batch = tuple[Tensor, Tensor]
 

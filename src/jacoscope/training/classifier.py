@@ -6,7 +6,6 @@ from functools import partial
 from typing import Any
 
 import torch
-from pytorch_lightning import LightningModule
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
@@ -14,6 +13,7 @@ from torchmetrics import MeanMetric, Metric
 from torchmetrics.classification import MulticlassAccuracy
 
 from jacoscope.errors import UserError
+from jacoscope.lightning import LightningModule
 from jacoscope.penalties import ForwardPass, NoPenalty, Penalty
 from jacoscope.training.divergence import require_finite_step
 
