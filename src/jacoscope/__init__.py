@@ -5,93 +5,29 @@ training. They are loaded when they are first used, so that ``import jacoscope``
 """
 
 from importlib import import_module
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from jacoscope.callbacks import JacobianCallback
-    from jacoscope.jacobians import (
-        STRATEGIES,
-        BoundaryDistance,
-        CheckReport,
-        FrobeniusEstimate,
-        JacobianChunk,
-        JacobianError,
-        NonFiniteJacobianError,
-        SingularTriplets,
-        StrategyError,
-        as_matrix,
-        boundary_distance,
-        check,
-        class_mean_maps,
-        effective_rank,
-        estimate_frobenius,
-        frobenius_norm,
-        input_alignment,
-        iter_jacobians,
-        jacobian,
-        jvp,
-        l1_operator_norm,
-        leading_singular_triplets,
-        linf_operator_norm,
-        log_probs_jacobian_from_logits,
-        nuclear_norm,
-        output_norms,
-        probs_jacobian_from_logits,
-        sensitivity_map,
-        singular_values,
-        spectral_norm,
-        stable_rank,
-        usable_strategy,
-        vjp,
-    )
+    from jacoscope.callbacks import JacobianCallback as JacobianCallback
+    from jacoscope.jacobians import *  # noqa: F403
 
 __version__ = "0.1.0"
 
-__all__ = [
-    "STRATEGIES",
-    "BoundaryDistance",
-    "CheckReport",
-    "FrobeniusEstimate",
-    "JacobianCallback",
-    "JacobianChunk",
-    "JacobianError",
-    "NonFiniteJacobianError",
-    "SingularTriplets",
-    "StrategyError",
-    "__version__",
-    "as_matrix",
-    "boundary_distance",
-    "check",
-    "class_mean_maps",
-    "effective_rank",
-    "estimate_frobenius",
-    "frobenius_norm",
-    "input_alignment",
-    "iter_jacobians",
-    "jacobian",
-    "jvp",
-    "l1_operator_norm",
-    "leading_singular_triplets",
-    "linf_operator_norm",
-    "log_probs_jacobian_from_logits",
-    "nuclear_norm",
-    "output_norms",
-    "probs_jacobian_from_logits",
-    "sensitivity_map",
-    "singular_values",
-    "spectral_norm",
-    "stable_rank",
-    "usable_strategy",
-    "vjp",
-]
-
 
 def __getattr__(name: str) -> Any:
-    if name not in __all__:
+    if name == "JacobianCallback":
+        return import_module("jacoscope.callbacks").JacobianCallback
+    if name.startswith("_") and name != "__all__":
         raise AttributeError(f"module 'jacoscope' has no attribute '{name}'")
-    home = "jacoscope.callbacks" if name == "JacobianCallback" else "jacoscope.jacobians"
-    return getattr(import_module(home), name)
+    imported = vars(import_module("jacoscope.jacobians"))
+    public = {key: value for key, value in imported.items() if key[0] != "_" and not isinstance(value, ModuleType)}
+    if name == "__all__":
+        return sorted([*public, "JacobianCallback", "__version__"])
+    if name not in public:
+        raise AttributeError(f"module 'jacoscope' has no attribute '{name}'")
+    return public[name]
 
 
 def __dir__() -> list[str]:
-    return __all__
+    return __getattr__("__all__")  # type: ignore[no-any-return]

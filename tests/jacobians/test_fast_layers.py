@@ -40,10 +40,10 @@ def layers(draw):
     channels, height, width = draw(st.integers(1, 4)), draw(st.integers(4, 12)), draw(st.integers(4, 12))
     x = torch.randn(3, channels, height, width)
     kind = draw(st.sampled_from(["conv", "conv1d", "average", "max", "norm"]))
-    if kind == "average":
-        return nn.AvgPool2d(draw(st.sampled_from([2, (1, 2), (2, 1), 3]))), x
-    if kind == "max":
-        return nn.MaxPool2d(draw(st.sampled_from([2, (1, 2), 3]))), x.round()  # with ties
+    if kind in ("average", "max"):
+        make = nn.AvgPool2d if kind == "average" else nn.MaxPool2d
+        before = draw(st.sampled_from([nn.Identity(), nn.Tanh(), nn.ReLU(), nn.ReLU(inplace=True), nn.Sigmoid()]))
+        return nn.Sequential(before, make(draw(st.sampled_from([2, (1, 2), (2, 1), 3])))), x.round()  # with ties
     if kind == "norm":
         norm = nn.BatchNorm2d(channels)
         norm.running_mean.normal_()
@@ -76,6 +76,31 @@ def test_lenet_goes_through_fast_layers_whatever_the_vector_width(lanes):
             names = used(model.eval(), x)
         assert "BlockConvolutionBackward" in names
         assert "TiledPoolBackward" in names
+
+
+def twice(x):
+    y = x.tanh()
+    return F.avg_pool2d(y, 2).flatten(1) + y.flatten(1)[:, :16]
+
+
+def with_a_step_between(x):
+    y = x.tanh()
+    z = F.pad(y[:, :, 1:-1], (0, 0, 1, 1))
+    return F.max_pool2d(z, 2).flatten(1)
+
+
+def detached(x):
+    with torch.no_grad():
+        y = x.relu()
+    return F.avg_pool2d(y, 2).flatten(1) + x.flatten(1)[:, :16]
+
+
+@pytest.mark.parametrize("model", [twice, with_a_step_between, detached])
+def test_an_activation_before_a_pooling_counts_once_and_as_it_stands(model):
+    x = torch.randn(30, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+    for strategy in ("vmap-vjp", "vmap-jacrev"):
+        J = jacobian(model, x, strategy=strategy, check=False)
+        torch.testing.assert_close(J, jacobian(model, x, strategy="backward"), rtol=1e-5, atol=1e-6)
 
 
 def test_what_is_not_fast_is_left_to_pytorch():

@@ -19,7 +19,6 @@ with a flipped kernel.
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
 from functools import lru_cache
 from math import prod
 from typing import Any, NamedTuple
@@ -49,7 +48,9 @@ class Geometry(NamedTuple):
     output_size: Sizes
 
     @classmethod
-    def of(cls, kernel: Sizes, input_size: Sizes, stride: Sizes, padding: Sizes, dilation: Sizes, groups: int) -> "Geometry":
+    def of(
+        cls, kernel: Sizes, input_size: Sizes, stride: Sizes, padding: Sizes, dilation: Sizes, groups: int
+    ) -> "Geometry":
         """Return the geometry, with the size of the output that follows from the others."""
         reach = zip(input_size, kernel, stride, padding, dilation, strict=True)
         output_size = tuple((n + 2 * p - d * (k - 1) - 1) // t + 1 for n, k, t, p, d in reach)
@@ -206,18 +207,15 @@ class BlockConvolution(torch.autograd.Function):
 
     @staticmethod
     def forward(x: Tensor, weight: Tensor, bias: Tensor | None, geometry: Geometry, m: Sizes) -> Tensor:
-        """Convolve."""
         return geometry.convolve(x, weight, bias)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-        """Keep what the derivatives need."""
         x, weight, _, ctx.geometry, ctx.m = inputs
         ctx.save_for_backward(x if weight.requires_grad else None, weight)
 
     @staticmethod
     def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
-        """Pull a cotangent back."""
         x, weight = ctx.saved_tensors
         needs_x, needs_weight, needs_bias, *_ = ctx.needs_input_grad
         if _only_inputs.get():
@@ -245,7 +243,6 @@ class BlockPullBack(torch.autograd.Function):
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-        """Keep what the derivatives need."""
         g, weight, ctx.geometry, ctx.m = inputs
         ctx.save_for_backward(g if weight.requires_grad else None, weight)
 

@@ -49,7 +49,6 @@ class FastLayers(TorchFunctionMode):
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        """Run a function of PyTorch, by a fast layer if there is one."""
         kwargs, before, self._activated = kwargs or {}, self._activated, None
         if func in _POOLINGS:
             pooled = _pool(_POOLINGS[func](*args, **kwargs), before)
@@ -75,8 +74,8 @@ def _convolution(
     dims = weight.ndim - 2
     if not _is_plain(input, dims + 2) or weight.dtype != input.dtype or isinstance(padding, str):
         return None
-    per_axis = (_per_axis(sizes, dims) for sizes in (stride, padding, dilation))
-    geometry = Geometry.of(tuple(weight.shape[2:]), tuple(input.shape[2:]), *per_axis, groups)
+    stride, padding, dilation = _per_axis(stride, dims), _per_axis(padding, dims), _per_axis(dilation, dims)
+    geometry = Geometry.of(tuple(weight.shape[2:]), tuple(input.shape[2:]), stride, padding, dilation, groups)
     block = vector_filling_block(weight.shape[1], geometry, vector_lanes())
     return None if block is None else _applied(BlockConvolution, input, weight, bias, geometry, block)
 
@@ -133,19 +132,16 @@ class ChannelScaling(torch.autograd.Function):
     def forward(
         x: Tensor, mean: Tensor, variance: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float
     ) -> Tensor:
-        """Normalise."""
         return F.batch_norm(x, mean, variance, weight, bias, training=False, eps=eps)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-        """Keep the scale of each channel."""
         x, _, variance, weight, _, eps = inputs
         scale = (variance + eps).rsqrt()
         ctx.save_for_backward((scale if weight is None else scale * weight).view(-1, *[1] * (x.ndim - 2)))
 
     @staticmethod
     def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
-        """Scale a cotangent."""
         return g * ctx.saved_tensors[0], None, None, None, None, None
 
 

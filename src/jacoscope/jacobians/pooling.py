@@ -49,18 +49,15 @@ class TiledPool(torch.autograd.Function):
 
     @staticmethod
     def forward(x: Tensor, pooled: Tensor, slope: Tensor | None, window: Window, factor: float) -> Tensor:
-        """Return what was pooled."""
         return pooled.clone()
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-        """Keep the slope."""
         _, _, slope, ctx.window, ctx.factor = inputs
         ctx.save_for_backward(slope)
 
     @staticmethod
     def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
-        """Pull a cotangent back to `x`."""
         (slope,), spreaded = ctx.saved_tensors, spread(g, ctx.window, ctx.factor)
         if slope is None:
             return spreaded, None, None, None, None
