@@ -16,7 +16,7 @@ so all :math:`s` positions :math:`r` of a block are output channels of one convo
 with a flipped kernel.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import lru_cache
@@ -60,11 +60,6 @@ class Geometry(NamedTuple):
         """Return the convolution of `x`, `[n, in_channels, *input_size]`."""
         convolution = _CONVOLUTIONS[len(self.stride)]
         return convolution(x, weight, bias, self.stride, self.padding, self.dilation, self.groups)
-
-    def weight_gradient(self, x: Tensor, g: Tensor, weight: Tensor) -> Tensor:
-        """Return the gradient of `sum(g * convolve(x, weight))` with respect to the weight."""
-        gradient = _WEIGHT_GRADIENTS[len(self.stride)]
-        return gradient(x, weight.shape, g, self.stride, self.padding, self.dilation, self.groups)
 
 
 class _Axis(NamedTuple):
@@ -137,8 +132,7 @@ def pull_back(g: Tensor, weight: Tensor, geometry: Geometry, m: Sizes) -> Tensor
     assert axes is not None, "see can_pull_back"
     entries = _entries(tuple(weight.shape), geometry, axes).to(weight.device)
     by_blocks = torch.cat([weight.reshape(-1), weight.new_zeros(1)])[entries]
-    padding = tuple(axis.padding for axis in axes)
-    out = _CONVOLUTIONS[len(m)](g, by_blocks, None, m, padding, 1, geometry.groups)
+    out = _CONVOLUTIONS[len(m)](g, by_blocks, None, m, tuple(axis.padding for axis in axes), 1, geometry.groups)
     for dim, axis in enumerate(axes, start=2):
         out = out.narrow(dim, axis.skip, axis.blocks)
     out = torch.unflatten(out, 1, (-1, *(axis.block for axis in axes)))  # [n, channels, *block, *blocks]
@@ -147,6 +141,39 @@ def pull_back(g: Tensor, weight: Tensor, geometry: Geometry, m: Sizes) -> Tensor
     for dim, size in enumerate(geometry.input_size, start=2):  # the last block may reach beyond the end
         out = out.narrow(dim, 0, size)
     return out
+
+
+def weight_gradient(x: Tensor, g: Tensor, weight: Tensor, geometry: Geometry, m: Sizes) -> Tensor:
+    """Return the gradient of ⟨g, convolve(x, weight)⟩ = ⟨pull_back(g, weight), x⟩ with respect to the weight.
+
+    Args:
+        x: `[n, in_channels, *input_size]`.
+        g: `[n, out_channels, *output_size]`.
+        weight: as for `pull_back`, and so are `geometry` and `m`.
+    """
+    axes = _axes(geometry, m)
+    assert axes is not None, "see can_pull_back"
+    entries = _entries(tuple(weight.shape), geometry, axes).to(weight.device)
+    dims, ends = len(axes), []
+    pads = [(0, axis.block * axis.blocks - size) for axis, size in zip(axes, geometry.input_size, strict=True)]
+    x = F.pad(x, [n for pair in reversed(pads) for n in pair])
+    for dim, (axis, size) in enumerate(zip(axes, geometry.output_size, strict=True)):
+        x = torch.unflatten(x, 2 + 2 * dim, (-1, axis.block))  # [n, channels, blocks, block, …]
+        positions = (size + 2 * axis.padding - axis.taps) // m[dim] + 1
+        ends.append((axis.skip, positions - axis.skip - axis.blocks))
+    x = x.permute(0, 1, *range(3, 3 + 2 * dims, 2), *range(2, 2 + 2 * dims, 2)).flatten(1, 1 + dims)
+    x = F.pad(x, [n for pair in reversed(ends) for n in pair])
+    padding = tuple(axis.padding for axis in axes)
+    of_blocks = _WEIGHT_GRADIENTS[dims](
+        _channels_last(g), entries.shape, _channels_last(x), m, padding, 1, geometry.groups
+    )
+    flat = weight.new_zeros(weight.numel() + 1).index_add(0, entries.flatten(), of_blocks.flatten())
+    return flat[:-1].view(weight.shape)
+
+
+def _channels_last(x: Tensor) -> Tensor:
+    """Return a batch in the format in which oneDNN is fastest."""
+    return x.contiguous(memory_format=torch.channels_last) if x.ndim == 4 else x.contiguous()
 
 
 def can_pull_back(geometry: Geometry, m: Sizes) -> bool:
@@ -200,10 +227,26 @@ def gradients_of_inputs_only() -> Iterator[None]:
         _only_inputs.reset(token)
 
 
+def _folded(
+    step: type[torch.autograd.Function], plain: Callable[..., Tensor], in_dims: Sequence[Any], *given: Any
+) -> tuple[Tensor, int]:
+    """Carry out a step under `vmap`: fold the added dimension into the batch, over which a weight's gradient is summed.
+
+    Args:
+        step: takes a batch and weights that every sample shares.
+        plain: does the same, for weights that depend on the sample.
+        in_dims: where the added dimension is: of the batch, of each weight, and of what is no tensor.
+        given: the arguments.
+    """
+    batch, *rest = given
+    if any(dim is not None for dim, one in zip(in_dims[1:], rest, strict=True) if isinstance(one, Tensor)):
+        return torch.vmap(plain, tuple(in_dims))(*given), 0
+    front = batch.movedim(in_dims[0] or 0, 0)
+    return torch.unflatten(step.apply(front.flatten(0, 1), *rest), 0, (len(front), -1)), 0
+
+
 class BlockConvolution(torch.autograd.Function):
     """`geometry.convolve(x, weight, bias)`, whose pull-back to `x` runs as a forward convolution in blocks."""
-
-    generate_vmap_rule = True
 
     @staticmethod
     def forward(x: Tensor, weight: Tensor, bias: Tensor | None, geometry: Geometry, m: Sizes) -> Tensor:
@@ -224,17 +267,19 @@ class BlockConvolution(torch.autograd.Function):
         pull = BlockPullBack.apply if torch.is_grad_enabled() else pull_back
         return (
             pull(g, weight, ctx.geometry, ctx.m) if needs_x else None,
-            ctx.geometry.weight_gradient(x, g, weight) if needs_weight else None,
+            weight_gradient(x, g, weight, ctx.geometry, ctx.m) if needs_weight else None,
             g.sum([0, *range(2, g.ndim)]) if needs_bias else None,
             None,
             None,
         )
 
+    @staticmethod
+    def vmap(info: Any, in_dims: Sequence[Any], *given: Any) -> tuple[Tensor, int]:
+        return _folded(BlockConvolution, BlockConvolution.forward, in_dims, *given)
+
 
 class BlockPullBack(torch.autograd.Function):
     """The pull-back of a `BlockConvolution` as a step of its own, linear in the cotangent and in the weight."""
-
-    generate_vmap_rule = True
 
     @staticmethod
     def forward(g: Tensor, weight: Tensor, geometry: Geometry, m: Sizes) -> Tensor:
@@ -251,9 +296,14 @@ class BlockPullBack(torch.autograd.Function):
         """Return the derivatives of ⟨x, pull_back(g, weight)⟩ = ⟨convolve(x, weight), g⟩."""
         g, weight = ctx.saved_tensors
         needs_g, needs_weight, *_ = ctx.needs_input_grad
+        needs_weight = needs_weight and not _only_inputs.get()
         return (
             BlockConvolution.apply(x, weight, None, ctx.geometry, ctx.m) if needs_g else None,
-            ctx.geometry.weight_gradient(x, g, weight) if needs_weight else None,
+            weight_gradient(x, g, weight, ctx.geometry, ctx.m) if needs_weight else None,
             None,
             None,
         )
+
+    @staticmethod
+    def vmap(info: Any, in_dims: Sequence[Any], *given: Any) -> tuple[Tensor, int]:
+        return _folded(BlockPullBack, pull_back, in_dims, *given)
