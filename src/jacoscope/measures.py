@@ -24,6 +24,7 @@ Place = Literal[
     "charts",  # TensorBoard, Custom Scalars: a chart of its spread
     "more_charts",  # TensorBoard, Custom Scalars: by class, by outcome, training beside validation
     "hparams",  # TensorBoard, HPARAMS: a column
+    "tab",  # TensorBoard, Jacobians: a chart of each sample
     "result",  # train.py: a line in the terminal at the end
     "runs",  # a column of the table of runs
     "terminal",  # analyze.py: a row of the table in the terminal
@@ -232,7 +233,7 @@ _TABLE = (
         function=_effective_rank,
         concern=1,
         statistics=("mean",),
-        shown=frozenset({"curves", "terminal", "report", "classes", "networks"}),
+        shown=frozenset({"curves", "tab", "terminal", "report", "classes", "networks"}),
     ),
     Measure(
         name="boundary_distance",

@@ -5,6 +5,7 @@ from typing import Any, get_args, get_type_hints
 
 from omegaconf import DictConfig, OmegaConf
 
+from jacoscope.analysis.robustness.settings import Robustness
 from jacoscope.errors import UserError, nearest, require_choice
 from jacoscope.jacobians import DEFINITION, STRATEGIES
 from jacoscope.runs.ranges import MOST, Range
@@ -34,6 +35,7 @@ USED_BY = {
     "chunk_size": ("split", "compare", "history"),
     "attack": ("split",),
     "save_jacobians": ("split",),
+    "robustness": ("split", "compare"),
 }
 """The questions that use a key. All of them use the keys that are not listed here."""
 KINDS = {int: "a whole number", str: "a text", bool: "true or false"}
@@ -59,6 +61,7 @@ class Question:
     compare: list[str] | None = None
     history: bool = False
     attack: int = 50
+    robustness: Robustness | None = None
     report: bool = True
     chunk_size: int = 512
     output_dir: str | None = None
@@ -77,7 +80,10 @@ class Question:
         hints = get_type_hints(cls)
         if unknown := [name for name in values if name not in hints]:
             raise UserError(f"There is no key {unknown[0]}.{nearest(unknown[0], hints)}\nKeys: {', '.join(hints)}")
+        values["robustness"] = Robustness.from_config(values.get("robustness") or {})
         for name, value in values.items():
+            if name == "robustness":
+                continue  # checked there
             if value == "":
                 raise UserError(f"{name}= has no value: type {name}=VALUE, or leave it out")
             if isinstance(value, str) and list[str] in (hints[name], *get_args(hints[name])):
@@ -143,7 +149,9 @@ class Question:
             raise UserError("samples=[]: name at least one, samples=[7,12]")
         if len(self._typed) > 1:
             raise UserError(f"{' and '.join(self._typed)} are different questions: ask one at a time")
-        if self.compare is not None and len(self.compare) != 2:
+        if self.compare == []:
+            raise UserError("compare=[]: name runs or checkpoints, compare=[RUN_A,RUN_B]")
+        if self.compare is not None and len(self.compare) != 2 and self.robustness is None:
             raise UserError(f"compare={self.compare}: name two runs or checkpoints, compare=[RUN_A,RUN_B]")
         self._check_that_all_is_used()
 
@@ -152,10 +160,10 @@ class Question:
         defaults = {each.name: each.default for each in fields(self)}
         for name, users in USED_BY.items():
             if self.asked not in users and (value := getattr(self, name)) and value != defaults[name]:
-                besides = (
-                    f"with {self.asked}=" if self.asked != "split" else f"without {' or '.join(f'{u}=' for u in users)}"
-                )
-                raise UserError(f"{name}={value} is not used {besides}: leave it out")
+                alone = f"without {' or '.join(f'{user}=' for user in users)}"
+                besides = alone if self.asked == "split" else f"with {self.asked}="
+                given = name if isinstance(value, Robustness) else f"{name}={value}"
+                raise UserError(f"{given} is not used {besides}: leave it out")
         if self.jacobian_dtype != defaults["jacobian_dtype"] and not self.save_jacobians:
             raise UserError(f"jacobian_dtype={self.jacobian_dtype} is not used without save_jacobians=true")
 

@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 import torch
 from rich.console import Console
 
+from jacoscope.analysis import curves
 from jacoscope.analysis.arrays import JacobianStore, as_npz, holds_arrays, read_arrays
 from jacoscope.analysis.attack import SCHEMA, compare_distances, search
 from jacoscope.analysis.folder import AnswerFolder, answer_path, drawn_by, shown_from
@@ -33,13 +34,16 @@ from jacoscope.analysis.shown_samples import (
 from jacoscope.analysis.streaming import Devices, Part, Work, chunk_size_for, stream
 from jacoscope.analysis.summary import LISTED_COLUMNS, rankings, summarise
 from jacoscope.analysis.tables import Column, arrow_schema, as_parquet, as_table, columns, finite_rows, holds_table
-from jacoscope.analysis.terminal import progress_bar, show_files, show_summary
+from jacoscope.analysis.terminal import progress_bar, show_files, show_robustness, show_summary
+from jacoscope.commands import typed
 from jacoscope.files import write_whole
 from jacoscope.runs.keys import as_typed
 from jacoscope.runs.targets import trust_override
 
 TABLE, MAPS, SHOWN, JACOBIANS = "samples.parquet", "maps.npz", "shown_samples.npz", "jacobians.zarr"
 ADVERSARIAL, SUMMARY, REPORT = "adversarial.parquet", "summary.json", "report.html"
+REPORTED = ("table", "adversarial", curves.STAGE, "summary")
+"""The stages that the report is made from."""
 
 
 def answer(question: Question, specs: Sequence[NetworkSpec], devices: Devices, console: Console) -> None:
@@ -54,6 +58,8 @@ def answer(question: Question, specs: Sequence[NetworkSpec], devices: Devices, c
         analyse(folder, question, TrainedNetwork.load(spec), devices, console)
     with shown_from(folder.path):
         show_summary(console, folder.json(SUMMARY))
+        if question.robustness:
+            show_robustness(console, folder.json(curves.SUMMARY))
     show_files(console, folder.results())
 
 
@@ -65,18 +71,23 @@ def split_folder(question: Question, spec: NetworkSpec) -> AnswerFolder:
     """
     decides = {"checkpoint_sha256": spec.checkpoint.sha256(), "config": spec.config, **question.scope}
     path = answer_path(question, spec, question.scope_name)
-    names = (TABLE, SUMMARY, MAPS, SHOWN, ADVERSARIAL, JACOBIANS, REPORT)
+    names = (TABLE, SUMMARY, MAPS, SHOWN, ADVERSARIAL, JACOBIANS, *curves.FILES, REPORT)
     return AnswerFolder(path, decides, names, is_the_users=question.output_dir is not None)
 
 
 def to_do(folder: AnswerFolder, question: Question) -> list[str]:
-    """Return the stages that are asked for and not done: ``table``, ``adversarial``, ``summary``, ``report``."""
+    """Return the stages that are asked for and not done.
+
+    They are ``table``, ``adversarial``, ``robustness``, ``summary`` and ``report``.
+    """
     stages = []
     # Jacobians that were saved earlier do no harm where they are not asked for.
     if not folder.has("table", _table_asked(question) if question.save_jacobians else None):
         stages.append("table")
     if question.attack and not folder.has("adversarial", question.attack):
         stages.append("adversarial")
+    if question.robustness and not folder.has(curves.STAGE, curves.robustness_asked(question)):
+        stages.append(curves.STAGE)
     if stages or not folder.has("summary", folder.made("table", "adversarial")):
         stages.append("summary")
     if question.report and (stages or not folder.has("report", _report_asked(folder))):
@@ -109,13 +120,15 @@ def analyse(
     if "table" in stages:
         with folder.stage("table", _table_asked(question), [TABLE, MAPS, SHOWN, JACOBIANS]):
             _make_table(work, folder, network, about, devices, console)
-        for parts in folder.path.glob("parts_*"):  # not before the table is known to be done
+        for parts in folder.path.glob("parts_of_*"):  # not before the table is known to be done
             shutil.rmtree(parts, ignore_errors=True)
     if "adversarial" in stages:
         searching = console.status("Searching the nearest adversarial examples")
         with folder.stage("adversarial", question.attack, [ADVERSARIAL]), searching:
             found = search(network, question.split, folder.file(TABLE), question.attack)
             write_whole(folder.file(ADVERSARIAL), as_parquet(found))
+    if curves.STAGE in stages:
+        curves.measure(folder, question, network, devices, console)
     # What this start has not computed itself may hold anything.
     reading = nullcontext if "table" in stages else partial(shown_from, folder.path)
     if "summary" in stages and not folder.has("summary", folder.made("table", "adversarial")):
@@ -209,6 +222,8 @@ def _forget_unsound(work: SplitTable, folder: AnswerFolder) -> None:
         folder.forget("table")
     if folder.has("adversarial") and not holds_table(folder.file(ADVERSARIAL), SCHEMA, range(samples + 1)):
         folder.forget("adversarial")
+    if folder.has(curves.STAGE) and not curves.is_sound(folder):
+        folder.forget(curves.STAGE)
 
 
 def _make_table(
@@ -271,7 +286,7 @@ def _table_asked(question: Question) -> dict[str, Any]:
 
 def _report_asked(folder: AnswerFolder) -> dict[str, str]:
     """What the report is made from: the other files, and the code that draws it."""
-    return folder.made("table", "adversarial", "summary") | {"drawn_by": drawn_by()}
+    return folder.made(*REPORTED) | {"drawn_by": drawn_by()}
 
 
 def _about(folder: AnswerFolder, question: Question, network: TrainedNetwork) -> dict[str, Any]:
@@ -307,5 +322,5 @@ def _described(folder: AnswerFolder, question: Question, network: TrainedNetwork
         f"strategy {network.usable_strategy(question.strategy)}",
         "time": ", ".join(f"{stage} {spent:.1f} s" for stage, spent in manifest.seconds.items() if spent >= 0.05),
         "versions": ", ".join(f"{name} {version}" for name, version in manifest.versions.items()),
-        "to repeat": f"{' '.join(('python analyze.py', *words))}{changed}",
+        "to repeat": f"{' '.join((typed('analyze'), *words))}{changed}",
     }

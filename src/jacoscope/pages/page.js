@@ -63,7 +63,10 @@ class Explorer {
   get sample() {
     if (!this.decoded.has(this.index)) {
       const s = this.samples[this.index], bytes = (text) => Uint8Array.from(atob(text), (c) => c.charCodeAt(0));
-      this.decoded.set(this.index, { ...s, image: bytes(s.image), maps: new Int16Array(bytes(s.maps).buffer) });
+      const steps = new Int16Array(bytes(s.maps).buffer), area = this.height * this.width;
+      const maps = s.limits.map((limit, k) =>
+        Float64Array.from(steps.subarray(k * area, (k + 1) * area), (step) => (step / 32767) * limit));
+      this.decoded.set(this.index, { ...s, image: bytes(s.image), maps });
     }
     return this.decoded.get(this.index);
   }
@@ -71,21 +74,9 @@ class Explorer {
   choose(index) {
     this.index = (index + this.samples.length) % this.samples.length;
     this.shown = Math.max(0, this.sample.classes.indexOf(this.sample.prediction));
-    this.pixel = this.strongestPixel();
+    this.pixel = strongestPixel(this.sample.maps[this.shown]);
     byId("sample").value = this.index;
     this.draw();
-  }
-
-  derivative(k, pixel) {
-    return (this.sample.maps[k * this.height * this.width + pixel] / 32767) * this.sample.limits[k];
-  }
-
-  strongestPixel() {
-    let best = 0;
-    for (let i = 0; i < this.height * this.width; i++) {
-      if (Math.abs(this.derivative(this.shown, i)) > Math.abs(this.derivative(this.shown, best))) best = i;
-    }
-    return best;
   }
 
   rgb(pixel) {
@@ -93,20 +84,17 @@ class Explorer {
     return [0, 1, 2].map((c) => this.sample.image[(this.channels === 3 ? c * area : 0) + pixel]);
   }
 
-  mapColor(share) {
-    return this.scale[Math.round(((Math.max(-1, Math.min(1, share)) + 1) / 2) * (this.scale.length - 1))];
-  }
-
   draw() {
-    const s = this.sample, limit = Math.max(...s.limits) || 1, name = this.names[s.classes[this.shown]];
+    const s = this.sample, colors = new ColorScale(this.scale, Math.max(...s.limits));
+    const name = this.names[s.classes[this.shown]], map = s.maps[this.shown];
     this.paint(byId("digit"), (i) => this.rgb(i));
-    this.paint(byId("map"), (i) => this.mapColor(this.derivative(this.shown, i) / limit));
+    this.paint(byId("map"), (i) => colors.rgb(map[i]));
     const numbers = Object.entries(this.measures).map(([key, label]) =>
       `${label} ${s.measures[key] === null ? "∞" : s.measures[key].toPrecision(3)}`);
     byId("digit-caption").textContent =
       `class ${this.names[s.label]}, predicted ${this.names[s.prediction]}; ${numbers.join(", ")}`;
     byId("map-caption").textContent = `∂ ${this.output} of ${name} / ∂ pixel, ` +
-      `${this.colors.negative} −${limit.toPrecision(3)} to ${this.colors.positive} +${limit.toPrecision(3)}`;
+      `${this.colors.negative} −${colors.limit.toPrecision(3)} to ${this.colors.positive} +${colors.limit.toPrecision(3)}`;
     byId("classes").replaceChildren(...s.classes.map((k, i) => {
       const button = document.createElement("button");
       button.type = "button";
@@ -115,58 +103,31 @@ class Explorer {
       button.onclick = () => { this.shown = i; this.draw(); };
       return button;
     }));
-    this.drawRow();
+    this.drawRow(colors);
   }
 
   paint(canvas, rgb) {
-    const { width, height, pixel } = this, context = canvas.getContext("2d");
-    Object.assign(canvas, { width, height });
-    canvas.style.aspectRatio = width + " / " + height;
-    const picture = context.createImageData(width, height);
-    for (let i = 0; i < height * width; i++) picture.data.set([...rgb(i), 255], 4 * i);
-    context.putImageData(picture, 0, 0);
-    canvas.nextElementSibling.style.cssText = `left:${(100 * (pixel % width)) / width}%;` +
-      `top:${(100 * Math.floor(pixel / width)) / height}%;width:${100 / width}%;height:${100 / height}%`;
+    paint(canvas, this.width, this.height, rgb);
+    markPixel(canvas.nextElementSibling, this.pixel, this.width, this.height);
   }
 
-  drawRow() {
+  drawRow(colors) {
     const { pixel, width, sample: s } = this;
     const brightness = this.rgb(pixel).reduce((sum, value) => sum + value, 0) / 3 / 255;
     byId("where").textContent = `Row ${Math.floor(pixel / width)}, column ${pixel % width} (pixel ${pixel}). ` +
       `Its brightness is ${brightness.toFixed(2)}.`;
-    const values = s.classes.map((_, k) => this.derivative(k, pixel));
-    const limit = Math.max(...values.map(Math.abs)) || 1;
-    const percent = (p) => (p >= 0.9995 ? ">99.9 %" : p < 0.0005 ? "<0.1 %" : (100 * p).toFixed(1) + " %");
-    byId("bars").replaceChildren(...s.classes.map((k, i) => {
-      const row = document.createElement("tr"), share = values[i] / limit;
-      row.className = i === this.shown ? "on" : "";
-      const number = (values[i] < 0 ? "−" : "+") + Math.abs(values[i]).toPrecision(3);
-      for (const text of [this.names[k], percent(s.probabilities[i]), "", number]) {
-        row.appendChild(document.createElement("td")).textContent = text;
-      }
-      row.children[2].className = "bar";
-      const bar = row.children[2].appendChild(document.createElement("i"));
-      bar.style.left = (share < 0 ? 50 + 50 * share : 50) + "%";
-      bar.style.width = 50 * Math.abs(share) + "%";
-      bar.style.background = `rgb(${this.mapColor(share < 0 ? -0.8 : 0.8)})`;
-      return row;
-    }));
+    fillBars(byId("bars"), s.classes.map((k, i) => ({
+      texts: [this.names[k], percent(s.probabilities[i])], values: [s.maps[i][pixel]], on: i === this.shown,
+    })), colors);
   }
 
   follow(event) {
-    const box = event.target.getBoundingClientRect();
-    const column = Math.floor(((event.clientX - box.left) / box.width) * this.width);
-    const row = Math.floor(((event.clientY - box.top) / box.height) * this.height);
-    if (column < 0 || row < 0 || column >= this.width || row >= this.height) return;
-    this.pixel = row * this.width + column;
+    this.pixel = pointedPixel(event, this.width, this.height) ?? this.pixel;
     this.draw();
   }
 
   step(event) {
-    const moves = { ArrowLeft: -1, ArrowRight: 1, ArrowUp: -this.width, ArrowDown: this.width };
-    if (!(event.key in moves)) return;
-    event.preventDefault();
-    this.pixel = Math.max(0, Math.min(this.height * this.width - 1, this.pixel + moves[event.key]));
+    this.pixel = movedPixel(event, this.pixel, this.width, this.height) ?? this.pixel;
     this.draw();
   }
 }

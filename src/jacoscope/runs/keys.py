@@ -17,7 +17,7 @@ from omegaconf.errors import OmegaConfBaseException
 from jacoscope.errors import UserError, nearest
 from jacoscope.runs.targets import find_target, parameters_of
 
-RECIPES = ("experiment", "hparams_search", "debug")  # groups whose files set keys of all other groups
+RECIPES = ("experiment", "regularisation", "hparams_search", "debug")  # groups whose files set keys of all other groups
 NOT_BUILT = {"images": ("shape", "classes", "mean", "std"), "paths": ("data_dir", "log_dir", "output_dir")}
 """The keys that jacoscope reads itself, below those that are not built from a ``_target_``."""
 
@@ -85,8 +85,9 @@ def _groups(hydra: Any) -> set[str]:
 
 def _primary_keys(hydra: Any) -> set[str]:
     """Return the keys in the file of the primary config."""
-    (folder,) = (source.path for source in hydra.runtime.config_sources if source.provider == "main")
-    return set(map(str, OmegaConf.load(Path(folder) / f"{hydra.job.config_name}.yaml"))) - {"defaults"}
+    folders = (Path(source.path) for source in hydra.runtime.config_sources if source.schema == "file")
+    files = (folder / f"{hydra.job.config_name}.yaml" for folder in folders)
+    return set(map(str, OmegaConf.load(next(file for file in files if file.is_file())))) - {"defaults"}
 
 
 # Keys that were typed.

@@ -10,14 +10,13 @@ from functools import partial
 from typing import Any
 
 import torch
-from pytorch_lightning import LightningModule
-from pytorch_lightning.utilities import rank_zero_warn
 from torch import Tensor, nn
 
 from jacoscope.callbacks.jacobian.sampling import NO_SAMPLES, Samples, from_all_processes
 from jacoscope.errors import UserError, require_choice
 from jacoscope.jacobian_batch import JacobianBatch
 from jacoscope.jacobians import DEFINITION, STRATEGIES, JacobianError, jacobian, usable_strategy
+from jacoscope.lightning import LightningModule, rank_zero_warn
 from jacoscope.measures import MEASURES, Measure, Statistic, auroc, shown_in
 
 _ENTRIES_AT_A_TIME = 1 << 24  # of Jacobians held at once: 64 MB in float32

@@ -5,14 +5,15 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from pytorch_lightning import LightningModule
-from pytorch_lightning.utilities import rank_zero_warn
 from torch import Tensor
 
+from jacoscope.board.writing import summary, tab_values
 from jacoscope.callbacks.jacobian.measuring import Differentiator, Measurement
 from jacoscope.callbacks.jacobian.sampling import from_all_processes
+from jacoscope.callbacks.jacobian.sinks import Sink
 from jacoscope.errors import UserError
 from jacoscope.jacobians import sensitivity_map
+from jacoscope.lightning import LightningModule, rank_zero_warn
 from jacoscope.visuals import training_pictures as draw
 from jacoscope.visuals.colors import Pixels
 from jacoscope.visuals.heatmaps import shrink
@@ -35,6 +36,8 @@ class Portrait:
     """By output, J summed over the channels and shrunk, ``[probes, outputs, 1, height, width]``."""
     sensitivity: dict[str, Tensor]
     """By output, root mean square of J over the outputs, ``[probes, channels, height, width]``."""
+    values: dict[str, Tensor]
+    """By ``output/measure``, those that the tab shows, ``[probes]``."""
 
 
 class Probes:
@@ -109,9 +112,11 @@ class Probes:
         logits: list[Tensor] = []
         maps: dict[str, list[Tensor]] = {name: [] for name in outputs}
         sensitivity: dict[str, list[Tensor]] = {name: [] for name in outputs}
+        values: list[dict[str, Tensor]] = []
         x = torch.stack(images)
         for _, batch in differentiate.in_pieces(module, x.to(module.device)):
             logits.append(batch.logits.cpu())
+            values.append(tab_values(batch, outputs))
             for name in outputs:
                 J = batch.of(name).J
                 maps[name].append(shrink(J.sum(2, keepdim=True), TILE_SIZE).cpu())
@@ -123,6 +128,7 @@ class Probes:
             torch.cat(logits),
             {name: torch.cat(parts) for name, parts in maps.items()},
             {name: torch.cat(parts) for name, parts in sensitivity.items()},
+            {name: torch.cat([piece[name] for piece in values]) for name in values[0]},
         )
 
     def state_dict(self) -> dict[str, Any]:
@@ -132,6 +138,27 @@ class Probes:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Load what ``state_dict`` returned."""
         self.found, self.complete = state["found"], state["complete"]
+
+
+def log_to_tab(
+    sinks: Sequence[Sink], portrait: Portrait, class_names: Sequence[str], max_classes: int, prefix: str, step: int
+) -> None:
+    """Log the probes to the tab "Jacobians"."""
+    if not sinks:
+        return
+    message = summary(
+        portrait.images,
+        {output: maps.squeeze(2) for output, maps in portrait.maps.items()},
+        portrait.logits,
+        portrait.values,
+        indices=portrait.indices,
+        labels=portrait.labels,
+        class_names=class_names,
+        max_classes=max_classes,
+        prefix=prefix,
+    )
+    for sink in sinks:
+        sink.log_summary(message, step)
 
 
 class Album:
