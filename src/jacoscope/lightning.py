@@ -2,13 +2,20 @@
 
 Both packages have the same classes, but those of one are no subclasses of the other's. Everything in jacoscope that
 works in a Lightning project imports its classes from here: those of the package that the process has imported already,
-or otherwise of the one that is installed. ``train.py`` uses ``pytorch_lightning``.
+or otherwise of the one that is installed. ``train.py`` uses ``pytorch_lightning``. Neither is imported before one of
+its classes is asked for: what works without Lightning does not load it.
 """
 
+import os
 import sys
+from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from lightning_utilities.core.rank_zero import rank_zero_info as rank_zero_info
+from lightning_utilities.core.rank_zero import rank_zero_only
+from lightning_utilities.core.rank_zero import rank_zero_warn as rank_zero_warn
 
 if TYPE_CHECKING:
     from lightning_fabric.plugins import CheckpointIO as CheckpointIO
@@ -19,17 +26,17 @@ if TYPE_CHECKING:
     from pytorch_lightning.callbacks import Checkpoint as Checkpoint
     from pytorch_lightning.callbacks import ModelCheckpoint as ModelCheckpoint
     from pytorch_lightning.loggers import Logger as Logger
-    from pytorch_lightning.utilities import rank_zero_info as rank_zero_info
-    from pytorch_lightning.utilities import rank_zero_warn as rank_zero_warn
     from pytorch_lightning.utilities.combined_loader import CombinedLoader as CombinedLoader
 
+if not hasattr(rank_zero_only, "rank"):  # Lightning sets it when it is imported
+    _ranks = (os.environ.get(name) for name in ("RANK", "LOCAL_RANK", "SLURM_PROCID"))
+    rank_zero_only.rank = next((int(rank) for rank in _ranks if rank), 0)  # type: ignore[attr-defined]
 PACKAGES = ("pytorch_lightning", "lightning.pytorch")
 _HOMES = {
     "": ("Callback", "LightningDataModule", "LightningModule", "Trainer"),
     ".callbacks": ("Checkpoint", "ModelCheckpoint"),
     ".loggers": ("Logger",),
     ".plugins": ("CheckpointIO",),
-    ".utilities": ("rank_zero_info", "rank_zero_warn"),
     ".utilities.combined_loader": ("CombinedLoader",),
 }
 
@@ -61,8 +68,11 @@ def is_a(thing: object, name: str) -> bool:
     return any(kind.__name__ == name for kind in type(thing).__mro__)
 
 
-if not TYPE_CHECKING:
-    _PACKAGE = package()  # once: all classes are of the same package
-    for _home, _names in _HOMES.items():
-        _module = import_module(f"{_PACKAGE}{_home}")
-        globals().update({_name: getattr(_module, _name) for _name in _names})
+def __getattr__(name: str) -> Any:
+    for place, names in _HOMES.items():
+        if name in names:
+            return getattr(import_module(f"{_chosen()}{place}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+_chosen = cache(package)  # once: all classes are of the same package

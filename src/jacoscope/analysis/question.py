@@ -82,10 +82,10 @@ class Question:
             raise UserError(f"There is no key {unknown[0]}.{nearest(unknown[0], hints)}\nKeys: {', '.join(hints)}")
         values["robustness"] = Robustness.from_config(values.get("robustness") or {})
         for name, value in values.items():
-            if name == "robustness":
-                continue  # checked there
             if value == "":
                 raise UserError(f"{name}= has no value: type {name}=VALUE, or leave it out")
+            if name == "robustness":
+                continue  # checked there
             if isinstance(value, str) and list[str] in (hints[name], *get_args(hints[name])):
                 values[name] = [value]  # trust=my_package is as clear as trust=[my_package]
             elif not fits(value, hints[name], MISSING):

@@ -21,7 +21,7 @@ from jacoscope.analysis.folder import AnswerFolder, answer_path, drawn_by, shown
 from jacoscope.analysis.network import NetworkSpec, TrainedNetwork
 from jacoscope.analysis.question import Question
 from jacoscope.analysis.reduction import MapSums, Reduction, logits_jacobian
-from jacoscope.analysis.report import write_report
+from jacoscope.analysis.report import BESIDE, write_report
 from jacoscope.analysis.shown_samples import (
     OF_EACH_RANKING,
     RANKINGS,
@@ -29,6 +29,7 @@ from jacoscope.analysis.shown_samples import (
     explored,
     holds_shown_samples,
     kept_arrays,
+    kept_beside,
     kept_samples,
 )
 from jacoscope.analysis.streaming import Devices, Part, Work, chunk_size_for, stream
@@ -71,7 +72,7 @@ def split_folder(question: Question, spec: NetworkSpec) -> AnswerFolder:
     """
     decides = {"checkpoint_sha256": spec.checkpoint.sha256(), "config": spec.config, **question.scope}
     path = answer_path(question, spec, question.scope_name)
-    names = (TABLE, SUMMARY, MAPS, SHOWN, ADVERSARIAL, JACOBIANS, *curves.FILES, REPORT)
+    names = (TABLE, SUMMARY, MAPS, SHOWN, ADVERSARIAL, JACOBIANS, *curves.FILES, REPORT, BESIDE)
     return AnswerFolder(path, decides, names, is_the_users=question.output_dir is not None)
 
 
@@ -139,7 +140,8 @@ def analyse(
             content = json.dumps(summary, indent=2, allow_nan=False) + "\n"
             write_whole(folder.file(SUMMARY), content.encode())
     if "report" in stages:
-        with folder.stage("report", _report_asked(folder), [REPORT]), console.status("Writing the report"), reading():
+        stage = folder.stage("report", _report_asked(folder), [REPORT, BESIDE])
+        with stage, console.status("Writing the report"), reading():
             _write_report(work, folder, question, network)
 
 
@@ -181,7 +183,7 @@ class SplitTable(Work):
         reduced, wanted = self.reduction(x, labels, J, logits, sums)
         if self.store is not None:
             self.store.write(indices[0], wanted)
-        kept = kept_arrays(self.candidates.choose(indices, reduced), indices, x, J, logits, self.output)
+        kept = kept_arrays(self.candidates.choose(indices, reduced), indices, x, labels, J, logits, self.output)
         rows = as_table({"index": torch.tensor(indices), **reduced}, self.schema)
         return Part(rows, sums.arrays() if sums is not None else {}, kept)
 
@@ -258,7 +260,8 @@ def _shown(work: SplitTable, table_file: Path) -> list[int]:
     table = finite_rows(table_file, LISTED_COLUMNS)
     ranked = rankings({name: table[name].to_numpy() for name in LISTED_COLUMNS})
     listed = [row["index"] for name in RANKINGS for row in ranked[name][:OF_EACH_RANKING]]
-    return [*explored(work.specs[0], work.samples, ranked, table), *listed]
+    beside = kept_beside(work.specs[0], work.samples, table)
+    return [*explored(work.specs[0], work.samples, ranked, table), *listed, *beside]
 
 
 def _write_report(work: SplitTable, folder: AnswerFolder, question: Question, network: TrainedNetwork) -> None:
@@ -276,6 +279,8 @@ def _write_report(work: SplitTable, folder: AnswerFolder, question: Question, ne
         maps=read_arrays(file(MAPS)) if network.spec.keeps_maps else None,
         adversarial=pq.read_table(file(ADVERSARIAL)) if folder.has("adversarial") else None,
         samples=kept_samples(shown, explored(network.spec, work.samples, summary, table)),
+        read_images=lambda indices: network.read_samples(question.split, indices)[0],
+        command=f"{_command(question, network)} sample=",
         about=_described(folder, question, network),
     )
 
@@ -309,10 +314,7 @@ def _described(folder: AnswerFolder, question: Question, network: TrainedNetwork
     source = spec.config["data"].get("source", spec.config["data"])["_target_"].rpartition(".")[2]
     count = pq.read_metadata(folder.file(TABLE)).num_rows
     number = f"the first {count:,}" if question.limit else f"all {count:,}"
-    words = [as_typed("checkpoint", str(spec.checkpoint.path)), f"split={question.split}"]
-    words += [f"output={question.named_output}", f"strategy={question.strategy}"]
-    words += [f"limit={question.limit}"] if question.limit else []
-    words += trust_override(question.trust)
+    words = [f"strategy={question.strategy}", *([f"limit={question.limit}"] if question.limit else [])]
     changed = "" if spec.is_unchanged else ", with model or data as changed then"
     return {
         "network": f"{spec.config['model']['_target_']}, {parameters:,} parameters",
@@ -322,5 +324,12 @@ def _described(folder: AnswerFolder, question: Question, network: TrainedNetwork
         f"strategy {network.usable_strategy(question.strategy)}",
         "time": ", ".join(f"{stage} {spent:.1f} s" for stage, spent in manifest.seconds.items() if spent >= 0.05),
         "versions": ", ".join(f"{name} {version}" for name, version in manifest.versions.items()),
-        "to repeat": f"{' '.join((typed('analyze'), *words))}{changed}",
+        "to repeat": f"{' '.join((_command(question, network), *words))}{changed}",
     }
+
+
+def _command(question: Question, network: TrainedNetwork) -> str:
+    """Return the command that analyses the same network and output."""
+    words = [as_typed("checkpoint", str(network.spec.checkpoint.path)), f"split={question.split}"]
+    words += [f"output={question.named_output}", *trust_override(question.trust)]
+    return " ".join((typed("analyze"), *words))

@@ -107,9 +107,7 @@ class Probe:
                 int(read["label"]),
                 tuple(map(str, read["class_names"])),
                 tuple(map(str, read["outputs"])),
-                tuple(
-                    Value(str(v["name"]), str(v["label"]), str(v["output"]), bool(v["log"])) for v in read["values"]
-                ),
+                tuple(Value(str(v["name"]), str(v["label"]), str(v["output"]), bool(v["log"])) for v in read["values"]),
                 np.frombuffer(base64.b64decode(read["image"], validate=True), np.uint8).reshape(shape),
                 (low, high),
                 tuple(map(int, read["input_shape"])),
@@ -309,9 +307,10 @@ def probs_from_logits(maps: Floats, probabilities: Floats) -> NDArray[np.float64
         maps: of the logits of all classes, ``[classes, height, width]``.
         probabilities: ``[classes]``.
     """
-    differences = maps - maps[int(np.argmax(probabilities))]
-    mean = np.tensordot(probabilities, differences, 1)
-    return np.asarray(probabilities[:, None, None] * (probabilities.sum() * differences - mean), np.float64)
+    with np.errstate(invalid="ignore"):  # what is not finite stays so
+        differences = maps - maps[int(np.argmax(probabilities))]
+        mean = np.tensordot(probabilities, differences, 1)
+        return np.asarray(probabilities[:, None, None] * (probabilities.sum() * differences - mean), np.float64)
 
 
 def _follow(logits_maps: Floats, probabilities: Floats, expected: Floats) -> bool:

@@ -24,9 +24,9 @@ from jacoscope.visuals.colors import NOT_FINITE, THEME, WORDS, css, diverging_ta
 
 _PACKAGE = Path(__file__).parents[1]
 _JAVASCRIPT, _CSS = "application/javascript", "text/css"
+_SCRIPTS = ("index", "page", "view", "charts", "markup", "picture", "data", "host")
 _FILES = {
-    **{f"/{name}.js": _PACKAGE / "board" / "static" / f"{name}.js" for name in ("index", "data", "host", "page")},
-    **{f"/{name}.js": _PACKAGE / "board" / "static" / f"{name}.js" for name in ("charts", "picture", "markup")},
+    **{f"/{name}.js": _PACKAGE / "board" / "static" / f"{name}.js" for name in _SCRIPTS},
     "/tab.css": _PACKAGE / "board" / "static" / "tab.css",
     "/jacobian.js": _PACKAGE / "pages" / "jacobian.js",
     "/jacobian.css": _PACKAGE / "pages" / "jacobian.css",

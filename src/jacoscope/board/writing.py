@@ -8,7 +8,7 @@ import torch
 from tensorboard.compat.proto.summary_pb2 import Summary
 from torch import Tensor
 
-from jacoscope.board.format import Moment, Probe, Value, encode, numbers_tag
+from jacoscope.board.format import Moment, Probe, Value, encode, numbers_tag, probs_from_logits
 from jacoscope.errors import UserError
 from jacoscope.jacobian_batch import JacobianBatch
 from jacoscope.measures import MEASURES, shown_in
@@ -126,6 +126,9 @@ def summary(
     described = tuple(_described(name) for name in values)
     probabilities = logits.double().softmax(1).cpu().numpy()
     logits_, maps_ = logits.cpu().double().numpy(), {name: m.cpu().numpy() for name, m in maps.items()}
+    if {"logits", "probs"} <= maps_.keys():  # in double precision: of a confident network, single keeps few digits
+        exact = map(probs_from_logits, maps_["logits"].astype(np.float64), probabilities)
+        maps_["probs"] = np.stack(list(exact))
     message = Summary()
     for i, (index, label) in enumerate(zip(indices, labels, strict=True)):
         kept = _most_probable(probabilities[i], label, max_classes)

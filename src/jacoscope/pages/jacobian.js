@@ -73,7 +73,8 @@ export function strongestPixel(map) {
 
 export function signed(value) {
   if (!Number.isFinite(value)) return "not finite";
-  return (value < 0 ? "−" : "+") + Math.abs(value).toPrecision(3).replace("e-", "e−");
+  const size = Math.abs(value), isLong = size !== 0 && (size < 1e-3 || size >= 1e5);
+  return (value < 0 ? "−" : "+") + (isLong ? size.toExponential(2).replace("e-", "e−") : size.toPrecision(3));
 }
 
 export function percent(p) {

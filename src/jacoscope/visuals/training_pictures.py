@@ -40,7 +40,7 @@ _SMALLEST = 1e-6  # of the largest singular value: what is below is rounding
 def probe_sheet(
     images: Tensor,
     J: Tensor,
-    probabilities: Tensor,
+    probabilities: Tensor | None,
     labels: Sequence[int | None],
     class_names: Sequence[str],
     output: str = "logits",
@@ -58,7 +58,7 @@ def probe_sheet(
         images: ``[samples, channels, height, width]``; those with pixels beyond [0, 1] are stretched to it, each by
             itself.
         J: ``[samples, outputs, channels, height, width]``.
-        probabilities: ``[samples, outputs]``.
+        probabilities: ``[samples, outputs]``; None to show no predictions.
         labels: true classes; ``None`` where unknown.
         class_names: one for each output.
         output: what was differentiated, for the units.
@@ -75,7 +75,8 @@ def probe_sheet(
     scale = _scale_of_samples(maps[:, shown], output)
     painted = heatmap(maps[:, shown], scale)
     rows = [[pictures[i], *painted[i]] for i in range(len(images))]
-    row_labels = [_row_label(p, label, class_names) for p, label in zip(probabilities.cpu(), labels, strict=True)]
+    predictions = [None] * len(images) if probabilities is None else probabilities.cpu()
+    row_labels = [_row_label(p, label, class_names) for p, label in zip(predictions, labels, strict=True)]
     columns = ["", *(class_names[k] for k in shown)]
     title = f"Which way each pixel moves the {SINGULAR.get(output, output)} of each class"
     return compose_sheet(rows, title, row_labels, columns, scale, tile_size)
@@ -208,7 +209,9 @@ def _gallery(pictures: Pixels, captions: Sequence[str], title: str, scale: Scale
     return compose_sheet(rows, title, scale=scale, tile_size=tile_size, captions=above)
 
 
-def _row_label(probabilities: Tensor, label: int | None, class_names: Sequence[str]) -> RowLabel:
+def _row_label(probabilities: Tensor | None, label: int | None, class_names: Sequence[str]) -> RowLabel:
+    if probabilities is None:
+        return RowLabel("" if label is None else class_names[label])
     predicted = int(probabilities.argmax())
     detail = f"→ {class_names[predicted]} ({percent(float(probabilities[predicted]))})"
     if label is None:

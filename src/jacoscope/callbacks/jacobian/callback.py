@@ -20,7 +20,7 @@ from jacoscope.callbacks.jacobian.measuring import (
     summarise_training,
     warn_of_not_finite,
 )
-from jacoscope.callbacks.jacobian.pictures import Album, Portrait, Probes, log_to_tab
+from jacoscope.callbacks.jacobian.pictures import Album, Probes, log_to_tab
 from jacoscope.callbacks.jacobian.sampling import NO_SAMPLES, TrainingSamples, ValidationSamples
 from jacoscope.callbacks.jacobian.sinks import Sink, say_what_is_left_out, sinks_of
 from jacoscope.callbacks.jacobian.timing import (
@@ -407,24 +407,7 @@ class JacobianCallback(Callback):
         if portrait is not None:
             log_to_tab(with_tab, portrait, names, self.max_maps, self.prefix, step)
         if draws:
-            self._draw(sinks, portrait, measured, names, epochs, step)
-
-    def _draw(
-        self,
-        sinks: Sequence[Sink],
-        portrait: Portrait | None,
-        measured: Measurement,
-        names: list[str],
-        epochs: int,
-        step: int,
-    ) -> None:
-        for key, values in measured.values.items():
-            if len(finite := values[values.isfinite()]):
-                for sink in sinks:
-                    sink.log_histogram(f"{self.prefix}jacobian_distribution/{key}", finite, step)
-        for tag, picture in self.album.pictures(epochs, measured, portrait, names):
-            for sink in sinks:
-                sink.log_picture(self.prefix + tag, picture, step)
+            self.album.log(sinks, epochs, measured, portrait, names, step, self.prefix)
 
     def _log(self, trainer: Trainer, pl_module: LightningModule, scalars: dict[str, float], step: int) -> None:
         stage = "test/" if trainer.testing else ""

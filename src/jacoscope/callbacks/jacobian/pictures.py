@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from jacoscope.board.writing import summary, tab_values
 from jacoscope.callbacks.jacobian.measuring import Differentiator, Measurement
@@ -13,7 +13,7 @@ from jacoscope.callbacks.jacobian.sampling import from_all_processes
 from jacoscope.callbacks.jacobian.sinks import Sink
 from jacoscope.errors import UserError
 from jacoscope.jacobians import sensitivity_map
-from jacoscope.lightning import LightningModule, rank_zero_warn
+from jacoscope.lightning import rank_zero_warn
 from jacoscope.visuals import training_pictures as draw
 from jacoscope.visuals.colors import Pixels
 from jacoscope.visuals.heatmaps import shrink
@@ -96,9 +96,7 @@ class Probes:
         if missing := [index for index in self.wanted if index not in everyone]:
             rank_zero_warn(f"JacobianCallback: probe_indices {missing} are not among the validation samples seen")
 
-    def portrait(
-        self, module: LightningModule, differentiate: Differentiator, outputs: Sequence[str]
-    ) -> Portrait | None:
+    def portrait(self, module: nn.Module, differentiate: Differentiator, outputs: Sequence[str]) -> Portrait | None:
         """Return the probes with maps of their Jacobians; ``None`` if there are none, or no images.
 
         Args:
@@ -114,7 +112,7 @@ class Probes:
         sensitivity: dict[str, list[Tensor]] = {name: [] for name in outputs}
         values: list[dict[str, Tensor]] = []
         x = torch.stack(images)
-        for _, batch in differentiate.in_pieces(module, x.to(module.device)):
+        for _, batch in differentiate.in_pieces(module, x.to(device_of(module))):
             logits.append(batch.logits.cpu())
             values.append(tab_values(batch, outputs))
             for name in outputs:
@@ -161,6 +159,11 @@ def log_to_tab(
         sink.log_summary(message, step)
 
 
+def device_of(module: nn.Module) -> torch.device:
+    """Return where the parameters of a module are; the CPU if it has none."""
+    return next((parameter.device for parameter in module.parameters()), torch.device("cpu"))
+
+
 class Album:
     """Draws what was measured, beside what was measured at earlier epochs.
 
@@ -176,6 +179,25 @@ class Album:
         """By output and epoch, the maps of the probes' own classes, ``[probes, 1, height, width]``."""
         self.spectra: dict[str, dict[int, Tensor]] = {}
         """By output and epoch, mean singular values."""
+
+    def log(
+        self,
+        sinks: Sequence[Sink],
+        epochs: int,
+        measured: Measurement,
+        portrait: Portrait | None,
+        names: Sequence[str],
+        step: int,
+        prefix: str = "",
+    ) -> None:
+        """Log histograms of the measures, and all pictures; the arguments are those of ``pictures``."""
+        for key, values in measured.values.items():
+            if len(finite := values[values.isfinite()]):
+                for sink in sinks:
+                    sink.log_histogram(f"{prefix}jacobian_distribution/{key}", finite, step)
+        for tag, picture in self.pictures(epochs, measured, portrait, names):
+            for sink in sinks:
+                sink.log_picture(prefix + tag, picture, step)
 
     def pictures(
         self, epochs: int, measured: Measurement, portrait: Portrait | None, names: Sequence[str]

@@ -6,14 +6,18 @@ Lightning's loggers have only scalars in common. A logger is recognised by the n
 
 from collections.abc import Mapping, Sequence
 from importlib import import_module
-from typing import Any
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
 
 from tensorboard.compat.proto.summary_pb2 import Summary
 from torch import Tensor
 
-from jacoscope.lightning import Logger, is_a, rank_zero_info, rank_zero_warn
+from jacoscope.lightning import is_a, rank_zero_info, rank_zero_warn
 from jacoscope.visuals.colors import Pixels
 from jacoscope.visuals.sheet import encode_png
+
+if TYPE_CHECKING:
+    from jacoscope.lightning import Logger
 
 
 class Sink:
@@ -29,7 +33,7 @@ class Sink:
     lacks = "pictures, histograms or texts"
     """What the logger cannot take."""
 
-    def __init__(self, logger: Logger) -> None:
+    def __init__(self, logger: "Logger | SimpleNamespace") -> None:
         self.logger: Any = logger
 
     @property
@@ -79,6 +83,25 @@ class TensorBoardSink(Sink):
 
     def log_layout(self, layout: Mapping[str, Mapping[str, Any]]) -> None:
         self.logger.experiment.add_custom_scalars(layout)
+
+
+class WriterSink(TensorBoardSink):
+    """A ``SummaryWriter``, without a logger of Lightning around it.
+
+    Args:
+        writer: of ``torch.utils.tensorboard``.
+    """
+
+    def __init__(self, writer: Any) -> None:
+        super().__init__(SimpleNamespace(experiment=writer))
+
+    @property
+    def place(self) -> str:
+        return str(self.logger.experiment.log_dir)
+
+    def log_scalars(self, scalars: Mapping[str, float], step: int) -> None:
+        for tag, value in scalars.items():
+            self.logger.experiment.add_scalar(tag, value, step)
 
 
 class WandbSink(Sink):
@@ -135,7 +158,7 @@ _SINKS = {
 }
 
 
-def sinks_of(loggers: Sequence[Logger]) -> list[Sink]:
+def sinks_of(loggers: Sequence["Logger"]) -> list[Sink]:
     """Return a sink for each logger."""
     return [next((sink for name, sink in _SINKS.items() if is_a(logger, name)), Sink)(logger) for logger in loggers]
 
