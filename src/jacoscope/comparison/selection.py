@@ -43,7 +43,7 @@ def filtered(table: RunTable, conditions: Sequence[str]) -> RunTable:
 
 
 def with_columns(table: RunTable, names: Sequence[str]) -> RunTable:
-    """Return the table with these settings and metrics alone, by their keys, besides the run, its status and its time."""
+    """Return the table with these settings and metrics alone, by their keys; run, status and time are always there."""
     settings = [key for key in names if key in table.keys]
     runs = [replace(run, settings={key: run.settings[key] for key in settings}) for run in table.runs]
     return RunTable(table.folder, runs, chosen=tuple(name for name in names if name not in settings))

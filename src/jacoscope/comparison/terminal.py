@@ -14,6 +14,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
+from jacoscope.comparison.paper import Paper
 from jacoscope.comparison.selection import filtered, with_columns
 from jacoscope.comparison.table import RunTable, TextTable, pareto_front
 from jacoscope.comparison.text import title
@@ -34,6 +35,7 @@ def show_sweep(
     page: bool | Path = True,
     export: Iterable[Path] = (),
     as_json: bool = False,
+    paper: bool | None = None,
 ) -> None:
     """Write the page of all runs below a folder and print their table.
 
@@ -45,21 +47,23 @@ def show_sweep(
         page: whether to write the page, as ``sweep.html`` in the folder; or the file to write it to.
         export: files to write all columns to, ``.csv`` or ``.parquet``.
         as_json: print the runs as JSON, a list with an object for each run, and nothing else.
+        paper: whether to show the result of the paper that the sweep repeats; None: if it repeats one.
 
     Raises:
-        UserError: if there is no run or no such column, or if an export, or the page in a file that was named, cannot
-            be written. The table is printed even if the page cannot be written.
+        UserError: if there is no run, no such column or no such paper, or if an export, or the page in a file that was
+            named, cannot be written. The table is printed even if the page cannot be written.
     """
     everything, exports = RunTable.read(folder, sort), list(export)
     table = filtered(everything, conditions)
     printed = table if columns is None else with_columns(table, [everything.column(name) for name in columns])
+    repeated = Paper.require(folder) if paper else None if paper is False else Paper.of_sweep(folder)
     for file in exports:
         table.export(file)
     page_file = folder / "sweep.html" if page is True else page or None
     refusal = ""
-    if page_file and any(run.metrics for run in table.runs):
+    if page_file and any(run.metrics for run in everything.runs):
         try:  # before anything is printed: the page is there even if a pipe is closed after the first lines
-            write_page(table, page_file)
+            write_page(everything, page_file)
         except UserError as error:  # the table is shown all the same
             refusal, page_file = str(error), None
     elif page_file:
@@ -72,6 +76,10 @@ def show_sweep(
         return
     console = Console(highlight=False)
     print_table(printed, console)
+    if repeated:
+        from jacoscope.comparison.paper_page import show_paper  # matplotlib is not needed for the table
+
+        show_paper(repeated, folder, console)
     if page is True and refusal:
         console.print(refusal, markup=False)
     rows = [("read", str(page_file))] if page_file else []
