@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -69,7 +70,7 @@ def test_gradients_are_those_of_finite_differences(make: Callable[..., Penalty],
 
 @pytest.mark.parametrize("outputs", ["logits", "probs", "log_probs"])
 def test_values_are_those_of_the_exact_jacobian(outputs: str) -> None:
-    model, x, y = small()
+    model, x, _ = small()
     J, std = jacobian(model, x, outputs), torch.tensor(STD, dtype=torch.float64).view(-1, 1, 1)
     for unit, of in (("pixel", J), ("standardised", J * std)):
         settings: dict[str, Any] = {"unit": unit, "std": STD, "outputs": outputs}
@@ -121,7 +122,7 @@ def test_iterations_of_kept_vectors_approach_the_largest_singular_value() -> Non
         vectors = penalty.top_direction(at, vectors, seeded())
         values.append(at.pull_back(at.logits, vectors, create_graph=False).flatten(1).norm(dim=1))
     sigma = spectral_norm(jacobian(model, x))
-    assert all((later >= before - 1e-12).all() for before, later in zip(values, values[1:], strict=False))
+    assert all((later >= before - 1e-12).all() for before, later in pairwise(values))
     torch.testing.assert_close(values[-1], sigma, rtol=1e-4, atol=0)
 
 

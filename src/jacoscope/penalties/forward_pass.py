@@ -86,7 +86,7 @@ def squared_lengths(gradient: Tensor, dims: int, std: Sequence[float] | None = N
     Args:
         gradient: with respect to inputs, ``[…, *input_shape]``.
         dims: dimensions of ``input_shape``, of which the first is that of the channels.
-        std: deviation of each channel, for derivatives with respect to standardised inputs; None for inputs as they are.
+        std: deviation of each channel, for derivatives by standardised inputs; None for inputs as they are.
     """
     if gradient.dtype in (torch.float16, torch.bfloat16):
         gradient = gradient.float()

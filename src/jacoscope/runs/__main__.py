@@ -22,6 +22,9 @@ def main(words: list[str] | None = None) -> int:
         default=[],
         help="write all columns to a .csv or .parquet file; may be given several times",
     )
+    parser.add_argument(
+        "--paper", action="store_true", help="require the table of the paper that the sweep repeats, beside ours"
+    )
     page_options = parser.add_mutually_exclusive_group()
     page_options.add_argument(
         "--html", metavar="FILE", type=Path, help="the file for the page; by default FOLDER/sweep.html"
@@ -30,7 +33,7 @@ def main(words: list[str] | None = None) -> int:
     options = parser.parse_args(words)
     try:
         page = False if options.no_html else options.html or True
-        show_sweep(options.folder, sort=options.sort, page=page, export=options.export)
+        show_sweep(options.folder, sort=options.sort, page=page, export=options.export, paper=options.paper or None)
     except UserError as mistake:
         print(f"\n{mistake}", file=sys.stderr)
         return 1
