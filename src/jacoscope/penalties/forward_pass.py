@@ -74,7 +74,7 @@ class ForwardPass:
             return of_one(u) if u.ndim == outputs.ndim else torch.func.vmap(of_one)(u)
 
     def parts(self, outputs: Tensor) -> Iterator[Tensor]:
-        """Yield the Jacobian in parts of some outputs, ``[outputs of the part, batch, *input_shape]``, with their graph.
+        """Yield the Jacobian with its graph, some outputs at a time, ``[outputs, batch, *input_shape]``.
 
         On a CPU a part is one output: what is computed of it stays in the cache, also for its derivative.
         """
