@@ -280,7 +280,7 @@ def _write_report(work: SplitTable, folder: AnswerFolder, question: Question, ne
         adversarial=pq.read_table(file(ADVERSARIAL)) if folder.has("adversarial") else None,
         samples=kept_samples(shown, explored(network.spec, work.samples, summary, table)),
         read_images=lambda indices: network.read_samples(question.split, indices)[0],
-        command=f"{_command(question, network)} sample=",
+        command=f"{command_for(question, network)} sample=",
         about=_described(folder, question, network),
     )
 
@@ -324,11 +324,11 @@ def _described(folder: AnswerFolder, question: Question, network: TrainedNetwork
         f"strategy {network.usable_strategy(question.strategy)}",
         "time": ", ".join(f"{stage} {spent:.1f} s" for stage, spent in manifest.seconds.items() if spent >= 0.05),
         "versions": ", ".join(f"{name} {version}" for name, version in manifest.versions.items()),
-        "to repeat": f"{' '.join((_command(question, network), *words))}{changed}",
+        "to repeat": f"{' '.join((command_for(question, network), *words))}{changed}",
     }
 
 
-def _command(question: Question, network: TrainedNetwork) -> str:
+def command_for(question: Question, network: TrainedNetwork) -> str:
     """Return the command that analyses the same network and output."""
     words = [as_typed("checkpoint", str(network.spec.checkpoint.path)), f"split={question.split}"]
     words += [f"output={question.named_output}", *trust_override(question.trust)]
