@@ -196,7 +196,7 @@ def _explain_composition(error: Exception, configs: Path, config_name: str) -> s
     if isinstance(error, MissingConfigException) and error.options:
         group, _, choice = str(error.missing_cfg_file).rpartition("/")
         if group == "hydra/sweeper/sampler" and len(error.options) == 1:  # the others come with the plugin
-            return "A search needs Optuna and Hydra's plugin for it: pip install -e '.[sweep]'"
+            return "A search needs Optuna and Hydra's plugin for it: pip install 'jacoscope[sweep]'"
         return (
             f"There is no {group}={choice}.{nearest(choice, error.options, f'{group}=')}\n"
             f"Choices of {group}: {', '.join(sorted(error.options))}"
