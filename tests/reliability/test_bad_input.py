@@ -61,7 +61,7 @@ TRAIN = [
     ("callbacks.jacobian.max_samples=1.5", "callbacks.jacobian.max_samples=1.5|int"),
     ("callbacks.jacobian.train_samples=3.5", "callbacks.jacobian.train_samples=3.5|int"),
     ("callbacks.jacobian.probe_indices=[1.5]", "callbacks.jacobian.probe_indices=|int"),
-    ("callbacks.jacobian.tab=perhaps", "callbacks.jacobian.tab=perhaps|bool"),
+    ("callbacks.jacobian.tab=perhaps", "callbacks.jacobian.tab=|bool"),
     ("+callbacks.jacobian.name=a/b", "JacobianCallback: name='a/b' is not allowed"),
     ("+callbacks.two._target_=jacoscope.callbacks.JacobianCallback", "more than one stateful callback|state_key"),
     ("trainer.accelerator=gpuu", "gpuu"),
