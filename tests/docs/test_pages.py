@@ -1,8 +1,6 @@
 """What README and the pages of docs/ tell people to type runs; what they show is there."""
 
 import re
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -119,12 +117,3 @@ def test_pictures_and_links_between_pages_lead_somewhere() -> None:
 def test_the_changelog_names_the_version_and_so_does_the_citation() -> None:
     assert f"## [{jacoscope.__version__}]" in (ROOT / "CHANGELOG.md").read_text()
     assert f"version: {jacoscope.__version__}\n" in (ROOT / "CITATION.cff").read_text()
-
-
-@pytest.mark.parametrize("book", sorted((ROOT / "docs" / "notebooks").glob("*.ipynb")), ids=lambda book: book.stem)
-def test_each_notebook_runs(book: Path, tmp_path: Path) -> None:
-    pytest.importorskip("nbmake", reason="nbmake is not installed: pip install jacoscope[test]")
-    command = [sys.executable, "-m", "pytest", "--nbmake", "--nbmake-timeout=300", "-q", "-p", "no:cacheprovider"]
-    command += ["-c", "/dev/null", f"--rootdir={tmp_path}", str(book)]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout
