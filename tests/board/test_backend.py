@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 import subprocess
 import sys
 import time
@@ -14,7 +15,9 @@ import pytest
 from tensorboard.compat.proto.summary_pb2 import Summary
 from torch.utils.tensorboard import SummaryWriter
 
+from jacoscope import board
 from jacoscope.board.plugin import JacobiansPlugin
+from jacoscope.visuals import heatmaps
 
 from .logs import NAMES, exact, get, log, tensorboard
 
@@ -152,6 +155,13 @@ def test_a_folder_without_jacobians_has_a_page_that_is_not_active(tmp_path: Path
     with tensorboard(tmp_path / "logs", tmp_path) as address:
         assert json.loads(get(f"{address}{DATA}/probes")[2]) == {"runs": []}
         assert json.loads(get(f"{address}/data/plugins_listing")[2])["jacobians"]["enabled"] is False
+
+
+def test_the_page_has_the_rule_of_the_colours_that_all_pictures_have() -> None:
+    script = Path(board.__file__).with_name("static") / "view.js"
+    found = re.search(r"const EVEN = (\S+), SMALLEST = (\S+);", script.read_text())
+    assert found
+    assert (float(found[1]), float(found[2])) == (heatmaps.EVEN, heatmaps.SMALLEST)
 
 
 def test_tensorboard_loads_neither_torch_nor_matplotlib_for_it() -> None:
