@@ -12,6 +12,7 @@ from urllib.parse import quote, urlencode
 
 import numpy as np
 import pytest
+import torch
 from tensorboard.compat.proto.summary_pb2 import Summary
 from torch.utils.tensorboard import SummaryWriter
 
@@ -148,6 +149,21 @@ def test_strange_and_damaged_logs_are_named_and_stop_nothing(tmp_path: Path) -> 
         status, _, content = get(f"{address}{DATA}/course?run=other&tag={quote('jacobians/8')}&output=logits")
         assert (status, b"cannot be shown" in content) == (422, True)
         assert get(f"{address}/data/environment")[0] == 200
+
+
+def test_of_a_long_run_all_steps_are_shown_as_make_board_starts_it(tmp_path: Path) -> None:
+    with SummaryWriter(str(tmp_path / "logs" / "long")) as writer:
+        for step in range(250):
+            J = torch.full((1, 2, 1, 3, 3), float(step))
+            board.write(writer, step, torch.zeros(1, 1, 3, 3), J, torch.tensor([[0.0, 1.0]]), outputs=["logits"])
+    with tensorboard(tmp_path / "logs", tmp_path, "--samples_per_plugin=images=1000,jacobians=1000") as address:
+        end, steps = time.monotonic() + 20, 0
+        while time.monotonic() < end and steps < 250:
+            time.sleep(0.1)
+            if runs(address):
+                head, maps = course(address, run="long", tag="jacobians/0", output="logits")
+                steps = len(head["steps"])  # type: ignore[arg-type]
+        assert maps[:, 1, 2, 2].tolist() == list(range(250))
 
 
 def test_a_folder_without_jacobians_has_a_page_that_is_not_active(tmp_path: Path) -> None:
