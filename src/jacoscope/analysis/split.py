@@ -20,7 +20,7 @@ from jacoscope.analysis.attack import SCHEMA, compare_distances, search
 from jacoscope.analysis.folder import AnswerFolder, answer_path, drawn_by, shown_from
 from jacoscope.analysis.network import NetworkSpec, TrainedNetwork
 from jacoscope.analysis.question import Question
-from jacoscope.analysis.reduction import MapSums, Reduction, logits_jacobian
+from jacoscope.analysis.reduction import MapSums, Reduction
 from jacoscope.analysis.report import BESIDE, write_report
 from jacoscope.analysis.shown_samples import (
     OF_EACH_RANKING,
@@ -167,8 +167,8 @@ class SplitTable(Work):
 
     @cached_property
     def reduction(self) -> Reduction:
-        """From Jacobians to rows."""
-        return Reduction(self.output)
+        """From images to rows."""
+        return Reduction(self.output, self.strategy)
 
     @cached_property
     def candidates(self) -> Candidates:
@@ -178,14 +178,13 @@ class SplitTable(Work):
     def make(self, networks: Sequence[TrainedNetwork], indices: list[int]) -> Part:
         (network,) = networks
         x, labels = network.read_samples(self.split, indices)
-        J, logits = logits_jacobian(network, x, self.strategy)
-        sums = MapSums.zero(network.spec.classes, network.spec.shape) if network.spec.keeps_maps else None
-        reduced, wanted = self.reduction(x, labels, J, logits, sums)
+        reduced = self.reduction(network, x, labels)
         if self.store is not None:
-            self.store.write(indices[0], wanted)
-        kept = kept_arrays(self.candidates.choose(indices, reduced), indices, x, labels, J, logits, self.output)
-        rows = as_table({"index": torch.tensor(indices), **reduced}, self.schema)
-        return Part(rows, sums.arrays() if sums is not None else {}, kept)
+            self.store.write(indices[0], reduced.J)
+        chosen = self.candidates.choose(indices, reduced.rows)
+        kept = kept_arrays(chosen, indices, x, labels, reduced.J, reduced.logits)
+        rows = as_table({"index": torch.tensor(indices), **reduced.rows}, self.schema)
+        return Part(rows, reduced.sums, kept)
 
 
 def split_table(folder: AnswerFolder, question: Question, network: TrainedNetwork, about: dict[str, Any]) -> SplitTable:
