@@ -1,11 +1,13 @@
 """From the command line of analyze.py to the answer: which networks are meant, and which question is asked."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 from omegaconf import DictConfig
 from rich.console import Console
 
 from jacoscope.analysis.compare import answer_compare
+from jacoscope.analysis.compare_robustness import answer_compare_robustness
 from jacoscope.analysis.history import answer_history
 from jacoscope.analysis.network import find_checkpoint, network_spec
 from jacoscope.analysis.question import Question
@@ -28,12 +30,16 @@ def answer(question: Question, cfg: DictConfig, overrides: Iterable[str]) -> Non
     """
     console = Console()
     overrides = list(overrides)
+    if question.compare and question.robustness:
+        with _interrupted_with_advice():
+            answer_compare_robustness(question, cfg, overrides, Devices.from_config(cfg.trainer), console)
+        return
     named: list[str | None] = [*question.compare] if question.compare else [question.checkpoint]
     checkpoints = [find_checkpoint(name, cfg.paths.log_dir) for name in named]
     specs = [network_spec(checkpoint, cfg, overrides, question.trust) for checkpoint in checkpoints]
     if question.compare is None:
         console.print(f"checkpoint  {checkpoints[0].path}", highlight=False, markup=False, soft_wrap=True)
-    try:
+    with _interrupted_with_advice():
         if question.image is not None:
             answer_pictures(question, specs[0], console)
         elif question.indices is not None:
@@ -44,5 +50,11 @@ def answer(question: Question, cfg: DictConfig, overrides: Iterable[str]) -> Non
             answer_history(question, specs[0], Devices.from_config(cfg.trainer), console)
         else:
             answer_split(question, specs[0], Devices.from_config(cfg.trainer), console)
+
+
+@contextmanager
+def _interrupted_with_advice() -> Iterator[None]:
+    try:
+        yield
     except KeyboardInterrupt as stop:
         raise KeyboardInterrupt("Stopped. What is done is kept; the same command continues from there") from stop

@@ -4,8 +4,8 @@ import csv
 import io
 import json
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,9 @@ from jacoscope.files import write_whole
 STAGE = "robustness"
 TABLE, CURVES, SUMMARY, FIGURE = "robustness.parquet", "robustness.csv", "robustness.json", "robustness.png"
 FILES = (TABLE, SUMMARY, CURVES, FIGURE)
+
+NOT_SETTINGS = ("stopped_after", "definitions")
+"""What else is noted of the stage."""
 
 
 class _TimeIsUpError(Exception):
@@ -109,7 +112,7 @@ def robustness_table(folder: AnswerFolder, question: Question, network: TrainedN
 
 def is_sound(folder: AnswerFolder) -> bool:
     """Return whether an earlier robustness.parquet has the columns of what its stage was asked for."""
-    asked = {key: value for key, value in folder.manifest.done[STAGE]["asked"].items() if key != "stopped_after"}
+    asked = {key: value for key, value in folder.manifest.done[STAGE]["asked"].items() if key not in NOT_SETTINGS}
     try:
         settings = Robustness.from_config(asked)
     except UserError:
@@ -169,7 +172,5 @@ def _watched(show: Callable[[int], None], minutes: float | None) -> Callable[[in
 
 @contextmanager
 def _until_time_is_up() -> Iterator[None]:
-    try:
+    with suppress(_TimeIsUpError):
         yield
-    except _TimeIsUpError:
-        pass

@@ -46,8 +46,10 @@ def panels(summary: Mapping[str, Any]) -> list[tuple[str, list[str]]]:
     return [(title, names) for title, names in shown if names]
 
 
-def norm_of(name: str) -> str:
-    """Return the norm of a curve's sizes."""
+def norm_of(name: str) -> str | None:
+    """Return the norm of a curve's sizes; ``None`` for a corruption."""
+    if name in CORRUPTIONS:
+        return None
     return ATTACKS[name].norm if name in ATTACKS else "l2"
 
 
@@ -61,9 +63,9 @@ def curves_figure(summaries: Mapping[str, Mapping[str, Any]], title: str) -> Fig
     """
     first = next(iter(summaries.values()))
     drawn = panels(first) if len(summaries) == 1 else _panel_for_each(first)
-    columns = 2 if len(drawn) <= 4 else 3
+    columns = len(drawn) if len(drawn) <= 3 else min(4, -(-len(drawn) // 2))
     rows = -(-len(drawn) // columns)
-    figure = Figure(figsize=(4.1 * columns, 3.1 * rows + 0.5), layout="constrained", dpi=160)
+    figure = Figure(figsize=(3.5 * columns, 2.9 * rows + 0.5), layout="constrained", dpi=160)
     axes = figure.subplots(rows, columns, squeeze=False, sharey=True)
     for axis, (label, names) in zip(axes.flat, drawn, strict=False):
         if len(summaries) == 1:

@@ -10,6 +10,8 @@ from jacoscope.errors import UserError, nearest
 from jacoscope.runs.ranges import MOST, Range
 from jacoscope.runs.records import fits, type_name
 
+DEFINITIONS = 1
+"""To be raised when curves, distances or signs are computed otherwise: then stored ones are computed again."""
 RANGES = {
     "epsilons": Range(0, 1, above=True),
     "l2_epsilons": Range(0, above=True),
@@ -67,7 +69,8 @@ class Robustness:
     @property
     def decides(self) -> dict[str, Any]:
         """All that decides the numbers: everything but the time that they may take."""
-        return {name: value for name, value in asdict(self).items() if name != "max_minutes"}
+        asked = {name: value for name, value in asdict(self).items() if name != "max_minutes"}
+        return {"definitions": DEFINITIONS, **asked}
 
     def sizes(self) -> dict[str, list[float]]:
         """Return the sizes of each noise, attack and corruption, by its name, in the order in which they are shown."""
@@ -83,13 +86,20 @@ class Robustness:
         known = [*ATTACKS, DDN]
         for name in self.attacks:
             if name not in known:
-                raise UserError(f"robustness.attacks: there is no {name}.{nearest(name, known)}\nAttacks: {', '.join(known)}")
+                raise UserError(
+                    f"robustness.attacks: there is no {name}.{nearest(name, known)}\nAttacks: {', '.join(known)}"
+                )
         if not self.attacks and not self.corruptions:
-            raise UserError("robustness: there are neither attacks nor corruptions; name one, robustness.attacks=[fgsm]")
+            raise UserError(
+                "robustness: there are neither attacks nor corruptions; name one, robustness.attacks=[fgsm]"
+            )
         for norm in NORMS.values():
             users = [name for name, attack in ATTACKS.items() if NORMS[attack.norm] is norm] + [DDN] * norm.has_ddn
             if not getattr(self, norm.key) and (asked := [name for name in users if name in self.attacks]):
-                raise UserError(f"robustness.{norm.key}=[]: {' and '.join(asked)} needs at least one size, robustness.{norm.key}=[0.1]")
+                raise UserError(
+                    f"robustness.{norm.key}=[]: {' and '.join(asked)} needs at least one size, "
+                    f"robustness.{norm.key}=[0.1]"
+                )
         for name, sizes in self.corruptions.items():
             key = f"robustness.corruptions.{name}"
             if name not in CORRUPTIONS:
@@ -97,8 +107,8 @@ class Robustness:
                     f"There is no {key}.{nearest(name, CORRUPTIONS)}\nCorruptions: {', '.join(CORRUPTIONS)}"
                 )
             kind = CORRUPTIONS[name].kind
-            if not fits(sizes, list[kind], MISSING):
-                raise UserError(f"{key}={sizes!r} is of the wrong type: it is {type_name(list[kind])}")
+            if not fits(sizes, kind, MISSING):
+                raise UserError(f"{key}={sizes!r} is of the wrong type: it is {type_name(kind)}")
             if not sizes:
                 raise UserError(f"{key}=[]: name at least one size, or leave it out, ~{key}")
             _check_range(key, sizes, CORRUPTIONS[name].allowed)
@@ -116,4 +126,6 @@ def _check_range(key: str, value: Any, allowed: Range | None) -> None:
     if any(isinstance(number, float) and not math.isfinite(number) for number in numbers):
         raise UserError(f"{name}={value} is not allowed; type a finite number")
     if allowed is not None and not allowed.allows(value):
-        raise UserError(f"{name}={value} is not allowed; {'each of them' if isinstance(value, list) else 'it'} is {allowed}")
+        raise UserError(
+            f"{name}={value} is not allowed; {'each of them' if isinstance(value, list) else 'it'} is {allowed}"
+        )

@@ -17,7 +17,6 @@ from jacoscope.analysis.robustness.settings import Robustness
 from jacoscope.analysis.streaming import Part, Work
 from jacoscope.analysis.tables import Column, arrow_schema, as_table
 from jacoscope.jacobians import boundary_distance
-from jacoscope.measures import PIXELS
 
 CHUNK = 100
 """Samples of a part: the same for every command, since the random numbers are drawn part by part."""
@@ -40,7 +39,9 @@ def columns(settings: Robustness) -> list[Column]:
         Column("loss_gradient", pa.float32(), "per pixel unit", "L2 norm of the gradient of the cross-entropy"),
         *(column for column in distances if column.name in wanted - {"index"}),
         *(
-            Column(column_of(name, size), pa.bool_(), "", f"whether the decision is right after {label_of(name)}, {size:g}")
+            Column(
+                column_of(name, size), pa.bool_(), "", f"whether the decision is right after {label_of(name)}, {size:g}"
+            )
             for name, sizes in settings.sizes().items()
             for size in sizes
         ),
@@ -83,8 +84,10 @@ class RobustnessTable(Work):
             for name, row in rows.items():
                 values[name] = torch.zeros(len(indices), dtype=row.dtype).index_copy(0, which, row.cpu())
         kinds = {field.name: field.type for field in self.schema}
-        nothing = {name: torch.zeros(len(indices), dtype=torch.bool if pa.types.is_boolean(kind) else torch.int32)
-                   for name, kind in kinds.items()}
+        nothing = {
+            name: torch.zeros(len(indices), dtype=torch.bool if pa.types.is_boolean(kind) else torch.int32)
+            for name, kind in kinds.items()
+        }
         return Part(as_table({**nothing, **values}, self.schema), {}, {})
 
     def _rows(
