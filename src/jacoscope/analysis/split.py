@@ -15,13 +15,14 @@ import torch
 from rich.console import Console
 
 from jacoscope.analysis import curves
+from jacoscope.analysis.adversarial import search
 from jacoscope.analysis.arrays import JacobianStore, as_npz, holds_arrays, read_arrays
-from jacoscope.analysis.attack import SCHEMA, compare_distances, search
+from jacoscope.analysis.attack import SCHEMA, compare_distances
 from jacoscope.analysis.folder import AnswerFolder, answer_path, shown_from
 from jacoscope.analysis.network import NetworkSpec, TrainedNetwork
 from jacoscope.analysis.question import Question
 from jacoscope.analysis.reduction import MapSums, Reduction, logits_jacobian
-from jacoscope.analysis.report import write_report
+from jacoscope.analysis.report import robustness_section, write_report
 from jacoscope.analysis.shown_samples import (
     OF_EACH_RANKING,
     RANKINGS,
@@ -274,6 +275,9 @@ def _write_report(work: SplitTable, folder: AnswerFolder, question: Question, ne
         table=table,
         maps=read_arrays(file(MAPS)) if network.spec.keeps_maps else None,
         adversarial=pq.read_table(file(ADVERSARIAL)) if folder.has("adversarial") else None,
+        robustness=robustness_section(folder.json(curves.SUMMARY), finite_rows(file(curves.TABLE)))
+        if folder.has(curves.STAGE)
+        else None,
         samples=kept_samples(shown, explored(network.spec, work.samples, summary, table)),
         about=_described(folder, question, network),
     )

@@ -13,7 +13,7 @@ from rich.text import Text
 
 from jacoscope.analysis.robustness.figure import curve_label, norm_of, panels
 from jacoscope.analysis.robustness.perturbations import NORMS
-from jacoscope.analysis.robustness.summary import verdict
+from jacoscope.analysis.robustness.summary import distances_in_words, verdict
 from jacoscope.measures import shown_in
 
 
@@ -169,23 +169,6 @@ def show_robustness_of_several(console: Console, summaries: dict[str, dict[str, 
         highlight=False,
         soft_wrap=True,
     )
-
-
-def distances_in_words(summary: dict[str, Any]) -> str:
-    """Describe how the first-order distances of robustness.json compare with those that DDN found."""
-    if "distances" not in summary:
-        return f"Median first-order distance to another decision: {number(summary['median_predicted_distance'])}"
-    found = summary["distances"]["attack"]
-    text = (
-        f"Another decision is {number(summary['median_predicted_distance'])} away to first order, and "
-        f"{number(summary['median_attack_distance'])} by the attack DDN (medians, L2)"
-    )
-    if found["spearman"] is None:
-        return text
-    interval = ""
-    if found["spearman_low"] is not None:
-        interval = f" ({found['spearman_low']:.2f} to {found['spearman_high']:.2f}, 95 % interval)"
-    return f"{text}; rank correlation {found['spearman']:.2f}{interval} over {found['found']:,} samples"
 
 
 def show_labelled(console: Console, label: str, text: str) -> None:

@@ -13,6 +13,7 @@ from PIL import Image
 
 from jacoscope.analysis.report import charts
 from jacoscope.analysis.report.numbers import Numbers
+from jacoscope.analysis.report.robustness import RobustnessSection
 from jacoscope.analysis.report.samples import Sample
 from jacoscope.files import write_whole
 from jacoscope.measures import SINGULAR, shown_in
@@ -35,6 +36,7 @@ def write_report(
     table: pa.Table,
     maps: Mapping[str, "np.ndarray[Any, Any]"] | None,
     adversarial: pa.Table | None,
+    robustness: RobustnessSection | None,
     samples: Iterable[Sample],
     about: Mapping[str, str],
 ) -> None:
@@ -49,6 +51,7 @@ def write_report(
         table: the content of samples.parquet, without lists and rows that are not finite.
         maps: the content of maps.npz, if maps were kept.
         adversarial: predicted and found distances, if they were searched.
+        robustness: what is shown about robustness, if it was measured.
         samples: those for the explorer, in its order, and the first :data:`ROWS` of each list of :data:`LISTS` in the
             summary.
         about: what was analysed and how, a line for each entry.
@@ -64,6 +67,7 @@ def write_report(
         "spectrum": charts.spectrum(summary),
         **by_class,
         **({} if adversarial is None else {"distances": charts.distances(adversarial)}),
+        **(robustness.charts if robustness else {}),
     }
     page = render(
         "analysis/report/report.html",
@@ -79,6 +83,7 @@ def write_report(
         means=None if maps is None else mean_maps(maps, class_names),
         lists={name: _rows(summary[name][:ROWS], samples, class_names) for name in LISTS},
         about=about,
+        robustness=robustness,
     )
     write_whole(path, page.encode())
 

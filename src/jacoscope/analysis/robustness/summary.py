@@ -134,6 +134,23 @@ def verdict(summary: dict[str, Any]) -> str:
     )
 
 
+def distances_in_words(summary: dict[str, Any]) -> str:
+    """Describe how the first-order distances of robustness.json compare with those that DDN found."""
+    if "distances" not in summary:
+        return f"Median first-order distance to another decision: {_short(summary['median_predicted_distance'])}"
+    found = summary["distances"]["attack"]
+    text = (
+        f"Another decision is {_short(summary['median_predicted_distance'])} away to first order, and "
+        f"{_short(summary['median_attack_distance'])} by the attack DDN (medians, L2)"
+    )
+    if found["spearman"] is None:
+        return text
+    interval = ""
+    if found["spearman_low"] is not None:
+        interval = f" ({found['spearman_low']:.2f} to {found['spearman_high']:.2f}, 95 % interval)"
+    return f"{text}; rank correlation {found['spearman']:.2f}{interval} over {found['found']:,} samples"
+
+
 def _above_in_words(sign: dict[str, Any]) -> str:
     samples = "1 more sample stands" if sign["more"] == 1 else f"{sign['more']} more samples stand"
     attack, weaker = (ATTACKS[sign[key]].label for key in ("attack", "weaker"))
@@ -145,6 +162,10 @@ def _flat_in_words(name: str, each: dict[str, Any]) -> str:
         f"at {each['flat']} of the {each['standing']} samples that stand {ATTACKS[name].label} of size "
         f"{each['size']:g}, the loss is flat (gradient below {FLAT:g}), so that the attack cannot move"
     )
+
+
+def _short(value: float | None) -> str:
+    return "infinitely far" if value is None else f"{value:.3g}"
 
 
 def _point(size: float, right: Values) -> dict[str, Any]:
