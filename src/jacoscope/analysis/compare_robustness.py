@@ -56,7 +56,7 @@ def answer_compare_robustness(
                 curves.measure(own, _of_one(question), TrainedNetwork.load(spec), devices, console)
         asked = {"samples": [_done(question, spec) for _, spec in networks]}
         with folder.stage(STAGE, asked, FILES):
-            _write(folder, question, networks)
+            _write(folder, question, networks, home)
     with shown_from(folder.path):
         summaries = folder.json(curves.SUMMARY)["networks"]
         show_robustness_of_several(console, summaries)
@@ -159,12 +159,13 @@ def _done(question: Question, spec: NetworkSpec) -> int | None:
     return own.json(curves.SUMMARY)["samples"]  # type: ignore[no-any-return]
 
 
-def _write(folder: AnswerFolder, question: Question, networks: Sequence[Named]) -> None:
+def _write(folder: AnswerFolder, question: Question, networks: Sequence[Named], home: Path | None) -> None:
     summaries: dict[str, Any] = {}
     for name, spec in networks:
         own = split_folder(_of_one(question), spec)
         with shown_from(own.path):
-            summaries[name] = own.json(curves.SUMMARY) | {"run": str(spec.checkpoint.home.resolve().name)}
+            run = spec.checkpoint.home.resolve()
+            summaries[name] = own.json(curves.SUMMARY) | {"run": str(run.relative_to(home.resolve()) if home else run)}
     write_whole(folder.file(curves.SUMMARY), (json.dumps({"networks": summaries}, indent=2) + "\n").encode())
     write_whole(folder.file(curves.CURVES), curves.curves_csv(summaries))
     counts = sorted({summary["samples"] for summary in summaries.values()})

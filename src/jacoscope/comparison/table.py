@@ -9,6 +9,7 @@ from statistics import fmean, stdev
 from typing import Any, TypeGuard
 
 from jacoscope.comparison.collect import Run, Setting, runs_below
+from jacoscope.comparison.robustness import PREFIX, robustness_columns, robustness_title
 from jacoscope.errors import UserError, nearest
 from jacoscope.files import write_whole
 from jacoscope.measures import MEASURES, shown_in
@@ -120,9 +121,11 @@ class RunTable:
 
     @property
     def metrics(self) -> list[str]:
-        """The metrics that have a column: those of :data:`TITLES` and the objectives; if there is none, all."""
+        """The metrics that have a column: those of :data:`TITLES`, objectives, robustness; if there is none, all."""
         measured = dict.fromkeys(name for run in self.runs for name in run.metrics)
-        return [name for name in dict.fromkeys([*TITLES, *self.objectives]) if name in measured] or list(measured)
+        robustness = robustness_columns(run.metrics for run in self.runs)
+        shown = dict.fromkeys([*TITLES, *self.objectives, *robustness])
+        return [name for name in shown if name in measured] or list(measured)
 
     @property
     def main_metric(self) -> str | None:
@@ -259,11 +262,13 @@ def are_numbers(values: Sequence[Setting]) -> TypeGuard[Sequence[float]]:
 
 def title(metric: str) -> str:
     """Return the name of a metric for people."""
-    return TITLES.get(metric, metric)
+    return robustness_title(metric) if metric.startswith(PREFIX) else TITLES.get(metric, metric)
 
 
 def is_share(metric: str) -> bool:
     """Return whether a metric is written in percent."""
+    if metric.startswith(PREFIX):
+        return not metric.endswith("distance")
     return metric.endswith("accuracy") or metric == "gap"
 
 

@@ -75,6 +75,16 @@ def _unit(name: str) -> str:
     return CORRUPTIONS[name].unit if norm is None else NORMS[norm].symbol
 
 
+def _faint(color: str) -> str:
+    """Return a colour for bands, which may lie above each other.
+
+    >>> _faint("#2b6cb0")
+    'rgba(43, 108, 176, 0.15)'
+    """
+    red, green, blue = bytes.fromhex(color.removeprefix("#"))
+    return f"rgba({red}, {green}, {blue}, 0.15)"
+
+
 def _chart(summary: dict[str, Any], title: str, names: list[str]) -> go.Figure:
     """Return the accuracies against the size, with their 95 % intervals as bands."""
     traces: list[go.Scatter] = []
@@ -85,7 +95,7 @@ def _chart(summary: dict[str, Any], title: str, names: list[str]) -> go.Figure:
         edge["line"] = {"width": 0, "color": color}
         traces += [
             go.Scatter(y=[point["high"] for point in points], **edge),
-            go.Scatter(y=[point["low"] for point in points], fill="tonexty", opacity=0.3, **edge),
+            go.Scatter(y=[point["low"] for point in points], fill="tonexty", fillcolor=_faint(color), **edge),
             go.Scatter(
                 x=x,
                 y=[point["accuracy"] for point in points],
