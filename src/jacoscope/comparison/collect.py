@@ -30,8 +30,8 @@ class Run:
         path: its directory.
         status: ``finished``, ``pruned``, ``running``, ``interrupted``, ``failed`` or ``waiting``.
         settings: those that differ between the runs that are compared; empty text where one is unknown.
-        metrics: what it measured, ``gap``, training minus test accuracy, where both are known, and its robustness, where
-            that was compared.
+        metrics: what it measured; ``gap``, training minus test accuracy, where both are known; and its robustness,
+            where ``analyze.py`` has measured it.
         seconds: how long it took; ``None`` if it has not started.
         error: why it failed.
         objectives: the metrics that it was to optimise.

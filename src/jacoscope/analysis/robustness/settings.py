@@ -97,7 +97,7 @@ class Robustness:
             users = [name for name, attack in ATTACKS.items() if NORMS[attack.norm] is norm] + [DDN] * norm.has_ddn
             if not getattr(self, norm.key) and (asked := [name for name in users if name in self.attacks]):
                 raise UserError(
-                    f"robustness.{norm.key}=[]: {' and '.join(asked)} needs at least one size, "
+                    f"robustness.{norm.key}=[]: name at least one size for {', '.join(asked)}, "
                     f"robustness.{norm.key}=[0.1]"
                 )
         for name, sizes in self.corruptions.items():
