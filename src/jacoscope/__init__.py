@@ -1,7 +1,8 @@
 """How every output of an image classifier depends on every input pixel.
 
-The functions of :mod:`jacoscope.jacobians`, which needs only torch, and the callback that logs Jacobians during a
-training. They are loaded when they are first used, so that ``import jacoscope`` is fast.
+The functions of :mod:`jacoscope.jacobians`, which needs only torch; those of :mod:`jacoscope.measurement`, for a plain
+PyTorch loop and notebooks; and the callback that logs Jacobians during a Lightning training. They are loaded when they
+are first used, so that ``import jacoscope`` is fast.
 """
 
 from importlib import import_module
@@ -44,8 +45,13 @@ if TYPE_CHECKING:
         usable_strategy,
         vjp,
     )
+    from jacoscope.measurement import Picture, Result, log, measure, show
 
 __version__ = "0.1.0"
+
+_HOMES = {"JacobianCallback": "callbacks"} | dict.fromkeys(
+    ("Picture", "Result", "log", "measure", "show"), "measurement"
+)
 
 __all__ = [
     "STRATEGIES",
@@ -56,6 +62,8 @@ __all__ = [
     "JacobianChunk",
     "JacobianError",
     "NonFiniteJacobianError",
+    "Picture",
+    "Result",
     "SingularTriplets",
     "StrategyError",
     "__version__",
@@ -73,11 +81,14 @@ __all__ = [
     "l1_operator_norm",
     "leading_singular_triplets",
     "linf_operator_norm",
+    "log",
     "log_probs_jacobian_from_logits",
+    "measure",
     "nuclear_norm",
     "output_norms",
     "probs_jacobian_from_logits",
     "sensitivity_map",
+    "show",
     "singular_values",
     "spectral_norm",
     "stable_rank",
@@ -89,8 +100,7 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module 'jacoscope' has no attribute '{name}'")
-    home = "jacoscope.callbacks" if name == "JacobianCallback" else "jacoscope.jacobians"
-    return getattr(import_module(home), name)
+    return getattr(import_module(f"jacoscope.{_HOMES.get(name, 'jacobians')}"), name)
 
 
 def __dir__() -> list[str]:

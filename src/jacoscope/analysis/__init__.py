@@ -1,8 +1,8 @@
 """Answer questions about the Jacobians of a trained network: tables, arrays, figures, a report.
 
 ``answer.py`` finds the networks and passes the question on. Each kind of question is one file that reads from top to
-bottom, load → measure → write → show: ``sample.py`` (single samples and pictures of the user's own), ``split.py``,
-``compare.py``, ``compare_robustness.py`` and ``history.py``. What they share:
+bottom, load → measure → write → show: ``sample.py`` (single samples), ``image.py`` (pictures of the user's own),
+``split.py``, ``compare.py``, ``compare_robustness.py`` and ``history.py``. What they share:
 
 - ``question.py``: the command line, checked; ``network.py``: a checkpoint with its network and its data
 - ``streaming.py``: many samples part by part, in several processes; ``reduction.py``: from Jacobians to rows and maps
@@ -10,5 +10,5 @@ bottom, load → measure → write → show: ``sample.py`` (single samples and p
 - ``summary.py``: statistics of a table; ``attack.py``, ``adversarial.py``: how far another decision really is
 - ``robustness/``: accuracy under noise, attacks and corruptions; ``curves.py``: as a stage of the answer about a split
 - ``shown_samples.py``: the samples that the report shows; ``report/``: the page
-- ``picture.py``: pictures of the user's own; ``figures.py``, ``terminal.py``: what people see
+- ``figures.py``, ``terminal.py``: what people see
 """

@@ -6,11 +6,20 @@ from typing import Any, get_args, get_type_hints
 from omegaconf import DictConfig, OmegaConf
 
 from jacoscope.analysis.robustness.settings import Robustness
-from jacoscope.errors import UserError, nearest
+from jacoscope.errors import UserError, nearest, require_choice
 from jacoscope.jacobians import DEFINITION, STRATEGIES
 from jacoscope.runs.ranges import MOST, Range
 from jacoscope.runs.records import fits
 
+QUESTIONS = {
+    "sample": "sample",
+    "samples": "sample",
+    "image": "image",
+    "compare": "compare",
+    "history": "history",
+    "split": "split",
+}
+"""The file that answers each question, by the key that asks it; without such a key, it is that about a whole split."""
 CHOICES = {
     "split": ("test", "val", "train"),
     "output": ("logits", "probs", "log_probs"),
@@ -28,7 +37,7 @@ USED_BY = {
     "save_jacobians": ("split",),
     "robustness": ("split", "compare"),
 }
-"""The questions that use a key: ``split`` is the one about a whole split. All of them use the keys not listed here."""
+"""The questions that use a key. All of them use the keys that are not listed here."""
 KINDS = {int: "a whole number", str: "a text", bool: "true or false"}
 NOT_THE_QUESTION = ("model", "data", "images", "augmentation", "paths", "trainer")
 """Keys of the config that describe the network, its data and the devices."""
@@ -73,6 +82,8 @@ class Question:
             raise UserError(f"There is no key {unknown[0]}.{nearest(unknown[0], hints)}\nKeys: {', '.join(hints)}")
         values["robustness"] = Robustness.from_config(values.get("robustness") or {})
         for name, value in values.items():
+            if value == "":
+                raise UserError(f"{name}= has no value: type {name}=VALUE, or leave it out")
             if name == "robustness":
                 continue  # checked there
             if isinstance(value, str) and list[str] in (hints[name], *get_args(hints[name])):
@@ -91,7 +102,16 @@ class Question:
     @property
     def is_about_single_images(self) -> bool:
         """Whether it asks about samples or pictures one by one."""
-        return self.indices is not None or self.image is not None
+        return self.asked in ("sample", "samples", "image")
+
+    @property
+    def asked(self) -> str:
+        """The key of :data:`QUESTIONS` that was typed."""
+        return next(iter(self._typed), "split")
+
+    @property
+    def _typed(self) -> list[str]:
+        return [name for name in QUESTIONS if name != "split" and getattr(self, name) not in (None, False)]
 
     @property
     def named_output(self) -> str:
@@ -120,32 +140,29 @@ class Question:
 
     def _check(self) -> None:
         for name, choices in CHOICES.items():
-            value = getattr(self, name)
-            if value is not None and value not in choices:
-                raise UserError(
-                    f"{name}={value}: it is one of {', '.join(choices)}.{nearest(value, choices, f'{name}=')}"
-                )
+            if (value := getattr(self, name)) is not None:
+                require_choice(name, value, choices)
         for name, allowed in RANGES.items():
             if not allowed.allows(value := getattr(self, name)):
                 raise UserError(f"{name}={value} is not allowed; it is {allowed}")
         if self.samples == []:
             raise UserError("samples=[]: name at least one, samples=[7,12]")
-        asked = [name for name in ("sample", "samples", "image", "compare") if getattr(self, name) is not None]
-        asked += ["history"] if self.history else []
-        if len(asked) > 1:
-            raise UserError(f"{' and '.join(asked)} are different questions: ask one at a time")
+        if len(self._typed) > 1:
+            raise UserError(f"{' and '.join(self._typed)} are different questions: ask one at a time")
         if self.compare == []:
             raise UserError("compare=[]: name runs or checkpoints, compare=[RUN_A,RUN_B]")
         if self.compare is not None and len(self.compare) != 2 and self.robustness is None:
             raise UserError(f"compare={self.compare}: name two runs or checkpoints, compare=[RUN_A,RUN_B]")
-        self._check_that_all_is_used(asked[0] if asked else "split")
+        self._check_that_all_is_used()
 
-    def _check_that_all_is_used(self, asked: str) -> None:
+    def _check_that_all_is_used(self) -> None:
         """Refuse what was set but is not used by the question that is asked. Switches that are off ask for nothing."""
         defaults = {each.name: each.default for each in fields(self)}
         for name, users in USED_BY.items():
-            if asked not in users and (value := getattr(self, name)) and value != defaults[name]:
-                besides = f"with {asked}=" if asked != "split" else f"without {' or '.join(f'{u}=' for u in users)}"
+            if self.asked not in users and (value := getattr(self, name)) and value != defaults[name]:
+                besides = (
+                    f"with {self.asked}=" if self.asked != "split" else f"without {' or '.join(f'{u}=' for u in users)}"
+                )
                 given = name if isinstance(value, Robustness) else f"{name}={value}"
                 raise UserError(f"{given} is not used {besides}: leave it out")
         if self.jacobian_dtype != defaults["jacobian_dtype"] and not self.save_jacobians:

@@ -18,11 +18,11 @@ from jacoscope.analysis import curves
 from jacoscope.analysis.adversarial import search
 from jacoscope.analysis.arrays import JacobianStore, as_npz, holds_arrays, read_arrays
 from jacoscope.analysis.attack import SCHEMA, compare_distances
-from jacoscope.analysis.folder import AnswerFolder, answer_path, shown_from
+from jacoscope.analysis.folder import AnswerFolder, answer_path, drawn_by, shown_from
 from jacoscope.analysis.network import NetworkSpec, TrainedNetwork
 from jacoscope.analysis.question import Question
 from jacoscope.analysis.reduction import MapSums, Reduction, logits_jacobian
-from jacoscope.analysis.report import robustness_section, write_report
+from jacoscope.analysis.report import BESIDE, robustness_section, write_report
 from jacoscope.analysis.shown_samples import (
     OF_EACH_RANKING,
     RANKINGS,
@@ -30,12 +30,14 @@ from jacoscope.analysis.shown_samples import (
     explored,
     holds_shown_samples,
     kept_arrays,
+    kept_beside,
     kept_samples,
 )
 from jacoscope.analysis.streaming import Devices, Part, Work, chunk_size_for, stream
 from jacoscope.analysis.summary import LISTED_COLUMNS, rankings, summarise
 from jacoscope.analysis.tables import Column, arrow_schema, as_parquet, as_table, columns, finite_rows, holds_table
 from jacoscope.analysis.terminal import progress_bar, show_files, show_robustness, show_summary
+from jacoscope.commands import typed
 from jacoscope.files import write_whole
 from jacoscope.runs.keys import as_typed
 from jacoscope.runs.targets import trust_override
@@ -46,12 +48,13 @@ REPORTED = ("table", "adversarial", curves.STAGE, "summary")
 """The stages that the report is made from."""
 
 
-def answer_split(question: Question, spec: NetworkSpec, devices: Devices, console: Console) -> None:
+def answer(question: Question, specs: Sequence[NetworkSpec], devices: Devices, console: Console) -> None:
     """Answer the question about a whole split.
 
     Raises:
         UserError: if it cannot be answered; what is done is kept.
     """
+    (spec,) = specs
     folder = split_folder(question, spec)
     if to_do(folder, question):
         analyse(folder, question, TrainedNetwork.load(spec), devices, console)
@@ -70,14 +73,14 @@ def split_folder(question: Question, spec: NetworkSpec) -> AnswerFolder:
     """
     decides = {"checkpoint_sha256": spec.checkpoint.sha256(), "config": spec.config, **question.scope}
     path = answer_path(question, spec, question.scope_name)
-    names = (TABLE, SUMMARY, MAPS, SHOWN, ADVERSARIAL, JACOBIANS, *curves.FILES, REPORT)
+    names = (TABLE, SUMMARY, MAPS, SHOWN, ADVERSARIAL, JACOBIANS, *curves.FILES, REPORT, BESIDE)
     return AnswerFolder(path, decides, names, is_the_users=question.output_dir is not None)
 
 
 def to_do(folder: AnswerFolder, question: Question) -> list[str]:
     """Return the stages that are asked for and not done.
 
-    They are ``table``, ``adversarial``, ``robustness``, ``summary`` and ``report``.
+    They are ``table``, ``adversarial``, ``robustness``, ``robustness_figure``, ``summary`` and ``report``.
     """
     stages = []
     # Jacobians that were saved earlier do no harm where they are not asked for.
@@ -87,9 +90,11 @@ def to_do(folder: AnswerFolder, question: Question) -> list[str]:
         stages.append("adversarial")
     if question.robustness and not folder.has(curves.STAGE, curves.robustness_asked(question)):
         stages.append(curves.STAGE)
+    if question.robustness and (curves.STAGE in stages or not _has_figure(folder)):
+        stages.append(curves.FIGURE_STAGE)
     if stages or not folder.has("summary", folder.made("table", "adversarial")):
         stages.append("summary")
-    if question.report and (stages or not folder.has("report", folder.made(*REPORTED))):
+    if question.report and (stages or not folder.has("report", _report_asked(folder))):
         stages.append("report")
     return stages
 
@@ -128,6 +133,8 @@ def analyse(
             write_whole(folder.file(ADVERSARIAL), as_parquet(found))
     if curves.STAGE in stages:
         curves.measure(folder, question, network, devices, console)
+    if curves.FIGURE_STAGE in stages:
+        curves.draw(folder)
     # What this start has not computed itself may hold anything.
     reading = nullcontext if "table" in stages else partial(shown_from, folder.path)
     if "summary" in stages and not folder.has("summary", folder.made("table", "adversarial")):
@@ -138,8 +145,8 @@ def analyse(
             content = json.dumps(summary, indent=2, allow_nan=False) + "\n"
             write_whole(folder.file(SUMMARY), content.encode())
     if "report" in stages:
-        made_of = folder.made(*REPORTED)
-        with folder.stage("report", made_of, [REPORT]), console.status("Writing the report"), reading():
+        stage = folder.stage("report", _report_asked(folder), [REPORT, BESIDE])
+        with stage, console.status("Writing the report"), reading():
             _write_report(work, folder, question, network)
 
 
@@ -181,7 +188,7 @@ class SplitTable(Work):
         reduced, wanted = self.reduction(x, labels, J, logits, sums)
         if self.store is not None:
             self.store.write(indices[0], wanted)
-        kept = kept_arrays(self.candidates.choose(indices, reduced), indices, x, J, logits, self.output)
+        kept = kept_arrays(self.candidates.choose(indices, reduced), indices, x, labels, J, logits, self.output)
         rows = as_table({"index": torch.tensor(indices), **reduced}, self.schema)
         return Part(rows, sums.arrays() if sums is not None else {}, kept)
 
@@ -258,7 +265,8 @@ def _shown(work: SplitTable, table_file: Path) -> list[int]:
     table = finite_rows(table_file, LISTED_COLUMNS)
     ranked = rankings({name: table[name].to_numpy() for name in LISTED_COLUMNS})
     listed = [row["index"] for name in RANKINGS for row in ranked[name][:OF_EACH_RANKING]]
-    return [*explored(work.specs[0], work.samples, ranked, table), *listed]
+    beside = kept_beside(work.specs[0], work.samples, table)
+    return [*explored(work.specs[0], work.samples, ranked, table), *listed, *beside]
 
 
 def _write_report(work: SplitTable, folder: AnswerFolder, question: Question, network: TrainedNetwork) -> None:
@@ -279,12 +287,23 @@ def _write_report(work: SplitTable, folder: AnswerFolder, question: Question, ne
         if folder.has(curves.STAGE)
         else None,
         samples=kept_samples(shown, explored(network.spec, work.samples, summary, table)),
+        read_images=lambda indices: network.read_samples(question.split, indices)[0],
+        command=f"{_command(question, network)} sample=",
         about=_described(folder, question, network),
     )
 
 
 def _table_asked(question: Question) -> dict[str, Any]:
     return {"jacobians": question.jacobian_dtype if question.save_jacobians else None}
+
+
+def _has_figure(folder: AnswerFolder) -> bool:
+    return folder.has(curves.FIGURE_STAGE, curves.figure_asked(folder))
+
+
+def _report_asked(folder: AnswerFolder) -> dict[str, str]:
+    """What the report is made from: the other files, and the code that draws it."""
+    return folder.made(*REPORTED) | {"drawn_by": drawn_by()}
 
 
 def _about(folder: AnswerFolder, question: Question, network: TrainedNetwork) -> dict[str, Any]:
@@ -307,10 +326,7 @@ def _described(folder: AnswerFolder, question: Question, network: TrainedNetwork
     source = spec.config["data"].get("source", spec.config["data"])["_target_"].rpartition(".")[2]
     count = pq.read_metadata(folder.file(TABLE)).num_rows
     number = f"the first {count:,}" if question.limit else f"all {count:,}"
-    words = [as_typed("checkpoint", str(spec.checkpoint.path)), f"split={question.split}"]
-    words += [f"output={question.named_output}", f"strategy={question.strategy}"]
-    words += [f"limit={question.limit}"] if question.limit else []
-    words += trust_override(question.trust)
+    words = [f"strategy={question.strategy}", *([f"limit={question.limit}"] if question.limit else [])]
     changed = "" if spec.is_unchanged else ", with model or data as changed then"
     return {
         "network": f"{spec.config['model']['_target_']}, {parameters:,} parameters",
@@ -320,5 +336,12 @@ def _described(folder: AnswerFolder, question: Question, network: TrainedNetwork
         f"strategy {network.usable_strategy(question.strategy)}",
         "time": ", ".join(f"{stage} {spent:.1f} s" for stage, spent in manifest.seconds.items() if spent >= 0.05),
         "versions": ", ".join(f"{name} {version}" for name, version in manifest.versions.items()),
-        "to repeat": f"{' '.join(('python analyze.py', *words))}{changed}",
+        "to repeat": f"{' '.join((_command(question, network), *words))}{changed}",
     }
+
+
+def _command(question: Question, network: TrainedNetwork) -> str:
+    """Return the command that analyses the same network and output."""
+    words = [as_typed("checkpoint", str(network.spec.checkpoint.path)), f"split={question.split}"]
+    words += [f"output={question.named_output}", *trust_override(question.trust)]
+    return " ".join((typed("analyze"), *words))

@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from scipy.stats import norm, pearsonr, spearmanr
 
+from jacoscope.analysis.calibration import auroc_interval, calibration
 from jacoscope.analysis.tables import finite_rows, left_out
 from jacoscope.measures import MEASURES, auroc, shown_in
 
@@ -59,6 +60,12 @@ def summarise(file: Path, class_names: list[str]) -> dict[str, Any]:
             for name, measure in MEASURES.items()
             if measure.concern
         },
+        "auroc_of_errors_interval": {
+            name: auroc_interval(measure.concern * columns[name], ~correct)
+            for name, measure in MEASURES.items()
+            if measure.concern
+        },
+        "calibration": calibration(confidence, correct, len(class_names)),
         "spectrum": _spectrum(file),
         **rankings(columns),
     }

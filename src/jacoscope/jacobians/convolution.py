@@ -86,6 +86,32 @@ class BlockKernel:
             out = out.narrow(dim, 0, size)
         return out
 
+    def weight_gradient(self, x: Tensor, g: Tensor) -> Tensor:
+        """Return the gradient of `sum(x * self(g))` with respect to `self.weight`."""
+        pads, ends = [], []
+        for dim, (block, blocks, stride, padding) in enumerate(
+            zip(self.block, self.blocks, self.stride, self.padding, strict=True)
+        ):
+            taps, size = self.weight.shape[2 + dim], g.shape[2 + dim]
+            positions = (size + 2 * padding - taps) // stride + 1
+            pads.append((0, block * blocks - x.shape[2 + dim]))
+            ends.append((self.skip[dim], positions - self.skip[dim] - blocks))
+        x = F.pad(x, [n for pair in reversed(pads) for n in pair])
+        for dim, block in enumerate(self.block):  # [n, channels, blocks, block, …]
+            x = torch.unflatten(x, 2 + 2 * dim, (-1, block))
+        dims = len(self.block)
+        x = x.permute(0, 1, *range(3, 3 + 2 * dims, 2), *range(2, 2 + 2 * dims, 2)).flatten(1, 1 + dims)
+        x = F.pad(x, [n for pair in reversed(ends) for n in pair])
+        gradient = _WEIGHT_GRADIENTS[dims]
+        return gradient(
+            _channels_last(g), self.weight.shape, _channels_last(x), self.stride, self.padding, 1, self.groups
+        )
+
+
+def _channels_last(x: Tensor) -> Tensor:
+    """Return a batch in the format in which oneDNN is fastest."""
+    return x.contiguous(memory_format=torch.channels_last) if x.ndim == 4 else x.contiguous()
+
 
 _Kernel = tuple[int, int, int, int]
 """Size, stride, padding and dilation of a kernel along one axis."""
@@ -214,6 +240,17 @@ def vector_filling_block(weight_shape: torch.Size, geometry: Geometry, lanes: in
     return block if _axes(tuple(weight_shape[2:]), geometry, block) is not None else None
 
 
+def _weight_gradient(x: Tensor, g: Tensor, weight: Tensor, geometry: Geometry, block: tuple[int, ...]) -> Tensor:
+    """Return the gradient of ⟨g, convolve(x, weight)⟩ = ⟨pull_back(g, weight), x⟩ with respect to the weight."""
+    kernel = block_kernel(weight.detach(), geometry, block)
+    axes = _axes(tuple(weight.shape[2:]), geometry, block)
+    assert kernel is not None and axes is not None
+    shape = tuple(zip(weight.shape[2:], geometry.stride, geometry.padding, geometry.dilation, strict=True))
+    entries = _entries(tuple(weight.shape), geometry.groups, axes, shape).to(weight.device)
+    flat = weight.new_zeros(weight.numel() + 1).index_add(0, entries.flatten(), kernel.weight_gradient(x, g).flatten())
+    return flat[:-1].view(weight.shape)
+
+
 def _pull_back(g: Tensor, weight: Tensor, geometry: Geometry, block: tuple[int, ...]) -> Tensor:
     kernel = block_kernel(weight, geometry, block)
     assert kernel is not None  # as `vector_filling_block` has found
@@ -267,7 +304,7 @@ class BlockConvolution(torch.autograd.Function):
         pull_back = BlockPullBack.apply if torch.is_grad_enabled() else _pull_back
         return (
             pull_back(g, weight, ctx.geometry, ctx.block) if needs_x else None,
-            ctx.geometry.weight_gradient(x, g, weight.shape) if needs_weight else None,
+            _weight_gradient(x, g, weight, ctx.geometry, ctx.block) if needs_weight else None,
             g.sum([0, *range(2, g.ndim)]) if needs_bias else None,
             None,
             None,
@@ -310,9 +347,10 @@ class BlockPullBack(torch.autograd.Function):
         """Return the derivatives of ⟨x, pull_back(g, weight)⟩ = ⟨convolve(x, weight), g⟩."""
         g, weight = ctx.saved_tensors
         needs_g, needs_weight, *_ = ctx.needs_input_grad
+        needs_weight = needs_weight and not _only_inputs.get()
         return (
             BlockConvolution.apply(x, weight, None, ctx.geometry, ctx.block) if needs_g else None,
-            ctx.geometry.weight_gradient(x, g, weight.shape) if needs_weight else None,
+            _weight_gradient(x, g, weight, ctx.geometry, ctx.block) if needs_weight else None,
             None,
             None,
         )

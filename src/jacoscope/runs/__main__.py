@@ -4,13 +4,14 @@ import argparse
 import sys
 from pathlib import Path
 
+from jacoscope.commands import typed
 from jacoscope.comparison import show_sweep
 from jacoscope.errors import UserError
 
 
 def main(words: list[str] | None = None) -> int:
     """Show the table, write the page and the exports, and return the exit status."""
-    parser = argparse.ArgumentParser("python -m jacoscope.runs", description="Compare all runs below a folder.")
+    parser = argparse.ArgumentParser(typed("runs"), description="Compare all runs below a folder.")
     parser.add_argument("folder", type=Path, help="the directory of a sweep, or any folder that holds runs, as logs")
     parser.add_argument("--sort", metavar="COLUMN", help="sort by a column; --sort=-COLUMN from large to small")
     parser.add_argument(

@@ -15,10 +15,11 @@ from torch import Tensor, nn
 
 from jacoscope.errors import UserError, nearest
 from jacoscope.files import require_writable
+from jacoscope.penalties import Penalty
 from jacoscope.runs.ranges import check_processes, check_ranges
 from jacoscope.runs.targets import check_targets
 
-PARTS = ("data", "model", "loss", "optimizer", "scheduler", "trainer")  # nodes with one thing to build
+PARTS = ("data", "model", "loss", "penalty", "optimizer", "scheduler", "trainer")  # nodes with one thing to build
 COLLECTIONS = ("callbacks", "logger")  # nodes with any number of things to build, by name
 JACOBIAN_METRIC = re.compile(r"(?!(train|val|test)/)([\w.-]+/)?jacobian/")  # perhaps behind the name of the callback
 LAST_CHECKPOINT = "jacoscope.training.LastCheckpoint"
@@ -197,6 +198,21 @@ def build_loss(config: dict[str, Any]) -> nn.Module:
         given = list(value.shape) if isinstance(value, Tensor) else type(value).__name__
         raise UserError(f"loss: {target} gives {given}; a loss is a tensor of one number")
     return loss  # type: ignore[no-any-return]
+
+
+def build_penalty(config: dict[str, Any]) -> Penalty:
+    """Build the penalty, and check that it is one.
+
+    Raises:
+        UserError: if it cannot be built, or is something else.
+    """
+    penalty = build(config["penalty"])
+    if not isinstance(penalty, Penalty):
+        raise UserError(
+            f"penalty: {config['penalty']['_target_']} makes a {type(penalty).__name__}; "
+            "it is a jacoscope.penalties.Penalty"
+        )
+    return penalty
 
 
 def build_network(config: dict[str, Any]) -> nn.Module:

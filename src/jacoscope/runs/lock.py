@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 
+from jacoscope.commands import typed
 from jacoscope.errors import UserError
 
 try:
@@ -48,7 +49,7 @@ def alone_in(directory: Path, wait: bool = False) -> Iterator[None]:
             if not wait:
                 raise UserError(
                     f"{directory} is being worked on by {holder}. Wait until it is done; to see its state: "
-                    f"python -m jacoscope.runs {directory}"
+                    f"{typed('runs')} {directory}"
                 )
             print(f"Waiting for {holder}, which works on {directory}", file=sys.stderr, flush=True)
             fcntl.flock(file, fcntl.LOCK_EX)

@@ -115,7 +115,7 @@ def test_when_the_time_is_up_it_answers_with_what_is_done_and_continues_later(
     monkeypatch.setattr(curves, "CHUNK", 8)
     fewer = {"attacks": ["gaussian", "pgd_linf"], "corruptions": {}}
     short = settings(max_minutes=1e-9, **fewer)
-    asked = short.decides
+    asked = curves.robustness_asked(Question(robustness=short))
     folder = folder_in(tmp_path / "in parts")
     for done in (8, 16, 24):
         assert measured(folder, small, short)["samples"] == done
@@ -125,6 +125,11 @@ def test_when_the_time_is_up_it_answers_with_what_is_done_and_continues_later(
     assert not list(folder.path.glob("parts_*"))
     measured(folder_in(tmp_path / "at once"), small, settings(**fewer))
     at_once = pq.read_table(tmp_path / "at once" / curves.TABLE)
+    assert pq.read_table(folder.file(curves.TABLE)).equals(at_once)
+    # What is done for other settings is of no use: another seed draws other samples.
+    other = {**fewer, "seed": 1}
+    measured(folder, small, settings(max_minutes=1e-9, **other))
+    measured(folder, small, settings(**fewer))
     assert pq.read_table(folder.file(curves.TABLE)).equals(at_once)
 
 

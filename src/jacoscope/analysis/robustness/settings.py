@@ -10,8 +10,6 @@ from jacoscope.errors import UserError, nearest
 from jacoscope.runs.ranges import MOST, Range
 from jacoscope.runs.records import fits, type_name
 
-DEFINITIONS = 1
-"""To be raised when curves, distances or signs are computed otherwise: then stored ones are computed again."""
 RANGES = {
     "epsilons": Range(0, 1, above=True),
     "l2_epsilons": Range(0, above=True),
@@ -69,8 +67,7 @@ class Robustness:
     @property
     def decides(self) -> dict[str, Any]:
         """All that decides the numbers: everything but the time that they may take."""
-        asked = {name: value for name, value in asdict(self).items() if name != "max_minutes"}
-        return {"definitions": DEFINITIONS, **asked}
+        return {name: value for name, value in asdict(self).items() if name != "max_minutes"}
 
     def sizes(self) -> dict[str, list[float]]:
         """Return the sizes of each noise, attack and corruption, by its name, in the order in which they are shown."""

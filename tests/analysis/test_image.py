@@ -5,7 +5,7 @@ import pytest
 import torch
 from PIL import Image
 
-from jacoscope.analysis.picture import find_pictures, looks_inverted, read_picture
+from jacoscope.analysis.image import find_pictures, looks_inverted, read_picture
 from jacoscope.errors import UserError
 
 SHAPE = (1, 28, 28)
