@@ -32,6 +32,7 @@ def test_tensorboard_is_started_on_loopback_only() -> None:
     recipe = (ROOT / "Makefile").read_text().split("\nboard:")[1].split("\n\n")[0]
     assert "--host localhost" in recipe
     assert "--bind_all" not in recipe
+    assert "--samples_per_plugin=images=1000,jacobians=1000" in recipe
 
 
 def test_checkpoints_py_alone_unpickles_and_weights_alone() -> None:

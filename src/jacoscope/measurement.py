@@ -30,8 +30,8 @@ from jacoscope.errors import UserError
 from jacoscope.jacobians import DEFINITION, usable_strategy
 from jacoscope.measures import MEASURES
 from jacoscope.visuals.colors import Pixels
-from jacoscope.visuals.sheet import encode_png
-from jacoscope.visuals.training_pictures import probe_sheet
+from jacoscope.visuals.sheet import TILE_SIZE, encode_png
+from jacoscope.visuals.training_pictures import GALLERY_SIZE, probe_sheet
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
@@ -298,4 +298,5 @@ def show(
     labels = [None] * len(x) if y is None else torch.as_tensor(y).reshape(-1).tolist()
     probabilities = None if logits is None else logits.detach().softmax(1)
     x, J = x.detach().float().cpu(), J.detach().float().cpu()
-    return Picture(probe_sheet(x, J, probabilities, labels, names, output, max_classes))
+    tile_size = TILE_SIZE if len(x) > 3 else GALLERY_SIZE
+    return Picture(probe_sheet(x, J, probabilities, labels, names, output, max_classes, tile_size))

@@ -52,7 +52,12 @@ def test_the_tab_is_listed_and_every_file_of_the_page_is_served(address: str) ->
     listed = json.loads(get(f"{address}/data/plugins_listing")[2])["jacobians"]
     assert listed["enabled"] is True
     assert listed["tab_name"] == "Jacobians"
-    for file, kind in (("index.js", "javascript"), ("jacobian.js", "javascript"), ("tab.css", "css"), ("theme.css", "css")):
+    for file, kind in (
+        ("index.js", "javascript"),
+        ("jacobian.js", "javascript"),
+        ("tab.css", "css"),
+        ("theme.css", "css"),
+    ):
         status, content_type, content = get(f"{address}{DATA}/{file}")
         assert (status, kind in content_type) == (200, True)
         assert b"http" not in content.replace(b"http://www.w3.org/2000/svg", b"")  # nothing from elsewhere
@@ -150,7 +155,9 @@ def test_a_folder_without_jacobians_has_a_page_that_is_not_active(tmp_path: Path
 
 
 def test_tensorboard_loads_neither_torch_nor_matplotlib_for_it() -> None:
-    code = "import sys, jacoscope.board.plugin; print([m for m in ('torch', 'matplotlib', 'plotly', 'pytorch_lightning') "
+    code = (
+        "import sys, jacoscope.board.plugin; print([m for m in ('torch', 'matplotlib', 'plotly', 'pytorch_lightning') "
+    )
     code += "if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     assert done.stdout.strip() == "[]"

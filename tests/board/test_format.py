@@ -1,6 +1,7 @@
 """What is written is read again, within the tolerance that the format promises."""
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from jacoscope import board
 from jacoscope.board.format import TOLERANCE, FormatError, Probe, Value
 from jacoscope.errors import UserError
 
-from .logs import CLASSES, IMAGES, LABELS, NAMES, SIDE, exact, log, network
+from .logs import IMAGES, LABELS, NAMES, SIDE, exact, log, network
 
 
 @pytest.mark.parametrize("output", ["logits", "probs"])
@@ -73,7 +74,9 @@ def test_what_is_not_finite_stays_so_and_the_rest_is_exact(tmp_path: Path) -> No
     first, second = board.read(tmp_path).values()
     kept = first.jacobians["logits"][0]
     assert np.isnan(kept).sum() == 2
-    assert kept == pytest.approx(J[0].squeeze(1).where(J[0].squeeze(1).isfinite(), torch.nan).numpy(), rel=1e-3, nan_ok=True, abs=1e-3)
+    assert kept == pytest.approx(
+        J[0].squeeze(1).where(J[0].squeeze(1).isfinite(), torch.nan).numpy(), rel=1e-3, nan_ok=True, abs=1e-3
+    )
     assert np.isnan(first.values["logits/frobenius"]).all()
     assert np.isfinite(second.values["logits/frobenius"]).all()
 
@@ -136,4 +139,12 @@ def test_a_damaged_description_is_named(change: str | None) -> None:
     damaged = json.dumps(content).encode() if change else b"\xff"
     with pytest.raises(FormatError):
         Probe.from_json(damaged)
-    assert CLASSES == len(NAMES)
+
+
+def test_the_examples_of_the_page_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    page = Path(__file__).parents[2] / "docs" / "board.md"
+    first, second = re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL)
+    monkeypatch.chdir(tmp_path)
+    names = {"model": network(1, 0), "images": IMAGES.double(), "labels": LABELS, "train_one_epoch": lambda model: None}
+    exec(compile(first + second, str(page), "exec"), names)
+    assert names["course"].steps.tolist() == [0, 1, 2, 3, 4]  # type: ignore[attr-defined]

@@ -17,7 +17,7 @@ pytestmark = pytest.mark.filterwarnings("ignore")
 
 @pytest.mark.parametrize("pictures", [0, 2])
 def test_every_epoch_is_logged_once_and_the_last_is_the_trained_network(tmp_path: Path, pictures: int) -> None:
-    module, trainer = train(tmp_path, [numbers(images_every_n_epochs=pictures)], epochs=3)
+    module, _ = train(tmp_path, [numbers(images_every_n_epochs=pictures)], epochs=3)
     read = board.read(tmp_path)
     measured = [point.step for point in events(tmp_path).Scalars("jacobian/logits/frobenius/mean")]
     assert len(read) == 3  # one of each class

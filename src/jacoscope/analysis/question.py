@@ -168,9 +168,8 @@ class Question:
         defaults = {each.name: each.default for each in fields(self)}
         for name, users in USED_BY.items():
             if self.asked not in users and (value := getattr(self, name)) and value != defaults[name]:
-                besides = (
-                    f"with {self.asked}=" if self.asked != "split" else f"without {' or '.join(f'{u}=' for u in users)}"
-                )
+                alone = f"without {' or '.join(f'{user}=' for user in users)}"
+                besides = alone if self.asked == "split" else f"with {self.asked}="
                 given = name if isinstance(value, Robustness) else f"{name}={value}"
                 raise UserError(f"{given} is not used {besides}: leave it out")
         if self.jacobian_dtype != defaults["jacobian_dtype"] and not self.save_jacobians:

@@ -21,7 +21,7 @@ from jacoscope.analysis.attack import SCHEMA, compare_distances
 from jacoscope.analysis.folder import AnswerFolder, answer_path, drawn_by, shown_from
 from jacoscope.analysis.network import NetworkSpec, TrainedNetwork
 from jacoscope.analysis.question import Question
-from jacoscope.analysis.reduction import MapSums, Reduction, logits_jacobian
+from jacoscope.analysis.reduction import MapSums, Reduction
 from jacoscope.analysis.report import BESIDE, robustness_section, write_report
 from jacoscope.analysis.shown_samples import (
     OF_EACH_RANKING,
@@ -172,8 +172,8 @@ class SplitTable(Work):
 
     @cached_property
     def reduction(self) -> Reduction:
-        """From Jacobians to rows."""
-        return Reduction(self.output)
+        """From images to rows."""
+        return Reduction(self.output, self.strategy)
 
     @cached_property
     def candidates(self) -> Candidates:
@@ -183,14 +183,13 @@ class SplitTable(Work):
     def make(self, networks: Sequence[TrainedNetwork], indices: list[int]) -> Part:
         (network,) = networks
         x, labels = network.read_samples(self.split, indices)
-        J, logits = logits_jacobian(network, x, self.strategy)
-        sums = MapSums.zero(network.spec.classes, network.spec.shape) if network.spec.keeps_maps else None
-        reduced, wanted = self.reduction(x, labels, J, logits, sums)
+        reduced = self.reduction(network, x, labels)
         if self.store is not None:
-            self.store.write(indices[0], wanted)
-        kept = kept_arrays(self.candidates.choose(indices, reduced), indices, x, labels, J, logits, self.output)
-        rows = as_table({"index": torch.tensor(indices), **reduced}, self.schema)
-        return Part(rows, sums.arrays() if sums is not None else {}, kept)
+            self.store.write(indices[0], reduced.J)
+        chosen = self.candidates.choose(indices, reduced.rows)
+        kept = kept_arrays(chosen, indices, x, labels, reduced.J, reduced.logits)
+        rows = as_table({"index": torch.tensor(indices), **reduced.rows}, self.schema)
+        return Part(rows, reduced.sums, kept)
 
 
 def split_table(folder: AnswerFolder, question: Question, network: TrainedNetwork, about: dict[str, Any]) -> SplitTable:
@@ -288,7 +287,7 @@ def _write_report(work: SplitTable, folder: AnswerFolder, question: Question, ne
         else None,
         samples=kept_samples(shown, explored(network.spec, work.samples, summary, table)),
         read_images=lambda indices: network.read_samples(question.split, indices)[0],
-        command=f"{_command(question, network)} sample=",
+        command=f"{command_for(question, network)} sample=",
         about=_described(folder, question, network),
     )
 
@@ -336,11 +335,11 @@ def _described(folder: AnswerFolder, question: Question, network: TrainedNetwork
         f"strategy {network.usable_strategy(question.strategy)}",
         "time": ", ".join(f"{stage} {spent:.1f} s" for stage, spent in manifest.seconds.items() if spent >= 0.05),
         "versions": ", ".join(f"{name} {version}" for name, version in manifest.versions.items()),
-        "to repeat": f"{' '.join((_command(question, network), *words))}{changed}",
+        "to repeat": f"{' '.join((command_for(question, network), *words))}{changed}",
     }
 
 
-def _command(question: Question, network: TrainedNetwork) -> str:
+def command_for(question: Question, network: TrainedNetwork) -> str:
     """Return the command that analyses the same network and output."""
     words = [as_typed("checkpoint", str(network.spec.checkpoint.path)), f"split={question.split}"]
     words += [f"output={question.named_output}", *trust_override(question.trust)]

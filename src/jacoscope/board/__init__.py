@@ -11,11 +11,8 @@ if TYPE_CHECKING:
     from jacoscope.board.reading import read as read
     from jacoscope.board.writing import write as write
 
-SAMPLES_PER_PLUGIN = "images=1000,jacobians=1000"
-"""For ``tensorboard --samples_per_plugin``: without it, TensorBoard keeps 10 steps of each picture."""
-
 _FILES = {"read": "reading", "write": "writing"}
-__all__ = ["SAMPLES_PER_PLUGIN", "read", "write"]
+__all__ = ["read", "write"]
 
 
 def __getattr__(name: str) -> Any:

@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ Curve = tuple[list[int], list[float]]
 
 NO_SETTINGS = ("run_name", "hparams_search", "paths")  # they do not change what a run computes
 CURVE_POINTS = 200  # more than a screen shows
+SHEET = "/probe_sheet"  # how the tag of the picture of a run ends
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,7 @@ class Run:
         seconds: how long it took; ``None`` if it has not started.
         error: why it failed.
         objectives: the metrics that it was to optimise.
+        started: when it was first started, ISO 8601 with time zone; empty if it has not started.
     """
 
     name: str
@@ -45,6 +48,7 @@ class Run:
     seconds: float | None = None
     error: str | None = None
     objectives: tuple[str, ...] = ()
+    started: str = ""
 
     @property
     def failure(self) -> str | None:
@@ -55,7 +59,7 @@ class Run:
 
 
 def runs_below(folder: Path) -> list[Run]:
-    """Return the runs of a sweep, waiting ones too, or all runs below any other folder.
+    """Return the runs of a sweep, waiting ones too, or all runs below any other folder, the newest first.
 
     Raises:
         UserError: if there is none.
@@ -76,14 +80,31 @@ def runs_below(folder: Path) -> list[Run]:
     results = {path: result_of(path) for path in typed}
     settings = _differing_settings(typed, results)
     robustness = robustness_below(folder)
-    return [_run(folder, path, results[path], settings[path], robustness) for path in typed]
+    runs = [_run(folder, path, results[path], settings[path], robustness) for path in typed]
+    if (folder / MANIFEST).exists():
+        return runs
+    return sorted(
+        runs, key=lambda run: datetime.fromisoformat(run.started).timestamp() if run.started else 0.0, reverse=True
+    )
 
 
-def read_curves(run: Path, tags: Iterable[str]) -> dict[str, Curve]:
-    """Read scalars from the TensorBoard files of a run: steps and values by tag.
+@dataclass(frozen=True)
+class Training:
+    """What TensorBoard's files hold of a run.
 
-    Where a step was logged twice, the later value counts. The run may be training: a file that it removes meanwhile,
-    since another one holds the same values, is left out.
+    Attributes:
+        curves: by tag, steps and values. Where a step was logged twice, the later value counts.
+        picture: the last sheet of derivatives, as the bytes of a PNG.
+    """
+
+    curves: dict[str, Curve]
+    picture: bytes | None = None
+
+
+def read_training(run: Path, tags: Iterable[str]) -> Training:
+    """Read scalars and the last sheet of derivatives from the TensorBoard files of a run.
+
+    The run may be training: a file that it removes meanwhile, since another one holds the same values, is left out.
 
     Args:
         run: its directory.
@@ -91,20 +112,24 @@ def read_curves(run: Path, tags: Iterable[str]) -> dict[str, Curve]:
     """
     files = sorted(file for file in (run / "tensorboard").glob("events.out.tfevents.*") if file.is_file())
     if not files:
-        return {}
+        return Training({})
     from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
     from tensorboard.compat import tf
     from tensorboard.util.tensor_util import make_ndarray
 
     wanted = set(tags)
     points: dict[str, dict[int, float]] = {}
+    pictures: dict[str, bytes] = {}
     for file in files:
         with suppress(tf.errors.NotFoundError, FileNotFoundError):  # when it is opened; while it is read
             for event in EventFileLoader(str(file)).Load():
                 for value in event.summary.value:
                     if value.tag in wanted:
                         points.setdefault(value.tag, {})[event.step] = float(make_ndarray(value.tensor))
-    return {tag: _thinned(values) for tag, values in points.items()}
+                    elif value.tag.endswith(SHEET):
+                        pictures[value.tag] = value.tensor.string_val[2]  # after its width and its height
+    curves = {tag: _thinned(values) for tag, values in points.items()}
+    return Training(curves, pictures[min(pictures)] if pictures else None)  # that of the logits, if there are several
 
 
 def _thinned(values: dict[int, float]) -> Curve:
@@ -130,7 +155,8 @@ def _run(
         metrics["gap"] = metrics["train/accuracy"] - metrics["test/accuracy"]
     objective = result.config.get("objective")
     objectives = tuple(map(str, objective if isinstance(objective, list) else [objective] if objective else []))
-    return Run(name, path, state_of_run(path), settings, metrics, result.wall_seconds, result.error, objectives)
+    state, seconds = state_of_run(path), result.wall_seconds
+    return Run(name, path, state, settings, metrics, seconds, result.error, objectives, result.started)
 
 
 def _differing_settings(

@@ -102,8 +102,8 @@ def samples_of_each_class(labels: Tensor, count: int, seed: int) -> Tensor:
         members = (labels == label).nonzero().flatten()
         if len(members) < count:
             raise UserError(
-                f"data.samples_per_class={count} is not allowed: class {int(label)} has {len(members)} training images. "
-                f"It is 1 to {int(labels.bincount()[torch.unique(labels)].min())}, or null for all"
+                f"data.samples_per_class={count} is not allowed: class {int(label)} has only {len(members)} training "
+                "images. Type fewer, or data.samples_per_class=null for all"
             )
         drawn.append(members[torch.randperm(len(members), generator=generator)[:count]])
     return torch.cat(drawn).sort().values

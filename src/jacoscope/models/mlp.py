@@ -20,8 +20,8 @@ class MLP(nn.Sequential):
         std: standard deviation of each channel, in pixel units.
         hidden: units of each hidden layer; an empty list makes softmax regression.
         activation: makes the activation after each hidden layer.
-        init: ``torch`` for PyTorch's own initial weights; ``glorot`` for those of Glorot and Bengio, uniform with variance
-            2 / (fan-in + fan-out), and biases of zero.
+        init: ``torch`` for PyTorch's own initial weights; ``glorot`` for those of Glorot and Bengio, uniform with
+            variance 2 / (fan-in + fan-out), and biases as PyTorch draws them.
 
     Raises:
         ValueError: if ``init`` is neither.
@@ -55,4 +55,3 @@ class MLP(nn.Sequential):
             for layer in self:
                 if isinstance(layer, nn.Linear):
                     nn.init.xavier_uniform_(layer.weight)
-                    nn.init.zeros_(layer.bias)

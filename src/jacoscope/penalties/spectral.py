@@ -15,9 +15,9 @@ from .penalty import Penalty, Unit, require
 class SpectralPenalty(Penalty):
     r"""Half the mean squared spectral norm, :math:`R = \frac{1}{2B} \sum_b \sigma_1(J_b)^2`.
 
-    Power iteration, :math:`u \leftarrow J J^\top u / \|J J^\top u\|`, finds the direction :math:`u` of the outputs that
-    belongs to :math:`\sigma_1 = \|J^\top u\|`. The gradient is that of :math:`\|J^\top u\|^2` with :math:`u` fixed, which
-    is exact where :math:`u` is (Danskin's theorem). With a few iterations R is a lower bound. Sources: Yoshida and
+    Power iteration, :math:`u \leftarrow J J^\top u / \|J J^\top u\|`, finds the direction :math:`u` of outputs that
+    belongs to :math:`\sigma_1 = \|J^\top u\|`. The gradient is that of :math:`\|J^\top u\|^2` with u fixed, which is
+    exact where :math:`u` is (Danskin's theorem). With a few iterations R is a lower bound. Sources: Yoshida and
     Miyato, "Spectral norm regularization", 2017, arXiv:1705.10941, for weights; Sokolić et al., "Robust large margin
     deep neural networks", 2017, arXiv:1605.08254, for Jacobians.
 

@@ -1,5 +1,6 @@
 """The LightningModule that trains a classifier with any network, loss, optimizer and schedule."""
 
+import math
 from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any
@@ -24,9 +25,9 @@ class ClassifierModule(LightningModule):
 
     Logs ``train/loss`` and ``train/accuracy`` (means over the epoch, in training mode and with augmentation),
     ``val/loss``, ``val/accuracy``, ``test/loss``, ``test/accuracy``, and ``train/learning_rate`` every
-    ``log_every_n_steps`` steps; with a penalty ``train/penalty`` and ``test/penalty``, which are not multiplied by λ. If
-    the loss, the penalty or a gradient is NaN or infinite, the training stops before the optimizer takes the step.
-    Checkpoints contain the sums over the epoch, so that a resumed training logs the same values.
+    ``log_every_n_steps`` steps; with a penalty ``train/penalty`` and ``test/penalty``, without λ. If the loss, the
+    penalty or a gradient is NaN or infinite, the training stops before the optimizer takes the step. Checkpoints
+    contain the sums over the epoch, so that a resumed training logs the same values.
 
     Args:
         network: computes logits ``[batch, classes]`` from pixels in [0, 1] ``[batch, C, H, W]``.
@@ -57,9 +58,9 @@ class ClassifierModule(LightningModule):
         self.optimizer = optimizer
         self.scheduler = scheduler
         self.penalty = penalty or NoPenalty()
-        # A metric, since its state can be put into checkpoints, unlike the sums of self.log.
-        self.train_loss, self.train_penalty = (MeanMetric(nan_strategy="disable") for _ in range(2))
-        self.test_penalty = MeanMetric(nan_strategy="disable")
+        # Metrics, since their state can be put into checkpoints, unlike the sums of self.log. NaN stays NaN; of
+        # torchmetrics' other ways, "disable" forgets the weights too (1.9), and a mean over batches would be logged.
+        self.train_loss, self.train_penalty, self.test_penalty = (MeanMetric(nan_strategy=math.nan) for _ in range(3))
         # Arguments are not validated, which takes longer than counting: the data module has checked all labels.
         self.train_accuracy, self.val_accuracy, self.test_accuracy = (
             MulticlassAccuracy(num_classes, average="micro", validate_args=False) for _ in range(3)
@@ -76,7 +77,7 @@ class ClassifierModule(LightningModule):
             loss = self._loss(self(x), y, self.train_accuracy)
             objective = loss
         else:
-            at = ForwardPass.of(self.network, x, self.penalty.rows(x))
+            at = ForwardPass.of(self.network, x)
             loss = self._loss(at.logits, y, self.train_accuracy)
             penalty = self.penalty.at(at, y, self.penalty.generator(self.trainer.fit_loop.total_batch_idx, x.device))
             self.train_penalty.update(penalty.detach(), len(y))
@@ -98,7 +99,7 @@ class ClassifierModule(LightningModule):
         if not isinstance(self.penalty, NoPenalty):
             x, y = batch
             with torch.inference_mode(False), torch.enable_grad():
-                at = ForwardPass.of(self.network, x.clone(), self.penalty.rows(x))
+                at = ForwardPass.of(self.network, x.clone())
                 penalty = self.penalty.at(at, y.clone(), self.penalty.generator(batch_idx, x.device))
             self.test_penalty.update(penalty.detach(), len(y))
             self.log("test/penalty", self.test_penalty, on_step=False, on_epoch=True)
