@@ -12,7 +12,7 @@ import signal
 import sys
 import traceback
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import wraps
 from pathlib import Path
@@ -172,6 +172,8 @@ def _message(error: Exception, configs: Path, config_name: str) -> str | None:
     if isinstance(error, YAMLError | UnicodeDecodeError):  # Hydra does not wrap these
         return f"A config file cannot be read: {error}"
     if isinstance(error, ValueError) and _raised_in(error, "hydra", "omegaconf"):
+        if switched := _group_as_switch(sys.argv[1:], configs):
+            return switched
         advice = ". A group's config is chosen with GROUP=CHOICE; ~GROUP leaves it out"
         return misspelt_key(sys.argv[1:], configs, config_name) or f"{error}{advice if 'group' in str(error) else ''}"
     if isinstance(error, OSError) and error.errno in _PLACE_ERRORS:
@@ -185,6 +187,16 @@ def _message(error: Exception, configs: Path, config_name: str) -> str | None:
         if isinstance(error, RuntimeError) and _raised_in(error, "pytorch_lightning.callbacks.early_stopping"):
             return str(error)  # the metric that it monitors is not logged
     return lost_process(error)
+
+
+def _group_as_switch(words: Iterable[str], configs: Path) -> str | None:
+    """Return a message about the first group that was set to ``true`` or ``false``, or None if none was."""
+    for word in words:
+        group, _, value = word.partition("=")
+        if value.lower() in ("true", "false") and (configs / group).is_dir():
+            choices = ", ".join(f"{group}={file.stem}" for file in sorted((configs / group).glob("*.yaml")))
+            return f"{word}: {group} is a group, of which one config is chosen: {choices}"
+    return None
 
 
 def _explain_composition(error: Exception, configs: Path, config_name: str) -> str:
