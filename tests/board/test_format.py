@@ -1,7 +1,6 @@
 """What is written is read again, within the tolerance that the format promises."""
 
 import json
-import re
 from pathlib import Path
 
 import numpy as np
@@ -139,12 +138,3 @@ def test_a_damaged_description_is_named(change: str | None) -> None:
     damaged = json.dumps(content).encode() if change else b"\xff"
     with pytest.raises(FormatError):
         Probe.from_json(damaged)
-
-
-def test_the_examples_of_the_page_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    page = Path(__file__).parents[2] / "docs" / "board.md"
-    first, second = re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL)
-    monkeypatch.chdir(tmp_path)
-    names = {"model": network(1, 0), "images": IMAGES.double(), "labels": LABELS, "train_one_epoch": lambda model: None}
-    exec(compile(first + second, str(page), "exec"), names)
-    assert names["course"].steps.tolist() == [0, 1, 2, 3, 4]  # type: ignore[attr-defined]

@@ -1,7 +1,6 @@
 """The page in a browser: every control by mouse and by keyboard, and what is shown against the networks' Jacobians."""
 
 import re
-import shutil
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -99,23 +98,15 @@ class Tab:
 
 
 @pytest.fixture(scope="module")
-def tab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tab]:
-    webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed: pip install selenium")
-    binary = shutil.which("chromium") or shutil.which("google-chrome")
-    driver = shutil.which("chromedriver")
-    if not binary or not driver:
-        pytest.skip("no Chromium with a driver on this machine: apt-get install chromium chromium-driver")
-    downloads = tmp_path_factory.mktemp("downloads")
-    options = webdriver.ChromeOptions()
-    options.binary_location = binary
-    for argument in ("--headless=new", "--no-sandbox", "--disable-gpu", "--window-size=1400,1500"):
-        options.add_argument(argument)
-    options.add_experimental_option("prefs", {"download.default_directory": str(downloads)})
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    browser = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
-    browser.execute_cdp_cmd("Page.setDownloadBehavior", {"behavior": "allow", "downloadPath": str(downloads)})
-    yield Tab(browser, downloads)
-    browser.quit()
+def tab(browser: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tab]:
+    downloads, driver = tmp_path_factory.mktemp("downloads"), browser.driver
+    size = driver.get_window_size()
+    driver.set_window_size(1400, 1500)
+    driver.execute_cdp_cmd("Page.setDownloadBehavior", {"behavior": "allow", "downloadPath": str(downloads)})
+    yield Tab(driver, downloads)
+    driver.switch_to.default_content()
+    driver.get("about:blank")
+    driver.set_window_size(size["width"], size["height"])
 
 
 @pytest.fixture

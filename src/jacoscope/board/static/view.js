@@ -5,7 +5,8 @@ import { ColorScale, fillBars, markPixel, paint, percent, signed } from "./jacob
 import { classButton, pane } from "./markup.js";
 
 const UNITS = { logits: "logit", probs: "probability" };
-const LARGE_RATIO = 0.05; // of the smallest to the largest map of probabilities: below it colours are logarithmic
+// When the colours of probabilities are logarithmic, as Scale.of_derivatives in visuals/heatmaps.py has it.
+const EVEN = 0.05, SMALLEST = 1e-8;
 const KINDS = ["first", "second"];
 
 // A probability as text; a dash where the class is not among those that are kept.
@@ -40,9 +41,9 @@ export class View {
     const sources = shared ? this.courses.map((course, j) => [course, this.places[j]]) : [[this.courses[i], this.places[i]]];
     const limits = sources.map(([course, t]) => course.limitsOf(range === "all" ? null : t));
     const largest = Math.max(...limits.map((each) => each.largest)) || 1;
-    const bend = Math.min(largest, Math.max(Math.min(...limits.map((each) => each.smallest)), 1e-6 * largest));
-    const isLog = spacing === "log" || (spacing === "auto" && output === "probs" && bend < LARGE_RATIO * largest);
-    if (isLog) return this.scale(largest, Math.min(bend, LARGE_RATIO * largest));
+    const weakest = Math.max(Math.min(...limits.map((each) => each.weakest)), SMALLEST * largest);
+    const isLog = spacing === "log" || (spacing === "auto" && output === "probs" && weakest < EVEN * largest);
+    if (isLog) return this.scale(largest, Math.min(weakest, EVEN * largest) / 10);
     return this.scale(Math.max(...limits.map((each) => each.quantile)));
   }
 
