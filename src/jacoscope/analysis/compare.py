@@ -17,7 +17,7 @@ from jacoscope.analysis.figures import mean_maps_figure, rendered, scatter_figur
 from jacoscope.analysis.folder import AnswerFolder, answer_path, drawn_by, short_digest, shown_from
 from jacoscope.analysis.network import NetworkSpec, TrainedNetwork
 from jacoscope.analysis.question import Question
-from jacoscope.analysis.reduction import MapSums, Reduction, logits_jacobian
+from jacoscope.analysis.reduction import Reduction
 from jacoscope.analysis.report.other_pages import comparison_page
 from jacoscope.analysis.split import command_for
 from jacoscope.analysis.streaming import Devices, Part, Work, chunk_size_for, stream
@@ -145,8 +145,8 @@ class ComparisonTable(Work):
 
     @cached_property
     def reduction(self) -> Reduction:
-        """From Jacobians to rows."""
-        return Reduction(self.output)
+        """From images to rows."""
+        return Reduction(self.output, self.strategy)
 
     def make(self, networks: Sequence[TrainedNetwork], indices: list[int]) -> Part:
         x, labels = networks[0].read_samples(self.split, indices)
@@ -154,13 +154,11 @@ class ComparisonTable(Work):
         sums: dict[str, Tensor] = {}
         both = []
         for network, mark in zip(networks, "ab", strict=True):
-            spec = network.spec
-            added = MapSums.zero(spec.classes, spec.shape) if spec.keeps_maps else None
-            reduced, J = self.reduction(x, labels, *logits_jacobian(network, x, self.strategy), added)
-            values |= {f"{name}_{mark}": reduced[name] for name in OF_EACH}
-            values["finite"] = values["finite"] & reduced["finite"]
-            sums |= {f"{k}_{mark}": v for k, v in (added.arrays().items() if added is not None else ())}
-            both.append(J)
+            reduced = self.reduction(network, x, labels)
+            values |= {f"{name}_{mark}": reduced.rows[name] for name in OF_EACH}
+            values["finite"] = values["finite"] & reduced.rows["finite"]
+            sums |= {f"{name}_{mark}": total for name, total in reduced.sums.items()}
+            both.append(reduced.J)
         return Part(as_table({**values, "cosine": cosine(*both)}, self.schema), sums, {})
 
 

@@ -14,7 +14,6 @@ import torch
 from matplotlib.figure import Figure
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 from torch import Tensor
 
 from jacoscope.analysis.attack import REACH, Crossing, crossing_along
@@ -26,7 +25,7 @@ from jacoscope.analysis.reduction import logits_jacobian
 from jacoscope.analysis.report.other_pages import sample_page
 from jacoscope.analysis.streaming import Devices
 from jacoscope.analysis.summary import known
-from jacoscope.analysis.terminal import show_files, show_labelled
+from jacoscope.analysis.terminal import show_files, show_labelled, text_table
 from jacoscope.errors import UserError
 from jacoscope.files import write_together
 from jacoscope.jacobian_batch import JacobianBatch
@@ -182,10 +181,7 @@ def show(console: Console, reading: Reading, class_names: list[str]) -> None:
         f"{rows}×{columns}, J[i, k] = ∂ {reading.output} k / ∂ pixel i; strategy {reading.strategy}; "
         f"{', '.join(norms)}",
     )
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
-    table.add_column("class")
-    for heading in ("prob.", "‖∂‖₂"):
-        table.add_column(heading, justify="right")
+    table = text_table("class", "prob.", "‖∂‖₂")
     table.add_column("strongest pixels\n(row, column)", min_width=17)
     table.add_column()
     table.add_column()

@@ -17,6 +17,7 @@ from jacoscope.commands import typed
 from jacoscope.comparison import charts
 from jacoscope.comparison.collect import Run, Training, read_training
 from jacoscope.comparison.importance import importances
+from jacoscope.comparison.robustness import PREFIX
 from jacoscope.comparison.table import RunTable, are_numbers, pareto_front
 from jacoscope.comparison.text import NORM, is_share, metric_text, shortened, title
 from jacoscope.measures import shown_in
@@ -87,10 +88,13 @@ def _overview(whole: RunTable, front: list[Run]) -> dict[str, go.Figure]:
 
 
 def _effects(table: RunTable) -> dict[str, go.Figure]:
-    """Return the charts of the main metric and of the norm against each setting."""
+    """Return the charts of the main metric, the norm and robustness against each setting."""
     if not table.metrics:
         return {}
-    shown = dict.fromkeys((table.main_metric or table.metrics[0], *([NORM] if NORM in table.metrics else [])))
+    robustness = [name for name in table.metrics if name.startswith(PREFIX)]
+    shown = dict.fromkeys(
+        (table.main_metric or table.metrics[0], *([NORM] if NORM in table.metrics else []), *robustness)
+    )
     keys = [key for key in table.keys if key != "seed"] or table.keys
     return {f"effect-{key}-{name}": charts.effect(table, key, name) for key in keys for name in shown}
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from pytorch_lightning.loggers import TensorBoardLogger as LightningTensorBoardLogger
+from jacoscope.lightning import TensorBoardLogger as LightningTensorBoardLogger
 
 
 class TensorBoardLogger(LightningTensorBoardLogger):
