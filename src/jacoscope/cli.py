@@ -12,7 +12,7 @@ import signal
 import sys
 import traceback
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import wraps
 from pathlib import Path
@@ -159,6 +159,7 @@ def _message(error: Exception, configs: Path, config_name: str) -> str | None:
     from yaml import YAMLError
 
     from jacoscope.runs.keys import misspelt_key
+    from jacoscope.runs.own_configs import note_of_own_configs
     from jacoscope.runs.processes import lost_process
 
     cause: BaseException = error
@@ -167,10 +168,12 @@ def _message(error: Exception, configs: Path, config_name: str) -> str | None:
     if isinstance(cause, UserError):
         return str(cause)
     if isinstance(error, HydraException | OmegaConfBaseException):
-        return _explain_composition(error, configs, config_name)
+        return _explain_composition(error, configs, config_name) + note_of_own_configs()
     if isinstance(error, YAMLError | UnicodeDecodeError):  # Hydra does not wrap these
         return f"A config file cannot be read: {error}"
     if isinstance(error, ValueError) and _raised_in(error, "hydra", "omegaconf"):
+        if switched := _group_as_switch(sys.argv[1:], configs):
+            return switched
         advice = ". A group's config is chosen with GROUP=CHOICE; ~GROUP leaves it out"
         return misspelt_key(sys.argv[1:], configs, config_name) or f"{error}{advice if 'group' in str(error) else ''}"
     if isinstance(error, OSError) and error.errno in _PLACE_ERRORS:
@@ -186,17 +189,26 @@ def _message(error: Exception, configs: Path, config_name: str) -> str | None:
     return lost_process(error)
 
 
+def _group_as_switch(words: Iterable[str], configs: Path) -> str | None:
+    """Return a message about the first group that was set to ``true`` or ``false``, or None if none was."""
+    for word in words:
+        group, _, value = word.partition("=")
+        if value.lower() in ("true", "false") and (configs / group).is_dir():
+            choices = ", ".join(f"{group}={file.stem}" for file in sorted((configs / group).glob("*.yaml")))
+            return f"{word}: {group} is a group, of which one config is chosen: {choices}"
+    return None
+
+
 def _explain_composition(error: Exception, configs: Path, config_name: str) -> str:
     """Return what was wrong with a command line or config file, and what to type instead."""
     from hydra.errors import ConfigCompositionException, MissingConfigException, OverrideParseException
 
     from jacoscope.runs.keys import misspelt_key
-    from jacoscope.runs.own_configs import own_configs
 
     if isinstance(error, MissingConfigException) and error.options:
         group, _, choice = str(error.missing_cfg_file).rpartition("/")
         if group == "hydra/sweeper/sampler" and len(error.options) == 1:  # the others come with the plugin
-            return "A search needs Optuna and Hydra's plugin for it: pip install -e '.[sweep]'"
+            return "A search needs Optuna and Hydra's plugin for it: pip install 'jacoscope[sweep]'"
         return (
             f"There is no {group}={choice}.{nearest(choice, error.options, f'{group}=')}\n"
             f"Choices of {group}: {', '.join(sorted(error.options))}"
@@ -211,9 +223,7 @@ def _explain_composition(error: Exception, configs: Path, config_name: str) -> s
         if misspelt := misspelt_key(sys.argv[1:], configs, config_name):
             return misspelt
     reason = f"\n{error.__cause__}" if error.__cause__ and str(error.__cause__) not in str(error) else ""
-    own = own_configs()
-    first = f"\n{own} is read before jacoscope's own configs" if own else ""
-    return f"The configuration cannot be composed: {error}{reason}{first}"
+    return f"The configuration cannot be composed: {error}{reason}"
 
 
 def _raised_in(error: Exception, *packages: str) -> bool:

@@ -9,6 +9,7 @@ from typing import Any
 
 import yaml
 
+from jacoscope.comparison.robustness import robustness_below
 from jacoscope.errors import UserError
 from jacoscope.files import require_file
 from jacoscope.runs.result import Result, flatten
@@ -31,7 +32,8 @@ class Run:
         path: its directory.
         status: ``finished``, ``pruned``, ``running``, ``interrupted``, ``failed`` or ``waiting``.
         settings: those that differ between the runs that are compared; empty text where one is unknown.
-        metrics: what it measured, and ``gap``, training minus test accuracy, where both are known.
+        metrics: what it measured; ``gap``, training minus test accuracy, where both are known; and its robustness,
+            where ``analyze.py`` has measured it.
         seconds: how long it took; ``None`` if it has not started.
         error: why it failed.
         objectives: the metrics that it was to optimise.
@@ -77,7 +79,8 @@ def runs_below(folder: Path) -> list[Run]:
         typed = {path: _overrides(_typed_words(path)) for path in paths}
     results = {path: result_of(path) for path in typed}
     settings = _differing_settings(typed, results)
-    runs = [_run(folder, path, results[path], settings[path]) for path in typed]
+    robustness = robustness_below(folder)
+    runs = [_run(folder, path, results[path], settings[path], robustness) for path in typed]
     if (folder / MANIFEST).exists():
         return runs
     return sorted(
@@ -137,11 +140,17 @@ def _thinned(values: dict[int, float]) -> Curve:
     return kept, [values[step] for step in kept]
 
 
-def _run(folder: Path, path: Path, result: Result | None, settings: dict[str, Setting]) -> Run:
+def _run(
+    folder: Path,
+    path: Path,
+    result: Result | None,
+    settings: dict[str, Setting],
+    robustness: dict[str, dict[str, float]],
+) -> Run:
     name = str(path.relative_to(folder)) if path != folder else path.resolve().name
     if result is None:
         return Run(name, path, state_of_run(path), settings, {})
-    metrics = dict(result.metrics)
+    metrics = {**result.metrics, **robustness.get(name, {})}
     if {"train/accuracy", "test/accuracy"} <= metrics.keys():
         metrics["gap"] = metrics["train/accuracy"] - metrics["test/accuracy"]
     objective = result.config.get("objective")

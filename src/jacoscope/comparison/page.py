@@ -17,6 +17,7 @@ from jacoscope.commands import typed
 from jacoscope.comparison import charts
 from jacoscope.comparison.collect import Run, Training, read_training
 from jacoscope.comparison.importance import importances
+from jacoscope.comparison.robustness import PREFIX
 from jacoscope.comparison.table import RunTable, are_numbers, pareto_front
 from jacoscope.comparison.text import NORM, is_share, metric_text, shortened, title
 from jacoscope.measures import shown_in
@@ -87,10 +88,13 @@ def _overview(whole: RunTable, front: list[Run]) -> dict[str, go.Figure]:
 
 
 def _effects(table: RunTable) -> dict[str, go.Figure]:
-    """Return the charts of the main metric and of the norm against each setting."""
+    """Return the charts of the main metric, the norm and robustness against each setting."""
     if not table.metrics:
         return {}
-    shown = dict.fromkeys((table.main_metric or table.metrics[0], *([NORM] if NORM in table.metrics else [])))
+    robustness = [name for name in table.metrics if name.startswith(PREFIX)]
+    shown = dict.fromkeys(
+        (table.main_metric or table.metrics[0], *([NORM] if NORM in table.metrics else []), *robustness)
+    )
     keys = [key for key in table.keys if key != "seed"] or table.keys
     return {f"effect-{key}-{name}": charts.effect(table, key, name) for key in keys for name in shown}
 
@@ -156,7 +160,7 @@ def _about(table: RunTable, home: Path, pictures: dict[str, str]) -> list[dict[s
                 {"href": _address(file, home), "title": file.parent.name}
                 for file in sorted(run.path.glob("analysis/**/report.html"))
             ],
-            "command": f"{typed('analyze')} {as_typed('checkpoint', os.path.relpath(run.path))}",
+            "command": f"{typed('analyze')} {as_typed('checkpoint', _near(run.path))}",
             "picture": pictures.get(run.name),
             "failure": run.failure,
         }
@@ -180,6 +184,12 @@ def _pictures(trained: dict[str, Training]) -> dict[str, str]:
         pictures[name] = "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
         room -= len(pictures[name])
     return pictures
+
+
+def _near(path: Path) -> str:
+    """Return a path as it is typed here: relative, if it is below the working folder."""
+    absolute = path.absolute()
+    return str(absolute.relative_to(Path.cwd()) if absolute.is_relative_to(Path.cwd()) else absolute)
 
 
 def _address(path: Path, home: Path) -> str:

@@ -9,6 +9,7 @@ from statistics import fmean, stdev
 from typing import Any, TypeGuard
 
 from jacoscope.comparison.collect import Run, Setting, runs_below
+from jacoscope.comparison.robustness import robustness_columns
 from jacoscope.comparison.text import (
     NORM,
     TITLES,
@@ -123,11 +124,13 @@ class RunTable:
 
     @property
     def metrics(self) -> list[str]:
-        """The metrics that have a column: the chosen ones, or those of :data:`TITLES` and the objectives, or all."""
+        """The metrics with a column: the chosen ones, or those of :data:`TITLES`, objectives and robustness, or all."""
         if self.chosen is not None:
             return list(self.chosen)
         measured = dict.fromkeys(name for run in self.runs for name in run.metrics)
-        return [name for name in dict.fromkeys([*TITLES, *self.objectives]) if name in measured] or list(measured)
+        robustness = robustness_columns(run.metrics for run in self.runs)
+        shown = dict.fromkeys([*TITLES, *self.objectives, *robustness])
+        return [name for name in shown if name in measured] or list(measured)
 
     @property
     def main_metric(self) -> str | None:

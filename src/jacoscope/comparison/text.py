@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable, Sequence
 
 from jacoscope.comparison.collect import Setting
+from jacoscope.comparison.robustness import PREFIX, robustness_title
 from jacoscope.measures import MEASURES, shown_in
 
 NORM = MEASURES["frobenius"].tag()
@@ -23,11 +24,13 @@ FEWEST, MOST = 2, 4
 
 def title(metric: str) -> str:
     """Return the name of a metric for people."""
-    return TITLES.get(metric, metric)
+    return robustness_title(metric) if metric.startswith(PREFIX) else TITLES.get(metric, metric)
 
 
 def is_share(metric: str) -> bool:
     """Return whether a metric is written in percent."""
+    if metric.startswith(PREFIX):
+        return not metric.endswith("distance")
     return metric.endswith("accuracy") or metric == "gap"
 
 

@@ -145,7 +145,7 @@ def history_page(rows: Sequence[Row], title: str, about: str, output: str, maps:
     """
     measures = shown_in("networks")
     steps = [row["global_step"] for row in rows]
-    drawn = {measure.name: _over_steps(rows, steps, measure.name, measure.axis()) for measure in measures}
+    drawn = {measure.name: _over_steps(rows, steps, measure.name, measure.label) for measure in measures}
     drawn["accuracy"] = _over_steps(rows, steps, "accuracy", "accuracy")
     columns = [
         {"key": "checkpoint", "title": "checkpoint", "kind": "text"},
