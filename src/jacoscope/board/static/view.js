@@ -10,7 +10,7 @@ const EVEN = 0.05, SMALLEST = 1e-8;
 const KINDS = ["first", "second"];
 
 // A probability as text; a dash where the class is not among those that are kept.
-const chance = (p) => (p === null ? "–" : percent(p));
+const chance = (p) => (p === null ? "–" : Number.isNaN(p) ? "not finite" : percent(p));
 
 export class View {
   // act: called with what changes in the state.
@@ -183,7 +183,7 @@ export class View {
       })));
     });
     if (isNew) this.predictions.draw(this.courses, KINDS);
-    const texts = this.courses.map((each, j) => each.names[each.prediction(this.places[j])]);
+    const texts = this.courses.map((each, j) => each.predictedName(this.places[j]));
     this.predictions.move(this.places, texts, KINDS);
   }
 
@@ -193,7 +193,7 @@ export class View {
     const value = (each, wanted, t) => each.values.find((v) => v.name === wanted)?.numbers[t] ?? null;
     return [
       {
-        title: `This pixel: ∂ ${this.unit} ${name}`, zero: true, text: signed,
+        title: `This pixel: ∂ ${this.unit} ${name}`, zero: true, text: (v) => (v === null ? "–" : signed(v)),
         of: (each, t) => each.derivative(t, k, pixel), other: (each, t, j) => each.derivative(t, j, pixel),
       },
       {
