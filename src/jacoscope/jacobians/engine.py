@@ -289,7 +289,7 @@ def _pieces(function: Function, x: Tensor, outputs: int, chunk_size: ChunkSize, 
         return Plan(len(x), outputs, "so small that it needs no plan")
     with Footprint.measuring() as footprint:
         forward(function, _last(x))
-    return plan(len(x), outputs, footprint, budget, x.device)
+    return plan(x, outputs, footprint, budget)
 
 
 def _candidates(strategy: str, x: Tensor, alone: ForwardPass) -> list[tuple[str, str]]:
