@@ -221,12 +221,14 @@ def _compute(
         x = x.clone()
     if not torch.is_grad_enabled():
         x = x.detach()
-    # A batch of one needs no other pass: this graph is the one that is differentiated.
-    alone = ForwardPass.of(function, _last(x), x)
+    # A batch of one needs no other pass: this graph is the one that is differentiated, and is not measured therefore.
+    footprint = Footprint()
+    with footprint.measuring() if chunk_size == "auto" and len(x) > 1 else nullcontext():
+        alone = ForwardPass.of(function, _last(x), x)
     count = alone.outputs.shape[1]
     if not len(x) or not count:
         return x.new_zeros(len(x), count, *x.shape[1:]), alone.outputs.detach().new_zeros(len(x), count), strategy
-    pieces = _pieces(function, x, count, chunk_size, budget)
+    pieces = _pieces(function, x, count, footprint, chunk_size, budget)
     tried: list[str] = []
     for name, why in _candidates(strategy, x, alone):
         _log.debug(
@@ -280,15 +282,18 @@ def _parts(batch: int, size: int) -> Iterator[slice]:
         yield slice(max(0, start), start + size)
 
 
-def _pieces(function: Function, x: Tensor, outputs: int, chunk_size: ChunkSize, budget: int | None) -> Plan:
+def _pieces(
+    function: Function, x: Tensor, outputs: int, footprint: Footprint, chunk_size: ChunkSize, budget: int | None
+) -> Plan:
     if chunk_size is None:
         return Plan(len(x), outputs, "the batch whole, as asked")
     if chunk_size != "auto":
         return Plan(chunk_size, outputs, "as asked")
     if budget is None and len(x) * outputs * x[0].numel() * x.element_size() < _SMALL:
         return Plan(len(x), outputs, "so small that it needs no plan")
-    with Footprint.measuring() as footprint:
-        forward(function, _last(x))
+    if len(x) == 1:
+        with footprint.measuring():
+            forward(function, x.detach())
     return plan(x, outputs, footprint, budget)
 
 

@@ -31,23 +31,22 @@ class Footprint(TorchFunctionMode):
         self._made: list[int] = []
         self._saved: list[int] = []
 
-    @classmethod
     @contextmanager
-    def measuring(cls) -> Iterator["Footprint"]:
+    def measuring(self) -> Iterator["Footprint"]:
         """Measure the forward pass that is carried out within this context, of a single sample.
 
         Counted are the tensors that functions of PyTorch return, and, where weights are frozen, those that autograd
         saves, which include those of compiled code such as TorchScript.
         """
-        footprint, weights_are_saved = cls(), torch.is_grad_enabled()
+        weights_are_saved = torch.is_grad_enabled()
 
         def count(tensor: Tensor) -> Tensor:
             if tensor.requires_grad and not weights_are_saved:  # weights do not belong to a sample
-                footprint._saved.append(_size(tensor))
+                self._saved.append(_size(tensor))
             return tensor.detach()
 
-        with footprint, saved_tensors_hooks(count, lambda tensor: tensor):
-            yield footprint
+        with self, saved_tensors_hooks(count, lambda tensor: tensor):
+            yield self
 
     @property
     def forward(self) -> int:
