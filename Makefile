@@ -47,7 +47,7 @@ bench: $(VENV)/.installed-bench  ## Measure speed, side by side with the alterna
 	$(BIN)/python -m benchmarks $(ARGS)
 
 clean:  ## Remove the virtual environment and all caches; logs/ and data/ stay
-	rm -rf $(VENV) $(VENV)-lowest build dist site src/*.egg-info .coverage .coverage.* .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) $(VENV)-lowest build dist site .cache src/*.egg-info .coverage .coverage.* .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # A stamp for each set of packages: installing happens once, and again when pyproject.toml changes.

@@ -54,6 +54,8 @@ def test_numbers_and_maps_are_those_of_ten_backward_passes() -> None:
     torch.testing.assert_close(result.maps(), expected, atol=1e-5, rtol=1e-4)
     assert "Frobenius norm" in repr(result)
     assert "data:image/png" in result._repr_html_()
+    largest = float(result.values["logits/frobenius"].max())
+    assert f"<td>{largest:.4g}</td>" in result._repr_html_()
 
 
 def test_pictures_over_steps_and_training_curves_come_with_later_calls(tmp_path: Path) -> None:

@@ -28,7 +28,7 @@ from jacoscope.callbacks.jacobian.sampling import Samples
 from jacoscope.callbacks.jacobian.sinks import WriterSink
 from jacoscope.errors import UserError
 from jacoscope.jacobians import DEFINITION, usable_strategy
-from jacoscope.measures import MEASURES
+from jacoscope.measures import MEASURES, Statistic
 from jacoscope.visuals.colors import Pixels
 from jacoscope.visuals.sheet import TILE_SIZE, encode_png
 from jacoscope.visuals.training_pictures import GALLERY_SIZE, probe_sheet
@@ -37,6 +37,8 @@ if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
 
 OUTPUTS = ("logits", "probs")
+STATISTICS: dict[Statistic, str] = {"mean": "mean", "median": "median", "p05": "5 %", "p95": "95 %", "max": "largest"}
+"""Columns of the table of a result, with their headings."""
 SHOWN_ROWS = 10
 """Samples that are drawn, unless said otherwise."""
 
@@ -129,7 +131,7 @@ class Result:
         return "\n".join(lines)
 
     def _repr_html_(self) -> str:
-        head = "".join(f"<th>{name}</th>" for name in ("mean", "median", "5 %", "95 %", "largest"))
+        head = "".join(f"<th>{name}</th>" for name in STATISTICS.values())
         body = "".join(
             f"<tr><td style='text-align:left'>{html.escape(name)}</td>{''.join(f'<td>{n}</td>' for n in numbers)}</tr>"
             for name, numbers in self._rows()
@@ -146,8 +148,7 @@ class Result:
             output, _, name = key.partition("/")
             measure = MEASURES[name]
             title = measure.meaning(output).partition(":")[0] if measure.per_output else measure.axis()
-            kinds = ("mean", "median", "p05", "p95", "max")
-            found = [self.scalars.get(f"jacobian/{key}/{kind}") for kind in kinds]
+            found = [self.scalars.get(measure.tag(output, statistic)) for statistic in STATISTICS]
             rows.append((title, ["" if value is None else f"{value:.4g}" for value in found]))
         return rows
 

@@ -58,7 +58,8 @@ export class Chart {
     if (zero) shown.push(0);
     let low = from ?? Math.min(...shown), high = to ?? Math.max(...shown);
     if (!shown.length) [low, high] = log ? [1, 10] : [0, 1];
-    if (low === high) [low, high] = log ? [low / 2, high * 2] : [low - (Math.abs(low) || 1) * 0.1, high + (Math.abs(high) || 1) * 0.1];
+    const room = (Math.abs(low) || 1) * 0.1;
+    if (low === high) [low, high] = log ? [low / 2, high * 2] : [low - room, high + room];
     this.top.textContent = short(high);
     this.bottom.textContent = short(low);
     const scale = log ? Math.log : (v) => v;
