@@ -32,6 +32,10 @@ from jacoscope.jacobian_batch import JacobianBatch
 from jacoscope.jacobians import BoundaryDistance, as_matrix, boundary_distance, output_norms
 from jacoscope.measures import MEASURES, SINGULAR, shown_in
 from jacoscope.visuals.figure import jacobian_figure
+from jacoscope.visuals.fonts import drawable, shortened
+
+LETTERS = 24
+"""Of a class's name above a picture."""
 
 
 def answer(question: Question, specs: Sequence[NetworkSpec], devices: Devices, console: Console) -> None:  # noqa: ARG001
@@ -264,9 +268,10 @@ def decision_figure(reading: Reading, class_names: list[str]) -> Figure:
 
     Where no such change was found, draw the picture alone and say so.
     """
-    before = f"as it is: {class_names[reading.prediction]}"
+    names = drawable(class_names)
+    before = f"as it is: {shortened(names[reading.prediction], LETTERS)}"
     if not reading.turns:
-        return picture_figure(reading.pixels, before, f"{reading.title}: {decision_in_words(reading, class_names)}")
+        return picture_figure(reading.pixels, before, f"{reading.title}: {decision_in_words(reading, list(names))}")
     return change_figure(
         reading.pixels,
         reading.crossing.changed[0],
@@ -274,7 +279,7 @@ def decision_figure(reading: Reading, class_names: list[str]) -> Figure:
             before,
             f"the change that turns it: L2 length {float(reading.crossing.distance):.3g}\n"
             f"(predicted to first order: {float(reading.boundary.distance):.3g})",
-            f"changed: {class_names[int(reading.crossing.prediction)]}",
+            f"changed: {shortened(names[int(reading.crossing.prediction)], LETTERS)}",
         ),
         title=f"{reading.title}: the decision along the direction of the smallest change to first order",
     )
