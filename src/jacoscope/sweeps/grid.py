@@ -7,6 +7,7 @@ from itertools import product
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import ChoiceSweep, Override, RangeSweep
 
+from jacoscope.commands import typed as command
 from jacoscope.errors import UserError
 from jacoscope.sweeps.directory import Job, changed_words
 from jacoscope.sweeps.progress import show_progress
@@ -25,7 +26,7 @@ class GridSweeper(ResumableSweeper):
         overrides = parser.parse_overrides(list(words))
         swept = [override.key_or_group for override in overrides if override.is_sweep_override()]
         if "run_name" not in self.config:
-            raise UserError("-m is for sweeps of trainings, python train.py -m …; leave it out here")
+            raise UserError(f"-m is for sweeps of trainings, {command('train')} -m …; leave it out here")
         require_few(overrides)
         choices = {override.get_key_element(): _choices(override) for override in overrides}
         self.jobs = [Job(number, words) for number, words in enumerate(product(*choices.values()))]
