@@ -203,7 +203,7 @@ export class View {
         of: (each, t) => each.probability(t, k), other: (each, t, j) => each.probability(t, j),
       },
       ...course.values.map((v) => ({
-        title: v.label[0].toUpperCase() + v.label.slice(1), log: v.log, zero: !v.log, text: short,
+        title: v.label.charAt(0).toUpperCase() + v.label.slice(1), log: v.log, zero: !v.log, text: short,
         of: (each, t) => value(each, v.name, t),
       })),
     ];
