@@ -6,6 +6,7 @@ The wheel has the two entry scripts and ``configs/`` in ``jacoscope/scripts``, s
 import os
 import sys
 from pathlib import Path
+from shlex import quote
 from types import ModuleType
 from typing import Literal
 
@@ -27,6 +28,15 @@ def typed(name: Name) -> str:
     if COMMAND in os.environ:
         return f"jacoscope {name}"
     return "python -m jacoscope.runs" if name == "runs" else f"python {name}.py"
+
+
+def tensorboard(folder: str | Path) -> str:
+    """Return how TensorBoard is started on a folder, so that it keeps all steps of pictures and of the tab "Jacobians".
+
+    >>> tensorboard("logs")
+    'tensorboard --logdir logs --samples_per_plugin=images=1000,jacobians=1000'
+    """
+    return f"tensorboard --logdir {quote(str(folder))} --samples_per_plugin=images=1000,jacobians=1000"
 
 
 def run_script(name: str, words: list[str]) -> None:

@@ -199,7 +199,7 @@ def test_a_folder_may_be_called_anything(folder: Path, tmp_path: Path, capsys: p
     assert main([str(tmp_path / "od [red] [x"), f"--html={page}"]) == 0
     told = capsys.readouterr().out
     assert str(page) in told
-    assert f"tensorboard --logdir '{tmp_path}/od [red] [x'" in told
+    assert f"tensorboard --logdir '{tmp_path}/od [red] [x' --samples_per_plugin=" in told
 
 
 def test_a_sweep_without_runs_says_so(tmp_path: Path) -> None:

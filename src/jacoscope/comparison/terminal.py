@@ -5,7 +5,6 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from shlex import quote
 from typing import Any
 
 from rich import box
@@ -14,6 +13,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
+from jacoscope.commands import tensorboard
 from jacoscope.comparison.paper import Paper
 from jacoscope.comparison.selection import filtered, with_columns
 from jacoscope.comparison.table import RunTable, TextTable, pareto_front
@@ -83,7 +83,7 @@ def show_sweep(
     if page is True and refusal:
         console.print(refusal, markup=False)
     rows = [("read", str(page_file))] if page_file else []
-    for label, value in [*rows, ("look", f"tensorboard --logdir {quote(str(folder))}")]:
+    for label, value in [*rows, ("look", tensorboard(folder))]:
         console.print(f"[bold]{label}[/bold]  {escape(value)}", soft_wrap=True)
     for file in exports:
         console.print(f"written: {file}", markup=False, soft_wrap=True)
