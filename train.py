@@ -17,12 +17,15 @@ def main(cfg: "DictConfig") -> float | list[float]:
     from jacoscope.runs.config import checked_config
     from jacoscope.runs.directory import RunDirectory
     from jacoscope.runs.lock import alone_in
-    from jacoscope.runs.terminal import show_summary
+    from jacoscope.runs.new_folders import announce
 
     config = checked_config(cfg)
+    from jacoscope.runs.terminal import show_summary  # imports Lightning, which a slip need not wait for
+
     run = RunDirectory(config["paths"]["output_dir"])
     result = run.recorded_result(config)
     if result is None or result.status != "finished":
+        announce(config["paths"], config["data"])
         with alone_in(run.path, wait=True):
             result = run.recorded_result(config)  # again: another process may have finished it meanwhile
             if result is None or result.status != "finished":
@@ -37,7 +40,8 @@ def train(config: dict[str, Any], run: "RunDirectory", earlier: "Result | None")
     import torch
     from pytorch_lightning import seed_everything
 
-    from jacoscope.runs.config import build, build_loss, build_network, require_writable_logs
+    from jacoscope.runs.build import build, build_loss, build_network
+    from jacoscope.runs.config import require_writable_logs
     from jacoscope.runs.evaluation import evaluate_best
     from jacoscope.training import ClassifierModule
 

@@ -1,6 +1,5 @@
 """Pictures of the user's own: from a file of any size and mode to what a network takes."""
 
-from glob import glob
 from pathlib import Path
 
 import numpy as np
@@ -13,24 +12,6 @@ from jacoscope.errors import UserError
 
 DARK_ON_LIGHT = 0.6
 """Brightness of the rim above which a picture counts as ink on paper."""
-
-
-def find_pictures(pattern: str) -> list[Path]:
-    """Return the files that match a name or a pattern (``scans/*.png``), in the order of their names.
-
-    Raises:
-        UserError: if there are none.
-    """
-    path = Path(pattern).expanduser()
-    if path.is_file():
-        return [path]
-    if path.is_dir():
-        raise UserError(f"image={pattern} is a folder: name the pictures in it, image='{path}/*.png'")
-    found = sorted(Path(name) for name in glob(str(path), recursive=True) if Path(name).is_file())  # noqa: PTH207
-    if not found:
-        wrong = "that is not a file, but a pipe or a device" if path.exists() else "there is no such file"
-        raise UserError(f"image={pattern}: {wrong}")
-    return found
 
 
 def read_picture(path: Path, shape: tuple[int, int, int], invert: bool) -> Tensor:

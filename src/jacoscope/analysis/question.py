@@ -1,19 +1,23 @@
-"""The question to a trained network: the command line of analyze.py, checked, as plain values."""
+"""The question to a trained network: the command line of analyze.py, checked, as plain values.
+
+Torch is not imported: a slip is refused within a second.
+"""
 
 from dataclasses import MISSING, dataclass, field, fields
+from glob import glob
+from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
 from omegaconf import DictConfig, OmegaConf
 
 from jacoscope.errors import UserError, nearest
-from jacoscope.jacobians import DEFINITION, STRATEGIES
 from jacoscope.runs.ranges import MOST, Range
 from jacoscope.runs.records import fits
 
+DEFINITION = "vmap-jacrev"  # as in jacoscope.jacobians, which imports torch
 CHOICES = {
     "split": ("test", "val", "train"),
     "output": ("logits", "probs", "log_probs"),
-    "strategy": ("auto", *STRATEGIES),
     "jacobian_dtype": ("float32", "float16"),
 }
 RANGES = {name: Range(low, MOST) for name, low in (("limit", 1), ("chunk_size", 1), ("attack", 0))}
@@ -113,7 +117,12 @@ class Question:
         return f"{self.split}_{self.output_name}" + (f"_first_{self.limit}" if self.limit else "")
 
     def _check(self) -> None:
-        for name, choices in CHOICES.items():
+        choices_of = dict(CHOICES)
+        if self.strategy != DEFINITION:
+            from jacoscope.jacobians import STRATEGIES
+
+            choices_of["strategy"] = ("auto", *STRATEGIES)
+        for name, choices in choices_of.items():
             value = getattr(self, name)
             if value is not None and value not in choices:
                 raise UserError(
@@ -131,6 +140,11 @@ class Question:
         if self.compare is not None and len(self.compare) != 2:
             raise UserError(f"compare={self.compare}: name two runs or checkpoints, compare=[RUN_A,RUN_B]")
         self._check_that_all_is_used(asked[0] if asked else "split")
+        for index in self.indices or ():
+            if index < 0:
+                raise UserError(f"sample={index} is out of range: samples are counted from 0")
+        if self.image is not None:
+            find_pictures(self.image)
 
     def _check_that_all_is_used(self, asked: str) -> None:
         """Refuse what was set but is not used by the question that is asked. Switches that are off ask for nothing."""
@@ -147,3 +161,21 @@ def _described(hint: Any) -> str:
     """Describe a type in words: ``a whole number``, ``a list, each a text``."""
     (kind,) = [arm for arm in get_args(hint) if arm is not type(None)] if type(None) in get_args(hint) else [hint]
     return f"a list, each {KINDS[get_args(kind)[0]]}" if get_args(kind) else KINDS[kind]
+
+
+def find_pictures(pattern: str) -> list[Path]:
+    """Return the files that match a name or a pattern (``scans/*.png``), in the order of their names.
+
+    Raises:
+        UserError: if there are none.
+    """
+    path = Path(pattern).expanduser()
+    if path.is_file():
+        return [path]
+    if path.is_dir():
+        raise UserError(f"image={pattern} is a folder: name the pictures in it, image='{path}/*.png'")
+    found = sorted(Path(name) for name in glob(str(path), recursive=True) if Path(name).is_file())  # noqa: PTH207
+    if not found:
+        wrong = "that is not a file, but a pipe or a device" if path.exists() else "there is no such file"
+        raise UserError(f"image={pattern}: {wrong}")
+    return found

@@ -5,6 +5,7 @@ import hashlib
 import io
 import json
 import math
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,8 +22,8 @@ from jacoscope.analysis.attack import REACH, Crossing, crossing_along
 from jacoscope.analysis.figures import change_figure, picture_figure, rendered
 from jacoscope.analysis.folder import answer_path, short_digest
 from jacoscope.analysis.network import NetworkSpec, TrainedNetwork
-from jacoscope.analysis.picture import find_pictures, in_blocks, looks_inverted, read_picture
-from jacoscope.analysis.question import Question
+from jacoscope.analysis.picture import in_blocks, looks_inverted, read_picture
+from jacoscope.analysis.question import Question, find_pictures
 from jacoscope.analysis.reduction import logits_jacobian
 from jacoscope.analysis.summary import known
 from jacoscope.analysis.terminal import show_files, show_labelled
@@ -31,7 +32,11 @@ from jacoscope.files import write_together
 from jacoscope.jacobian_batch import JacobianBatch
 from jacoscope.jacobians import BoundaryDistance, as_matrix, boundary_distance, output_norms
 from jacoscope.measures import MEASURES, shown_in
+from jacoscope.runs.records import UNREADABLE, read_json
 from jacoscope.visuals.figure import jacobian_figure
+
+
+FILES = ("reading.json", "jacobian.npy", "jacobian.csv", "heatmap.png", "heatmap.svg", "decision.png")
 
 
 def answer_samples(question: Question, spec: NetworkSpec, console: Console) -> None:
@@ -48,11 +53,11 @@ def answer_samples(question: Question, spec: NetworkSpec, console: Console) -> N
             raise UserError(
                 f"sample={index} is out of range: the {question.split} split has samples 0 to {len(dataset) - 1}"
             )
-    for index in indices:
+    names = [f"{question.split}_sample_{index}_{question.output_name}" for index in indices]
+    for index, (folder, asked) in zip(indices, _folders(question, spec, names), strict=True):
         pixels, labels = network.read_samples(question.split, [index])
-        reading = read(network, f"{question.split} sample {index}", pixels[0], int(labels[0]), question)
-        path = answer_path(question, spec, f"{question.split}_sample_{index}_{question.output_name}")
-        files = save(reading, network.class_names, path)
+        reading = read(network, f"{question.split} sample {index}", pixels[0], int(labels[0]), question, asked)
+        files = save(reading, network.class_names, folder)
         show(console, reading, network.class_names)
         show_files(console, files)
 
@@ -68,11 +73,11 @@ def answer_pictures(question: Question, spec: NetworkSpec, console: Console) -> 
     pictures = [read_picture(path, spec.shape, question.invert) for path in paths]
     network = TrainedNetwork.load(spec)
     mean = spec.config["images"]["mean"]
-    for path, pixels in zip(paths, pictures, strict=True):
-        reading = read(network, path.name, pixels, None, question)
-        inverted = "_inverted" if question.invert else ""
-        home = answer_path(question, spec, f"image_{picture_name(path)}{inverted}_{question.output_name}")
-        files = save(reading, network.class_names, home)
+    inverted = "_inverted" if question.invert else ""
+    names = [f"image_{picture_name(path)}{inverted}_{question.output_name}" for path in paths]
+    for path, pixels, (folder, asked) in zip(paths, pictures, _folders(question, spec, names), strict=True):
+        reading = read(network, path.name, pixels, None, question, asked)
+        files = save(reading, network.class_names, folder)
         console.print(f"\nwhat the network saw of {escape(str(path))} ({pixels.shape[2]}×{pixels.shape[1]}):")
         console.print(in_blocks(pixels), highlight=False)
         if looks_inverted(pixels, sum(mean) / len(mean)):
@@ -80,6 +85,20 @@ def answer_pictures(question: Question, spec: NetworkSpec, console: Console) -> 
             console.print(hint, highlight=False, soft_wrap=True)
         show(console, reading, network.class_names)
         show_files(console, files)
+
+
+def _folders(question: Question, spec: NetworkSpec, names: list[str]) -> list[tuple[Path, dict[str, Any]]]:
+    """Return, for each picture, the folder of its answer and what decides it.
+
+    Raises:
+        UserError: if the user named a folder that holds something else.
+    """
+    decides = {"checkpoint_sha256": spec.checkpoint.sha256(), "config": spec.config, "strategy": question.strategy}
+    folders = [(answer_path(question, spec, name), {"name": name, **decides}) for name in names]
+    for folder, asked in folders:
+        if question.output_dir is not None:
+            require_own(folder, asked)
+    return folders
 
 
 @dataclass(frozen=True)
@@ -97,6 +116,7 @@ class Reading:
         measures: of J, by name.
         boundary: the decision boundary to first order, a batch of one.
         crossing: where the decision really changes in that direction, a batch of one.
+        asked: all that decides these numbers, as plain values.
     """
 
     title: str
@@ -109,6 +129,7 @@ class Reading:
     measures: dict[str, float]
     boundary: BoundaryDistance
     crossing: Crossing
+    asked: dict[str, Any]
 
     @property
     def probabilities(self) -> Tensor:
@@ -129,8 +150,15 @@ class Reading:
         return as_matrix(self.J.unsqueeze(0))[0]
 
 
-def read(network: TrainedNetwork, title: str, pixels: Tensor, label: int | None, question: Question) -> Reading:
-    """Compute the decision and the Jacobian of one picture, ``[C, H, W]``.
+def read(
+    network: TrainedNetwork,
+    title: str,
+    pixels: Tensor,
+    label: int | None,
+    question: Question,
+    asked: dict[str, Any] | None = None,
+) -> Reading:
+    """Compute the decision and the Jacobian of one picture, ``[C, H, W]``. ``asked`` is kept in its record.
 
     Raises:
         UserError: if it has no Jacobian, or one that is NaN or infinite.
@@ -149,7 +177,25 @@ def read(network: TrainedNetwork, title: str, pixels: Tensor, label: int | None,
     output = question.named_output
     batch = JacobianBatch(J, logits).of(output)
     measures = {name: float(measure(batch)) for name, measure in MEASURES.items()}
-    return Reading(title, pixels, label, output, strategy, logits[0], batch.J[0], measures, boundary, crossing)
+    return Reading(
+        title, pixels, label, output, strategy, logits[0], batch.J[0], measures, boundary, crossing, asked or {}
+    )
+
+
+def require_own(folder: Path, asked: dict[str, Any]) -> None:
+    """Check that a folder that the user named holds no other files of these names than those of the same answer.
+
+    Raises:
+        UserError: naming the first file that is not.
+    """
+    there = [name for name in FILES if os.path.lexists(folder / name)]
+    try:
+        found = read_json(folder / FILES[0]).get("question") if there else asked
+    except UNREADABLE:
+        found = None
+    if found != asked:
+        owner = "analyze.py did not write" if found is None else "is the answer to another question"
+        raise UserError(f"output_dir={folder} holds {there[0]}, which {owner}: name another folder, or remove it")
 
 
 def save(reading: Reading, class_names: list[str], folder: Path) -> list[Path]:
@@ -166,18 +212,15 @@ def save(reading: Reading, class_names: list[str], folder: Path) -> list[Path]:
     )
     matrix = io.BytesIO()
     np.save(matrix, reading.matrix.contiguous().numpy())
-    return write_together(
-        folder,
-        {
-            "reading.json": (json.dumps(as_record(reading, class_names), indent=2) + "\n").encode(),
-            "jacobian.npy": matrix.getvalue(),
-            "jacobian.csv": _csv(reading, class_names),
-            "heatmap.png": rendered(figure, "png"),
-            "heatmap.svg": rendered(figure, "svg"),
-            "decision.png": rendered(decision_figure(reading, class_names), "png"),
-        },
-        advice=", output_dir=FOLDER",
+    contents = (
+        (json.dumps(as_record(reading, class_names), indent=2) + "\n").encode(),
+        matrix.getvalue(),
+        _csv(reading, class_names),
+        rendered(figure, "png"),
+        rendered(figure, "svg"),
+        rendered(decision_figure(reading, class_names), "png"),
     )
+    return write_together(folder, dict(zip(FILES, contents, strict=True)), advice=", output_dir=FOLDER")
 
 
 def show(console: Console, reading: Reading, class_names: list[str]) -> None:
@@ -242,6 +285,7 @@ def as_record(reading: Reading, class_names: list[str]) -> dict[str, Any]:
     distance = float(reading.boundary.distance)
     return {
         "what": reading.title,
+        "question": reading.asked,
         "prediction": class_names[reading.prediction],
         "label": None if reading.label is None else class_names[reading.label],
         "probabilities": dict(zip(class_names, reading.probabilities.tolist(), strict=True)),

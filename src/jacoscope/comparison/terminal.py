@@ -3,7 +3,6 @@
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
-from shlex import quote
 
 from rich import box
 from rich.console import Console
@@ -14,6 +13,7 @@ from rich.text import Text
 from jacoscope.comparison.table import RunTable, TextTable, pareto_front, title
 from jacoscope.errors import UserError
 from jacoscope.files import write_whole
+from jacoscope.tensorboard_command import tensorboard_command
 
 STATUS_STYLES = {"failed": "red", "interrupted": "yellow", "running": "cyan", "waiting": "dim", "pruned": "dim"}
 
@@ -49,7 +49,7 @@ def show_sweep(folder: Path, *, sort: str | None = None, page: bool | Path = Tru
     if page is True and refusal:
         console.print(refusal, markup=False)
     rows = [("read", str(page_file))] if page_file else []
-    for label, value in [*rows, ("look", f"tensorboard --logdir {quote(str(folder))}")]:
+    for label, value in [*rows, ("look", tensorboard_command(folder))]:
         console.print(f"[bold]{label}[/bold]  {escape(value)}", soft_wrap=True)
     for file in exports:
         console.print(f"written: {file}", markup=False, soft_wrap=True)

@@ -9,7 +9,7 @@ from pytorch_lightning.callbacks import Checkpoint, ProgressBar, WeightAveraging
 from torch.utils.data import DataLoader
 
 from jacoscope.checkpoints import read_checkpoint
-from jacoscope.runs.config import build
+from jacoscope.runs.build import build
 
 TRAIN_BATCH_SIZE = 500  # of the evaluation on training images
 

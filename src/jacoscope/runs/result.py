@@ -16,7 +16,7 @@ from jacoscope.runs.records import UNREADABLE, read_json, record
 
 Status = Literal["running", "finished", "interrupted", "failed"]
 
-NOT_COMPARED = ("run_name", "paths")  # a run stays the same when it is renamed or moved
+NOT_COMPARED = ("run_name", "paths", "extend")  # a run stays the same when it is renamed or moved
 
 
 @dataclass
@@ -34,6 +34,7 @@ class Result:
         git_revision: revision of the code, with ``-dirty`` if files had changed; None outside of a checkout.
         error: why the run failed.
         pruned: whether a search stopped the run because it was not promising.
+        extended: what the run was before each extension: ``max_epochs``, ``metrics`` and ``wall_seconds``.
     """
 
     status: Status
@@ -46,6 +47,7 @@ class Result:
     git_revision: str | None = field(default_factory=lambda: git_revision())
     error: str | None = None
     pruned: bool = False
+    extended: list[dict[str, Any]] = field(default_factory=list)
 
     def write(self, path: Path) -> None:
         """Write the record as JSON, completely or not at all. Metrics that are not finite become null."""

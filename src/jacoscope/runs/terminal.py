@@ -2,7 +2,6 @@
 
 import sys
 from pathlib import Path
-from shlex import quote
 from typing import Any
 
 from pytorch_lightning.utilities import rank_zero_only
@@ -14,6 +13,7 @@ from jacoscope.runs.directory import RunDirectory
 from jacoscope.runs.keys import as_typed
 from jacoscope.runs.result import Result, duration
 from jacoscope.runs.targets import foreign_targets, trust_override
+from jacoscope.tensorboard_command import tensorboard_command
 
 ACCURACIES = {"test/accuracy": "test accuracy", "val/accuracy": "validation accuracy"}
 
@@ -26,7 +26,7 @@ def show_summary(run: RunDirectory, result: Result) -> None:
     prefix = f"{_relative(python.parent)}/" if python.is_relative_to(Path.cwd()) else ""
     rows = [*_metrics(result.metrics), ("time", duration(result.wall_seconds)), ("run", str(folder))]
     if (run.path / "tensorboard").is_dir():
-        rows.append(("watch it", f"{prefix}tensorboard --logdir {quote(str(folder / 'tensorboard'))}"))
+        rows.append(("watch it", tensorboard_command(folder, folder.name)))
     rows.append(("analyse it", f"{prefix}python analyze.py {' '.join(_overrides(folder, result.config))}"))
     width = max(len(label) for label, _ in rows)
     console = Console(highlight=False)
