@@ -11,7 +11,14 @@ if TYPE_CHECKING:
     from jacoscope.runs.result import Result
 
 
-@command("train")
+def check(cfg: "DictConfig") -> object:
+    """Check a composed config."""
+    from jacoscope.runs.config import checked_config
+
+    return checked_config(cfg)
+
+
+@command("train", check)
 def main(cfg: "DictConfig") -> float | list[float]:
     """Check the config → train, unless the run is finished → show the result → return what a search optimises."""
     from jacoscope.runs.config import checked_config

@@ -33,7 +33,7 @@ _PLACE_ERRORS = {
 """Errors of the folder that a run is written to, which the user can correct."""
 
 
-def command(config_name: str) -> Callable[[Task], Callable[[], None]]:
+def command(config_name: str, check: Task | None = None) -> Callable[[Task], Callable[[], None]]:
     """Decorate the main function of an entry script, as ``hydra.main`` does. ``configs/`` lies beside the script.
 
     A user's mistake (:class:`~jacoscope.errors.UserError`, a config that cannot be composed) ends in one message on
@@ -44,6 +44,7 @@ def command(config_name: str) -> Callable[[Task], Callable[[], None]]:
 
     Args:
         config_name: the primary config, without ``.yaml``.
+        check: raises UserError for a config with a mistake. A sweep calls it for each of its jobs before the first.
     """
 
     def decorate(task: Task) -> Callable[[], None]:
@@ -52,7 +53,7 @@ def command(config_name: str) -> Callable[[Task], Callable[[], None]]:
             if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # in the background it is ignored
                 signal.signal(signal.SIGINT, _interrupt)
             try:
-                _run_hydra(task, config_name)
+                _run_hydra(task, config_name, check or bool)
             except KeyboardInterrupt as stop:
                 _leave(str(stop) or "Stopped.", status=128 + (_interrupts or [signal.SIGINT])[0])
             except Exception:
@@ -65,7 +66,7 @@ def command(config_name: str) -> Callable[[Task], Callable[[], None]]:
     return decorate
 
 
-def _run_hydra(task: Task, config_name: str) -> None:
+def _run_hydra(task: Task, config_name: str, check: Task) -> None:
     """Run a task with the config that Hydra composes from the command line, or with each config of a sweep."""
     import hydra
     from hydra.core.hydra_config import HydraConfig
@@ -97,7 +98,7 @@ def _run_hydra(task: Task, config_name: str) -> None:
     warnings.filterwarnings("ignore", message=".*LeafSpec", module="pytorch_lightning")  # to be corrected there
     os.environ["HYDRA_FULL_ERROR"] = "1"  # makes Hydra raise exceptions instead of printing them
     end_with_parent()
-    register(show=_show_sweep)
+    register(show=_show_sweep, check_config=check)
     OmegaConf.register_resolver("folder_of", folder_of, replace=True)
     with _mistakes_as_messages(script, config_name), on_forced_end(print_unbuffered):
         run_or_job()
@@ -167,7 +168,8 @@ def _message(error: Exception, configs: Path, config_name: str) -> str | None:
     if isinstance(error, YAMLError | UnicodeDecodeError):  # Hydra does not wrap these
         return f"A config file cannot be read: {error}"
     if isinstance(error, ValueError) and _raised_in(error, "hydra", "omegaconf"):
-        advice = ". A group's config is chosen with GROUP=CHOICE; ~GROUP leaves it out"
+        chosen = " ".join(word for word in sys.argv[1:] if "=" in word and "." not in word.partition("=")[0])
+        advice = f". A group's config is chosen with GROUP=CHOICE; ~GROUP leaves it out. Typed: {chosen}"
         return misspelt_key(sys.argv[1:], configs, config_name) or f"{error}{advice if 'group' in str(error) else ''}"
     if isinstance(error, OSError) and error.errno in _PLACE_ERRORS:
         named = f"{error.filename}: " if error.filename else ""

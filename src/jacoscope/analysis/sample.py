@@ -35,7 +35,6 @@ from jacoscope.measures import MEASURES, shown_in
 from jacoscope.runs.records import UNREADABLE, read_json
 from jacoscope.visuals.figure import jacobian_figure
 
-
 FILES = ("reading.json", "jacobian.npy", "jacobian.csv", "heatmap.png", "heatmap.svg", "decision.png")
 
 

@@ -3,6 +3,7 @@
 import os
 import re
 from collections.abc import Iterable
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from jacoscope.runs.targets import check_targets
 PARTS = ("data", "model", "loss", "optimizer", "scheduler", "trainer")  # nodes with one thing to build
 COLLECTIONS = ("callbacks", "logger")  # nodes with any number of things to build, by name
 JACOBIAN_METRIC = re.compile(r"(?!(train|val|test)/)([\w.-]+/)?jacobian/")  # perhaps behind the name of the callback
+JACOBIAN_CALLBACKS = ("jacoscope.JacobianCallback", "jacoscope.callbacks.JacobianCallback")
 LAST_CHECKPOINT = "jacoscope.training.LastCheckpoint"
 METRICS = [f"{stage}/{name}" for stage in ("train", "val", "test") for name in ("loss", "accuracy")]
 
@@ -35,6 +37,8 @@ def checked_config(cfg: DictConfig) -> dict[str, Any]:
     except OmegaConfBaseException as error:
         raise UserError(f"The configuration cannot be resolved: {error}") from error
     _check_seed(config.get("seed", 0))
+    if not isinstance(extend := config.get("extend", False), bool):
+        raise UserError(f"extend={extend!r} is of the wrong type: it is true or false")
     _check_objective(config)
     _check_parts(config)
     check_ranges(config)
@@ -101,6 +105,14 @@ def _check_parts(config: dict[str, Any]) -> None:
                     f"{collection}.{name} names no _target_ to build.{nearest(name, others, f'{collection}.')}\n"
                     f"To do without one of {collection}, type ~{collection}.NAME"
                 )
+    watching = [(key, node) for key, node in config["callbacks"].items() if node["_target_"] in JACOBIAN_CALLBACKS]
+    for (first, one), (second, other) in combinations(watching, 2):
+        if one.get("name") == other.get("name"):
+            raise UserError(
+                f"callbacks.{first} and callbacks.{second} are JacobianCallbacks of the same name: type "
+                f"+callbacks.{second}._target_={other['_target_']} +callbacks.{second}.name=NAME. "
+                "All tags of the second begin with its name"
+            )
 
 
 def _check_trainer(config: dict[str, Any]) -> None:
@@ -125,7 +137,9 @@ def _check_checkpoints(config: dict[str, Any]) -> None:
     run = Path(os.path.normpath(Path.cwd() / config["paths"]["output_dir"]))  # links are the user's own business
     resumable = [name for name, node in config["callbacks"].items() if node["_target_"] == LAST_CHECKPOINT]
     for name, node in config["callbacks"].items():
-        folder = Path(os.path.normpath(Path.cwd() / (node.get("dirpath") or run / "version" / "checkpoints")))
+        folder = Path(
+            os.path.normpath(Path.cwd() / (str(node.get("dirpath") or "") or run / "version" / "checkpoints"))
+        )
         file = Path(os.path.normpath(folder / str(node.get("filename"))))
         for key, place in (("dirpath", folder), ("filename", file)):
             if node.get(key) is not None and not place.is_relative_to(run):

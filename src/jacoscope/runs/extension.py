@@ -40,9 +40,8 @@ def extended(result: Result, config: dict[str, Any], last_checkpoint: Path) -> R
 
 
 def is_longer(before: dict[str, Any], after: dict[str, Any]) -> bool:
-    """Whether two configs differ in the number of epochs, and in nothing else but what is interpolated from it."""
-    keys = [line.partition(":")[0] for line in differences(before, after)]
-    return bool(keys) and all(key.endswith("trainer.max_epochs") for key in keys)
+    """Whether two configs differ in the number of epochs alone."""
+    return [line.partition(":")[0] for line in differences(before, after)] == ["trainer.max_epochs"]
 
 
 def _steps(last_checkpoint: Path, epochs: int) -> int | None:

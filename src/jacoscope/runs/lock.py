@@ -45,7 +45,7 @@ def alone_in(directory: Path, wait: bool = False) -> Iterator[None]:
             yield
         finally:
             with suppress(OSError):
-                if os.listdir(directory) == [LOCK_FILE]:  # nothing was done there
+                if [path.name for path in directory.iterdir()] == [LOCK_FILE]:  # nothing was done there
                     (directory / LOCK_FILE).unlink()
 
 

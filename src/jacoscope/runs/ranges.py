@@ -65,7 +65,7 @@ class Range:
         return (is_above and is_below) or value == self.besides
 
     def takes(self, value: Any) -> bool:
-        """Whether a value has the right type. Texts are the usual slip; the class that takes the value knows the rest."""
+        """Whether a value has the right type, as far as texts and fractions are concerned."""
         if isinstance(value, list):
             return all(map(self.takes, value))
         if isinstance(value, float) and self.kind is int:

@@ -16,7 +16,8 @@ from jacoscope.runs.records import UNREADABLE, read_json, record
 
 Status = Literal["running", "finished", "interrupted", "failed"]
 
-NOT_COMPARED = ("run_name", "paths", "extend")  # a run stays the same when it is renamed or moved
+NOT_COMPARED = ("run_name", "paths", "extend", "callbacks.hparams", "callbacks.progress")
+"""Keys that do not decide what a run computes, with all below them."""
 
 
 @dataclass
@@ -139,7 +140,8 @@ def differences(then: Any, now: Any) -> list[str]:
     return [
         f"{key}: {before.get(key, 'absent')} then, {after.get(key, 'absent')} now"
         for key in sorted(before | after)
-        if key.split(".")[0] not in NOT_COMPARED and before.get(key, ...) != after.get(key, ...)
+        if not f"{key}.".startswith(tuple(f"{name}." for name in NOT_COMPARED))
+        and before.get(key, ...) != after.get(key, ...)
     ]
 
 

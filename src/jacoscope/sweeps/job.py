@@ -102,7 +102,7 @@ def _run_script(script: Path, folder: Path) -> None:
     Lightning starts the other processes of a training with the command line of the first. Here that is the command
     line of the sweep, which would start the whole sweep again.
     """
-    words = list(HydraConfig.get().overrides.task)
+    words: Any = OmegaConf.to_container(HydraConfig.get().overrides.task, resolve=False)
     environment = {k: v for k, v in os.environ.items() if k not in DISTRIBUTED} | {SWEEP_PROCESS: str(os.getpid())}
     command = [sys.executable, str(script), *words, f"hydra.run.dir={quoted(str(folder))}"]
     process = subprocess.Popen(command, env=environment)
