@@ -36,7 +36,9 @@ def show_sweep(folder: Path, *, sort: str | None = None, page: bool | Path = Tru
         table.export(file)
     page_file = folder / "sweep.html" if page is True else page or None
     refusal = ""
-    if page_file and any(run.metrics for run in table.runs):
+    if page is True and page_file and page_file.is_file() and b"jacoscope" not in page_file.read_bytes():
+        refusal, page_file = f"{page_file} is not written: that file is no page of jacoscope. Type --html FILE", None
+    elif page_file and any(run.metrics for run in table.runs):
         try:  # before anything is printed: the page is there even if a pipe is closed after the first lines
             write_page(table, page_file)
         except UserError as error:  # the table is shown all the same
