@@ -167,10 +167,15 @@ def _message(error: Exception, configs: Path, config_name: str) -> str | None:
         return _explain_composition(error, configs, config_name)
     if isinstance(error, YAMLError | UnicodeDecodeError):  # Hydra does not wrap these
         return f"A config file cannot be read: {error}"
-    if isinstance(error, ValueError) and _raised_in(error, "hydra", "omegaconf"):
+    if isinstance(error, (ValueError, TypeError, LookupError, AttributeError)) and _raised_in(
+        error, "hydra", "omegaconf"
+    ):
         chosen = " ".join(word for word in sys.argv[1:] if "=" in word and "." not in word.partition("=")[0])
-        advice = f". A group's config is chosen with GROUP=CHOICE; ~GROUP leaves it out. Typed: {chosen}"
-        return misspelt_key(sys.argv[1:], configs, config_name) or f"{error}{advice if 'group' in str(error) else ''}"
+        advice = f"A group's config is chosen with GROUP=CHOICE; ~GROUP leaves it out. Typed: {chosen}"
+        reason = str(error) if isinstance(error, ValueError) else "A word cannot be composed"
+        is_about_groups = "group" in reason or not isinstance(error, ValueError)
+        misspelt = misspelt_key(sys.argv[1:], configs, config_name)
+        return misspelt or (f"{reason}. {advice}" if is_about_groups else reason)
     if isinstance(error, OSError) and error.errno in _PLACE_ERRORS:
         named = f"{error.filename}: " if error.filename else ""
         return f"{named}{error.strerror}. {remedy(error)}"

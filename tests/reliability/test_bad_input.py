@@ -194,6 +194,7 @@ TRAIN = [
     ("callbacks.checkpoint.dirpath=3", "callbacks.checkpoint.dirpath=3"),
     ("callbacks.checkpoint=null", "callbacks.checkpoint names no _target_"),
     ("logger.tensorboard=3", "logger.tensorboard names no _target_"),
+    ("model=[null]", "A group's config is chosen with GROUP=CHOICE|model=[null]"),
     ("data=-1", "must be a string or a list|Typed: |data=-1"),
     ("extend=true", "extend=true: there is no finished run"),
     ("extend=perhaps", "extend='perhaps' is of the wrong type: it is true or false"),

@@ -22,7 +22,7 @@ from jacoscope.errors import UserError
 from jacoscope.files import HANGUP, forget_terminal, remove_unfinished, write_whole
 from jacoscope.runs.extension import extended, is_longer
 from jacoscope.runs.lock import LOCK_FILE
-from jacoscope.runs.processes import LOCAL_RANK, lost_process, on_forced_end
+from jacoscope.runs.processes import is_first, lost_process, on_forced_end
 from jacoscope.runs.result import Result, differences, now
 
 LONGEST_NAME = 255  # bytes of a folder's name, on nearly every file system
@@ -89,11 +89,8 @@ class RunDirectory:
         """Write ``.hydra``: the composed config, Hydra's own config, and the words of the command line.
 
         Hydra would write them too, but before the config can be compared with that of an earlier start.
-
-        Args:
-            cfg: the composed config, without the node ``hydra``.
         """
-        if os.environ.get(LOCAL_RANK, "0") != "0":
+        if not is_first():
             return
         hydra = HydraConfig.instance().cfg
         assert hydra is not None
@@ -121,7 +118,7 @@ class RunDirectory:
                 continue
             if damaged:
                 print(f"{damaged[0]}\nResuming from the one before it: {path}", file=sys.stderr)
-            if os.environ.get(LOCAL_RANK, "0") == "0":
+            if is_first():
                 print(_place(content), file=sys.stderr)
             return path
         if damaged:
@@ -209,9 +206,8 @@ class RunDirectory:
                 result.status, result.error = "failed", reason
             write()
 
-        is_first = os.environ.get(LOCAL_RANK, "0") == "0"
-        is_new = is_first and all(path.name in WRITTEN_BEFORE for path in self.path.glob("*"))
-        if is_first:  # the other processes of the run would remove what this one writes
+        is_new = is_first() and all(path.name in WRITTEN_BEFORE for path in self.path.glob("*"))
+        if is_first():  # the other processes of the run would remove what this one writes
             for folder in (self.path, self.last_checkpoint.parent):
                 remove_unfinished(folder)
         self._write(result)

@@ -49,7 +49,8 @@ def _steps(last_checkpoint: Path, epochs: int) -> int | None:
     from jacoscope.checkpoints import read_checkpoint
 
     content = read_checkpoint(last_checkpoint)
-    complete = content.get("go_on", {}).get("finished") and content.get("epoch") == epochs - 1
+    end = content.get("go_on", {})
+    complete = end.get("finished") and end.get("max_epochs") == epochs and content.get("epoch") == epochs - 1
     return content["global_step"] if complete else None
 
 
@@ -57,7 +58,10 @@ def _reason_against(config: dict[str, Any], before: int, after: int, steps: int 
     from jacoscope.runs.targets import find_target
 
     if steps is None:
-        return f"its training ended before epoch {before}, by early stopping or trainer.max_steps"
+        return (
+            f"its training ended before epoch {before}, by early stopping or trainer.max_steps, or was made by an "
+            "earlier version of jacoscope"
+        )
     for name, node in config["callbacks"].items():
         target = find_target(node["_target_"])
         for kind in inspect.getmro(target) if inspect.isclass(target) else ():

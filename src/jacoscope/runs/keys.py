@@ -33,10 +33,6 @@ def check_keys(cfg: DictConfig, hydra: Any) -> None:
     ``images`` and ``paths``, those in ``NOT_BUILT`` and those that an interpolation names. Keys below a ``_target_``
     are checked by :func:`jacoscope.runs.targets.check_targets`. ``+key=value`` on the command line is always allowed.
 
-    Args:
-        cfg: the composed config.
-        hydra: its node ``hydra``.
-
     Raises:
         UserError: naming the first unknown key, and the nearest known one.
     """
@@ -93,13 +89,7 @@ def _primary_keys(hydra: Any) -> set[str]:
 
 
 def misspelt_key(words: Iterable[str], config_dir: Path, config_name: str) -> str | None:
-    """Return a message about the first key on a command line that is not in the config, or None if all are.
-
-    Args:
-        words: the words of the command line.
-        config_dir: the folder of configs.
-        config_name: the primary config.
-    """
+    """Return a message about the first key on a command line that is not in the config, or None if all are."""
     GlobalHydra.instance().clear()
     overrides = [word for word in words if ("=" in word or word.startswith("~")) and not word.startswith("-")]
     with initialize_config_dir(str(config_dir.resolve())):

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import IO
 
 from jacoscope.errors import UserError
+from jacoscope.runs.processes import is_first
 
 try:
     import fcntl
@@ -34,7 +35,7 @@ def alone_in(directory: Path, wait: bool = False) -> Iterator[None]:
     Raises:
         UserError: if another process holds the lock, and ``wait`` is false.
     """
-    if os.environ.get("LOCAL_RANK", "0") != "0":
+    if not is_first():
         yield
         return
     with _locked(directory, wait) as file:

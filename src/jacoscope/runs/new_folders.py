@@ -1,6 +1,5 @@
 """The folders that a command makes: those of a refused one are removed, and it is said where new ones are."""
 
-import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,7 +8,7 @@ from typing import Any
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
-from jacoscope.runs.processes import LOCAL_RANK
+from jacoscope.runs.processes import is_first
 
 _made: list[Path] = []  # by this process, the innermost first
 
@@ -55,5 +54,5 @@ def announce(paths: Mapping[str, Any], data: Any) -> None:
 
 def print_new(folder: Path, what: str, key: str) -> None:
     """Print that a folder is new; ``paths.KEY`` names another one."""
-    if os.environ.get(LOCAL_RANK, "0") == "0":
+    if is_first():
         print(f"New folder for {what}: {folder.absolute()} (paths.{key}=FOLDER for another)", file=sys.stderr)

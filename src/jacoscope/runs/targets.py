@@ -39,12 +39,8 @@ def check_targets(config: Any, path: str = "") -> None:
     Hydra's structured configs would do this for classes whose signatures are repeated as dataclasses, and convert
     values instead of naming the mistake.
 
-    Args:
-        config: a resolved config: mappings, lists and plain values.
-        path: the dotted key of ``config`` in the whole config, for the messages.
-
     Raises:
-        UserError: naming the first wrong key, and what would be right.
+        UserError: naming the first wrong key, which begins with ``path``, and what would be right.
     """
     if isinstance(config, Mapping):
         if "_target_" in config:
