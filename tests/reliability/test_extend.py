@@ -2,8 +2,13 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
+from torch.optim.lr_scheduler import LRScheduler, StepLR
+
+from jacoscope.runs.extension import same_schedule
 
 from .commands import run, start
 from .records import differences, of_run, points
@@ -44,3 +49,24 @@ def test_an_extended_run_is_what_a_long_one_would_have_been_also_if_it_was_kille
     again = run(folder, "train.py", short, *LONGER, "extend=true")
     assert again.process.exitcode == 0, again.told
     assert json.loads((directory(folder, "short") / "result.json").read_text()) == record
+
+
+@pytest.mark.parametrize(
+    ("scheduler", "same"),
+    [
+        ({"_target_": "jacoscope.training.constant"}, True),
+        ({"_target_": "jacoscope.training.cosine"}, False),
+        ({"_target_": "jacoscope.training.one_cycle"}, False),
+        ({"_target_": f"{__name__}.halved", "step_size": 3}, True),
+        ({"_target_": "torch.optim.lr_scheduler.PolynomialLR"}, False),
+    ],
+)
+@pytest.mark.parametrize(("before", "after"), [(7, 8), (30, 31), (5, 9000), (4000, 9000)])
+def test_a_schedule_over_the_whole_training_is_recognised(
+    scheduler: dict[str, Any], same: bool, before: int, after: int
+) -> None:
+    assert same_schedule({"scheduler": {**scheduler, "_partial_": True}}, before, after) == same
+
+
+def halved(optimizer: torch.optim.Optimizer, total_steps: int, step_size: int) -> LRScheduler:
+    return StepLR(optimizer, step_size, gamma=0.5)

@@ -13,7 +13,7 @@ PLANNED = {
     "WeightAveraging": "has put the averaged weights into the network at the end",
 }
 """Callbacks, with their subclasses, that act by the length of the training."""
-PROBES = 2000  # steps at most in which two schedules are compared, so that a long training costs no minutes
+PROBES = 1000  # steps at most in which two schedules are compared, so that a long training costs no minutes
 
 
 def extended(result: Result, config: dict[str, Any], last_checkpoint: Path) -> Result:
@@ -67,7 +67,7 @@ def _reason_against(config: dict[str, Any], before: int, after: int, steps: int 
         for kind in inspect.getmro(target) if inspect.isclass(target) else ():
             if kind.__name__ in PLANNED:
                 return f"callbacks.{name} {PLANNED[kind.__name__]}"
-    if not _same_schedule(config, steps, steps * after // before):
+    if not same_schedule(config, steps, steps * after // before):
         return (
             f"the schedule of its learning rate, {config['scheduler']['_target_'].rpartition('.')[2]}, was planned "
             f"over its {before} epochs, and would have been another one over {after} from the first step on. Runs with "
@@ -76,8 +76,11 @@ def _reason_against(config: dict[str, Any], before: int, after: int, steps: int 
     return None
 
 
-def _same_schedule(config: dict[str, Any], before: int, after: int) -> bool:
-    """Whether a schedule over so many steps goes on like one over more, if its state is loaded into that."""
+def same_schedule(config: dict[str, Any], before: int, after: int) -> bool:
+    """Whether the schedule of ``config`` over ``before`` steps goes on, with its state loaded, like one over ``after``.
+
+    Long schedules are compared at a smaller scale.
+    """
     import torch
 
     from jacoscope.runs.build import build
@@ -105,5 +108,6 @@ def _same_schedule(config: dict[str, Any], before: int, after: int) -> bool:
         return False
     resumed.load_state_dict(short.state_dict())
     resumed.optimizer.load_state_dict(short.optimizer.state_dict())
+    resumed.optimizer.step()
     resumed.step()
     return rates(resumed, range(before, after)) == expected[before:]
