@@ -196,6 +196,8 @@ TRAIN = [
     ("logger.tensorboard=3", "logger.tensorboard names no _target_"),
     ("model=[null]", "A group's config is chosen with GROUP=CHOICE|model=[null]"),
     ("data=-1", "must be a string or a list|Typed: |data=-1"),
+    ("trainer.default_root_dir=[1]", "trainer.default_root_dir=[1] is of the wrong type"),
+    ("callbacks.checkpoint.monitor=[1]", "callbacks.checkpoint.monitor=[1] is of the wrong type"),
     ("extend=true", "extend=true: there is no finished run"),
     ("extend=perhaps", "extend='perhaps' is of the wrong type: it is true or false"),
     ("-m seed=0,1 extend=true", "extend=true extends a single run"),
