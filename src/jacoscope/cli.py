@@ -170,8 +170,7 @@ def _message(error: Exception, configs: Path, config_name: str) -> str | None:
     if isinstance(error, (ValueError, TypeError, LookupError, AttributeError)) and _raised_in(
         error, "hydra", "omegaconf"
     ):
-        chosen = " ".join(word for word in sys.argv[1:] if "=" in word and "." not in word.partition("=")[0])
-        advice = f"A group's config is chosen with GROUP=CHOICE; ~GROUP leaves it out. Typed: {chosen}"
+        advice = f"A group's config is chosen with GROUP=CHOICE; ~GROUP leaves it out. {_typed()}"
         reason = str(error) if isinstance(error, ValueError) else "A word cannot be composed"
         is_about_groups = "group" in reason or not isinstance(error, ValueError)
         misspelt = misspelt_key(sys.argv[1:], configs, config_name)
@@ -213,7 +212,12 @@ def _explain_composition(error: Exception, configs: Path, config_name: str) -> s
         if misspelt := misspelt_key(sys.argv[1:], configs, config_name):
             return misspelt
     reason = f"\n{error.__cause__}" if error.__cause__ and str(error.__cause__) not in str(error) else ""
-    return f"The configuration cannot be composed: {error}{reason}"
+    return f"The configuration cannot be composed: {error}{reason}\n{_typed()}"
+
+
+def _typed() -> str:
+    """Return the words of the command line, whose mistake the error of a library does not name."""
+    return f"Typed: {' '.join(sys.argv[1:])}"
 
 
 def _raised_in(error: Exception, *packages: str) -> bool:

@@ -174,7 +174,7 @@ def typed_overrides(ignore: Collection[str] = ()) -> dict[str, Any]:
     from hydra.core.override_parser.overrides_parser import OverridesParser
     from omegaconf import OmegaConf
 
-    typed = OmegaConf.to_container(config.overrides.task, resolve=False)
+    typed: Any = OmegaConf.to_container(config.overrides.task, resolve=False)
     words = [str(word) for word in typed if "${" not in str(word)]  # the value of an interpolation is not typed
     return {
         override.key_or_group: override.value()

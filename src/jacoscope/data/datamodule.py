@@ -121,7 +121,8 @@ class ImageDataModule(LightningDataModule):
     def state_dict(self) -> dict[str, Any]:
         assert self.trainer is not None
         loop = self.trainer.fit_loop
-        is_between_epochs = loop.epoch_progress.current.processed == loop.epoch_progress.current.ready
+        epoch: Any = loop.epoch_progress.current
+        is_between_epochs = epoch.processed == epoch.ready
         batches = 0 if is_between_epochs else loop.epoch_loop.batch_progress.current.completed
         return {"epoch": self.trainer.current_epoch, "batches": batches}
 
