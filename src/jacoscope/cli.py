@@ -28,7 +28,7 @@ Task = Callable[[Any], Any]
 _interrupts: list[int] = []
 _PLACE_ERRORS = {
     *(errno.EEXIST, errno.ENOENT, errno.ENOTDIR, errno.EACCES, errno.EPERM, errno.EROFS),
-    *(errno.ENAMETOOLONG, errno.ENOSPC, errno.EDQUOT),
+    *(errno.ENAMETOOLONG, errno.ENOSPC, errno.EDQUOT, errno.ELOOP, errno.EISDIR),
 }
 """Errors of the folder that a run is written to, which the user can correct."""
 

@@ -108,6 +108,7 @@ def prepare(folder: Path) -> None:
     for name, file in (("mine", "reading.json"), ("mine", "summary.json"), ("theirs", "analysis.json")):
         (folder / name).mkdir(exist_ok=True)
         (folder / name / file).write_text("{}")
+    (folder / "circle").symlink_to("circle")
     (folder / "linked").mkdir()
     (folder / "linked" / "heatmap.png").symlink_to(folder / "not_there.png")
     (folder / "parts" / "parts_of_mine").mkdir(parents=True)

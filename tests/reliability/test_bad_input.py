@@ -161,6 +161,7 @@ TRAIN = [
     ("run_name=../../../outside", "run_name=../../../outside leads out of the folder of runs"),
     ("run_name=$HOME", "run_name=$HOME cannot be the name of a folder: it holds a $"),
     ("paths.log_dir=empty.ckpt", "empty.ckpt|Choose a folder that you may write to"),
+    ("paths.log_dir=circle", "circle|Too many levels of symbolic links"),
     ("run_name=no_record", "result.json is not the record of a run"),
     ("run_name=half_record", "result.json is not the record of a run"),
     ("run_name=wrong_record", "result.json is not the record of a run"),

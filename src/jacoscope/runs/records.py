@@ -5,6 +5,7 @@ import json
 import typing
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING
+from functools import cache
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, TypeVar
@@ -44,6 +45,7 @@ def record(kind: type[Record], content: Mapping[str, Any]) -> Record:
     return kind(**content)
 
 
+@cache
 def type_hints(target: Callable[..., Any]) -> dict[str, Any]:
     """Return the annotations of a target's parameters, by name, or nothing if they cannot be resolved."""
     try:
