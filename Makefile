@@ -18,7 +18,7 @@ analyze: $(VENV)/.installed  ## Analyse the Jacobians of the latest finished run
 	$(BIN)/python analyze.py $(ARGS)
 
 board: $(VENV)/.installed  ## Open TensorBoard on all logs, at http://localhost:6006
-	$(BIN)/tensorboard --logdir logs --samples_per_plugin=images=1000,jacobians=1000 --host localhost $(ARGS)
+	$(BIN)/tensorboard --logdir logs --host localhost --samples_per_plugin=images=1000,jacobians=1000 $(ARGS)
 
 test: $(VENV)/.installed-test  ## Run all tests
 	$(BIN)/python -m pytest --numprocesses=auto --maxprocesses=4 --dist=loadfile --no-loadscope-reorder $(ARGS)

@@ -1,5 +1,7 @@
 """Analyse the Jacobians of a trained network: python analyze.py --help"""
 
+# Shell completion looks for "@hydra.main" in this file: eval "$(python analyze.py -sc install=bash)"
+
 from typing import TYPE_CHECKING
 
 from jacoscope.cli import command

@@ -1,5 +1,7 @@
 """Train a classifier, watch its Jacobian and record the run: python train.py --help"""
 
+# Shell completion looks for "@hydra.main" in this file: eval "$(python train.py -sc install=bash)"
+
 from typing import TYPE_CHECKING, Any
 
 from jacoscope.cli import command
@@ -47,7 +49,7 @@ def train(config: dict[str, Any], run: "RunDirectory", earlier: "Result | None")
     import torch
     from pytorch_lightning import seed_everything
 
-    from jacoscope.runs.build import build, build_loss, build_network
+    from jacoscope.runs.build import build, build_loss, build_network, build_penalty
     from jacoscope.runs.config import require_writable_logs
     from jacoscope.runs.evaluation import evaluate_best
     from jacoscope.training import ClassifierModule
@@ -62,6 +64,7 @@ def train(config: dict[str, Any], run: "RunDirectory", earlier: "Result | None")
             optimizer=build(config["optimizer"]),
             scheduler=build(config["scheduler"]),
             num_classes=config["images"]["classes"],
+            penalty=build_penalty(config),
         )
         data = build(config["data"])
         trainer = build(

@@ -1,97 +1,43 @@
 """How every output of an image classifier depends on every input pixel.
 
-The functions of :mod:`jacoscope.jacobians`, which needs only torch, and the callback that logs Jacobians during a
-training. They are loaded when they are first used, so that ``import jacoscope`` is fast.
+The functions of :mod:`jacoscope.jacobians`, which needs only torch; those of :mod:`jacoscope.measurement`, for a plain
+PyTorch loop and notebooks; and the callback that logs Jacobians during a Lightning training. They are loaded when they
+are first used, so that ``import jacoscope`` is fast.
 """
 
 from importlib import import_module
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from jacoscope.callbacks import JacobianCallback
-    from jacoscope.jacobians import (
-        STRATEGIES,
-        BoundaryDistance,
-        CheckReport,
-        FrobeniusEstimate,
-        JacobianChunk,
-        JacobianError,
-        NonFiniteJacobianError,
-        SingularTriplets,
-        StrategyError,
-        as_matrix,
-        boundary_distance,
-        check,
-        class_mean_maps,
-        effective_rank,
-        estimate_frobenius,
-        frobenius_norm,
-        input_alignment,
-        iter_jacobians,
-        jacobian,
-        jvp,
-        l1_operator_norm,
-        leading_singular_triplets,
-        linf_operator_norm,
-        log_probs_jacobian_from_logits,
-        nuclear_norm,
-        output_norms,
-        probs_jacobian_from_logits,
-        sensitivity_map,
-        singular_values,
-        spectral_norm,
-        stable_rank,
-        usable_strategy,
-        vjp,
-    )
+    from jacoscope.callbacks import JacobianCallback as JacobianCallback
+    from jacoscope.jacobians import *  # noqa: F403
+    from jacoscope.measurement import Picture as Picture
+    from jacoscope.measurement import Result as Result
+    from jacoscope.measurement import log as log
+    from jacoscope.measurement import measure as measure
+    from jacoscope.measurement import show as show
 
 __version__ = "0.1.0"
 
-__all__ = [
-    "STRATEGIES",
-    "BoundaryDistance",
-    "CheckReport",
-    "FrobeniusEstimate",
-    "JacobianCallback",
-    "JacobianChunk",
-    "JacobianError",
-    "NonFiniteJacobianError",
-    "SingularTriplets",
-    "StrategyError",
-    "__version__",
-    "as_matrix",
-    "boundary_distance",
-    "check",
-    "class_mean_maps",
-    "effective_rank",
-    "estimate_frobenius",
-    "frobenius_norm",
-    "input_alignment",
-    "iter_jacobians",
-    "jacobian",
-    "jvp",
-    "l1_operator_norm",
-    "leading_singular_triplets",
-    "linf_operator_norm",
-    "log_probs_jacobian_from_logits",
-    "nuclear_norm",
-    "output_norms",
-    "probs_jacobian_from_logits",
-    "sensitivity_map",
-    "singular_values",
-    "spectral_norm",
-    "stable_rank",
-    "usable_strategy",
-    "vjp",
-]
+_HOMES = {"JacobianCallback": "callbacks"} | dict.fromkeys(
+    ("Picture", "Result", "log", "measure", "show"), "measurement"
+)
+"""Where public names are that :mod:`jacoscope.jacobians` does not have."""
 
 
 def __getattr__(name: str) -> Any:
-    if name not in __all__:
-        raise AttributeError(f"module 'jacoscope' has no attribute '{name}'")
-    home = "jacoscope.callbacks" if name == "JacobianCallback" else "jacoscope.jacobians"
-    return getattr(import_module(home), name)
+    if name in _HOMES:
+        return getattr(import_module(f"jacoscope.{_HOMES[name]}"), name)
+    if not name.startswith("_") or name == "__all__":
+        imported = vars(import_module("jacoscope.jacobians"))
+        public = {key: value for key, value in imported.items() if key[0] != "_" and not isinstance(value, ModuleType)}
+        if name == "__all__":
+            return sorted([*public, *_HOMES, "__version__"])
+        if name in public:
+            return public[name]
+    raise AttributeError(f"module 'jacoscope' has no attribute '{name}'")
 
 
 def __dir__() -> list[str]:
-    return __all__
+    return __getattr__("__all__")  # type: ignore[no-any-return]

@@ -74,6 +74,8 @@ def _run_hydra(task: Task, config_name: str, check: Task) -> None:
     from hydra.utils import UNSAFE_DISABLE_EXECUTION_CHECKS
     from omegaconf import OmegaConf
 
+    from jacoscope.commands import typed
+    from jacoscope.runs import own_configs
     from jacoscope.runs.directory import folder_of
     from jacoscope.runs.keys import check_keys
     from jacoscope.runs.processes import LOCAL_RANK, SWEEP_PROCESS, end_with_parent, on_forced_end, print_unbuffered
@@ -99,7 +101,9 @@ def _run_hydra(task: Task, config_name: str, check: Task) -> None:
     os.environ["HYDRA_FULL_ERROR"] = "1"  # makes Hydra raise exceptions instead of printing them
     end_with_parent()
     register(show=_show_sweep, check_config=check)
+    own_configs.register()
     OmegaConf.register_resolver("folder_of", folder_of, replace=True)
+    OmegaConf.register_resolver("typed", typed, replace=True)
     with _mistakes_as_messages(script, config_name), on_forced_end(print_unbuffered):
         run_or_job()
 
@@ -193,6 +197,7 @@ def _explain_composition(error: Exception, configs: Path, config_name: str) -> s
     from hydra.errors import ConfigCompositionException, MissingConfigException, OverrideParseException
 
     from jacoscope.runs.keys import misspelt_key
+    from jacoscope.runs.own_configs import own_configs
 
     if isinstance(error, MissingConfigException) and error.options:
         group, _, choice = str(error.missing_cfg_file).rpartition("/")
@@ -212,7 +217,9 @@ def _explain_composition(error: Exception, configs: Path, config_name: str) -> s
         if misspelt := misspelt_key(sys.argv[1:], configs, config_name):
             return misspelt
     reason = f"\n{error.__cause__}" if error.__cause__ and str(error.__cause__) not in str(error) else ""
-    return f"The configuration cannot be composed: {error}{reason}\n{_typed()}"
+    own = own_configs()
+    first = f"\n{own} is read before jacoscope's own configs" if own else ""
+    return f"The configuration cannot be composed: {error}{reason}{first}\n{_typed()}"
 
 
 def _typed() -> str:

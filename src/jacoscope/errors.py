@@ -29,3 +29,21 @@ def nearest(given: str, allowed: Iterable[str], prefix: str = "") -> str:
     begun = [word for word in words if len(given) >= 4 and word.startswith(given)]
     matches = begun or get_close_matches(given, words, n=1, cutoff=0.6)
     return f" Did you mean {prefix}{matches[0]}?" if matches else ""
+
+
+def require_choice(name: str, given: str, allowed: Iterable[str], where: str = "") -> None:
+    """Check that a value is one of those that are allowed.
+
+    Args:
+        name: what has the value.
+        given: the value.
+        allowed: the values that are allowed.
+        where: put before the message, such as ``"JacobianCallback: "``.
+
+    Raises:
+        UserError: naming what is allowed, and the nearest of it.
+    """
+    choices = list(allowed)
+    if given not in choices:
+        guess = nearest(given, choices, f"{name}=")
+        raise UserError(f"{where}{name}={given}: it is one of {', '.join(choices)}.{guess}")

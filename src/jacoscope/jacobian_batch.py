@@ -36,6 +36,7 @@ class JacobianBatch:
     Args:
         J: Jacobians of the logits, ``[batch, outputs, *input_shape]``.
         logits: ``[batch, outputs]``.
+        labels: true classes, ``[batch]``; −1 where unknown, and by default.
         workspace: memory to use again, where many batches follow each other.
 
     >>> batch = JacobianBatch(torch.tensor([[[3.0, 0.0, 0.0], [0.0, 4.0, 0.0]]]), torch.tensor([[1.0, 0.0]]))
@@ -45,9 +46,12 @@ class JacobianBatch:
     tensor(True)
     """
 
-    def __init__(self, J: Tensor, logits: Tensor, workspace: Workspace | None = None) -> None:
+    def __init__(
+        self, J: Tensor, logits: Tensor, labels: Tensor | None = None, workspace: Workspace | None = None
+    ) -> None:
         self.J = J
         self.logits = logits
+        self.labels = torch.full((len(J),), -1) if labels is None else labels
         self.output = "logits"
         self.of_logits: JacobianBatch = self
         """The Jacobians of the logits, of the same samples."""
@@ -57,7 +61,8 @@ class JacobianBatch:
         """Return the Jacobians of ``"logits"``, ``"probs"`` or ``"log_probs"``, computed from those of the logits."""
         if output == self.output:
             return self
-        batch = JacobianBatch(of_output(self.of_logits.J, self.logits, output), self.logits, self._workspace)
+        J = of_output(self.of_logits.J, self.logits, output)
+        batch = JacobianBatch(J, self.logits, self.labels, self._workspace)
         batch.output, batch.of_logits = output, self.of_logits
         return batch
 
@@ -116,6 +121,16 @@ class JacobianBatch:
         # Where every distance is infinite, min() may name the sample's own class.
         runner_up = logits.scatter(1, y, -torch.inf).argmax(1)
         return distance, runner_up.where(distance.isinf(), nearest)
+
+    @cached_property
+    def predictions(self) -> Tensor:
+        """Output with the largest logit, ``[batch]``."""
+        return self.logits.argmax(1)
+
+    @cached_property
+    def correct(self) -> Tensor:
+        """Whether the prediction is the true class, ``[batch]``."""
+        return self.predictions == self.labels
 
     @cached_property
     def probabilities(self) -> Tensor:

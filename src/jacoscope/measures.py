@@ -3,18 +3,14 @@
 Everything that shows a measure reads it here: the curves, charts, histograms and the page of explanations in
 TensorBoard, the HPARAMS tab, the columns of samples.parquet, summary.json, the terminal, the report and the comparison
 of networks and runs. To add a measure, add one entry to :data:`MEASURES`. Answers of analyze.py that were computed
-before are then computed again, since :func:`fingerprint` has changed.
+before are then computed again, since they hold a digest of this file.
 
 This file imports torch only to check types, so that tables of runs can read names and labels quickly.
 """
 
-import ast
-import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
-from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, get_args
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -28,6 +24,7 @@ Place = Literal[
     "charts",  # TensorBoard, Custom Scalars: a chart of its spread
     "more_charts",  # TensorBoard, Custom Scalars: by class, by outcome, training beside validation
     "hparams",  # TensorBoard, HPARAMS: a column
+    "tab",  # TensorBoard, Jacobians: a chart of each sample
     "result",  # train.py: a line in the terminal at the end
     "runs",  # a column of the table of runs
     "terminal",  # analyze.py: a row of the table in the terminal
@@ -36,21 +33,9 @@ Place = Literal[
     "samples",  # analyze.py: beside each sample that is listed
     "networks",  # analyze.py: where networks are compared, and checkpoints of one training
 ]
-EVERYWHERE: frozenset[Place] = frozenset(
-    (
-        "curves",
-        "by_class",
-        "by_outcome",
-        "charts",
-        "hparams",
-        "terminal",
-        "report",
-        "classes",
-        "samples",
-        "networks",
-    )
-)
-"""Where a new measure is shown. Every measure is a column of samples.parquet and stands in summary.json."""
+USUAL: frozenset[Place] = frozenset(get_args(Place)) - {"more_charts", "result", "runs"}
+"""Where a measure is shown unless its entry says otherwise: everywhere but in the three places that have room for few.
+Besides, every measure is a column of samples.parquet and stands in summary.json."""
 Statistic = Literal["mean", "median", "p05", "p95", "max"]
 SPREAD: tuple[Statistic, ...] = ("mean", "median", "p05", "p95", "max")
 
@@ -98,7 +83,7 @@ class Measure:
     scale: Literal["linear", "log"] = "linear"
     statistics: tuple[Statistic, ...] = SPREAD
     min_outputs: int = 1
-    shown: frozenset[Place] = EVERYWHERE
+    shown: frozenset[Place] = USUAL
 
     def __call__(self, batch: "JacobianBatch") -> "Tensor":
         """Compute the measure in float32, ``[batch]``."""
@@ -174,7 +159,7 @@ _TABLE = (
         function=lambda batch: batch.output_norms.square().sum(1).sqrt(),
         concern=1,
         scale="log",
-        shown=EVERYWHERE | {"more_charts", "result", "runs"},
+        shown=USUAL | {"more_charts", "result", "runs"},
     ),
     Measure(
         name="spectral",
@@ -187,7 +172,7 @@ _TABLE = (
         function=lambda batch: batch.singular_values[:, 0],
         concern=1,
         scale="log",
-        shown=EVERYWHERE | {"result"},
+        shown=USUAL | {"result"},
     ),
     Measure(
         name="nuclear",
@@ -248,7 +233,7 @@ _TABLE = (
         function=_effective_rank,
         concern=1,
         statistics=("mean",),
-        shown=frozenset({"curves", "terminal", "report", "classes", "networks"}),
+        shown=frozenset({"curves", "tab", "terminal", "report", "classes", "networks"}),
     ),
     Measure(
         name="boundary_distance",
@@ -262,7 +247,7 @@ _TABLE = (
         of="logits_jacobian",
         concern=-1,
         min_outputs=2,
-        shown=EVERYWHERE | {"more_charts"},
+        shown=USUAL | {"more_charts"},
     ),
     Measure(
         name="confidence",
@@ -329,24 +314,3 @@ def auroc(scores: "Tensor", positive: "Tensor") -> float:
     _, group, counts = scores.double().unique(return_inverse=True, return_counts=True)  # type: ignore[no-untyped-call]
     ranks = counts.cumsum(0).double() - (counts - 1) / 2  # from 1; equal scores share the mean of theirs
     return float((ranks[group[positive]].sum() - p * (p + 1) / 2) / (p * n))
-
-
-@cache
-def fingerprint() -> str:
-    """Return a digest of all that decides the values of the measures and how they are described.
-
-    It is that of the code of this file and of ``jacobian_batch.py``, apart from comments and docstrings. What was
-    computed under another fingerprint has to be computed again.
-    """
-    digest = hashlib.sha256()
-    for name in ("measures.py", "jacobian_batch.py"):
-        tree = ast.parse(Path(__file__).with_name(name).read_bytes())
-        for node in ast.walk(tree):
-            if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef):
-                node.body = [line for line in node.body if not _is_text(line)] or [ast.Pass()]
-        digest.update(ast.unparse(tree).encode())
-    return digest.hexdigest()[:16]
-
-
-def _is_text(node: ast.stmt) -> bool:
-    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)

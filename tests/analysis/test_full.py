@@ -1,6 +1,7 @@
 """A whole split, against computations that share no code with it."""
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import torch
 from omegaconf import DictConfig
 from torchmetrics.functional.classification import binary_auroc
 
-from jacoscope.analysis import reduction
+from jacoscope.analysis import folder, reduction, split
 from jacoscope.analysis.answer import answer
 from jacoscope.analysis.folder import AnswerFolder
 from jacoscope.analysis.network import TrainedNetwork
@@ -258,6 +259,23 @@ def test_search_and_report_compute_no_jacobian_again(
     monkeypatch.setattr(reduction, "jacobian", lambda *_, **__: pytest.fail("computed again"))
     folder = analysed(tmp_path, attack=6, report=True)
     assert pq.read_table(folder.file("adversarial.parquet")).equals(pq.read_table(finished.file("adversarial.parquet")))
+
+
+def test_a_report_of_other_colours_is_drawn_again_and_nothing_else_is_done(
+    finished: AnswerFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = Question(attack=6, save_jacobians=True)
+    assert to_do(finished, asked) == []
+    package = tmp_path / "jacoscope"
+    for room in ("visuals", "pages", "analysis"):
+        shutil.copytree(folder.PACKAGE / room, package / room)
+    monkeypatch.setattr(folder, "PACKAGE", package)
+    before = folder.drawn_by.__wrapped__()
+    colors = package / "visuals" / "colors.py"
+    colors.write_text(colors.read_text().replace("hue", "tint"))
+    assert folder.drawn_by.__wrapped__() != before
+    monkeypatch.setattr(split, "drawn_by", lambda: "other colours")
+    assert to_do(finished, asked) == ["report"]
 
 
 @pytest.mark.parametrize("strategy", ["vmap-jacrev", "backward"])

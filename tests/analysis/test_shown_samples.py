@@ -20,7 +20,9 @@ from jacoscope.analysis.shown_samples import (
     explored,
     holds_shown_samples,
     kept_arrays,
+    kept_beside,
     kept_samples,
+    room_beside,
     room_in_explorer,
 )
 from jacoscope.analysis.summary import LISTED_COLUMNS, rankings
@@ -48,9 +50,11 @@ def shown_in_the_end(spec: NetworkSpec, samples: int, columns: dict[str, Tensor]
     table |= {name: values.numpy() for name, values in columns.items()} | {"index": np.arange(samples)}
     table = {name: values[finite] for name, values in table.items()}
     ranked = rankings(table)
-    chosen = explored(spec, samples, ranked, pa.table({name: table[name] for name in ("index", "label")}))
+    rows = pa.table({name: table[name] for name in ("index", "label", "correct")})
+    chosen, beside = explored(spec, samples, ranked, rows), kept_beside(spec, samples, rows)
+    assert len(set(beside)) == len(beside) <= room_beside(spec)
     assert len(chosen) <= room_in_explorer(spec)
-    return {*chosen, *(row["index"] for name in RANKINGS for row in ranked[name][:OF_EACH_RANKING])}
+    return {*chosen, *beside, *(row["index"] for name in RANKINGS for row in ranked[name][:OF_EACH_RANKING])}
 
 
 @settings(max_examples=40)
@@ -83,13 +87,14 @@ def test_of_many_samples_few_are_kept() -> None:
     for start in range(0, 100_000, 500):
         part = slice(start, start + 500)
         kept += len(candidates.choose(list(range(start, start + 500)), {k: v[part] for k, v in columns.items()}))
-    assert kept < 500
+    assert kept < 2 * room_beside(SPEC)
 
 
 @pytest.mark.parametrize("output", ["logits", "probs"])
 def test_maps_come_back_as_they_were(tmp_path: Path, output: str) -> None:
     x, J, logits = torch.rand(5, 1, 28, 28), torch.randn(5, 10, 1, 28, 28), torch.randn(5, 10)
-    arrays = kept_arrays([1, 3, 4], [10, 11, 12, 13, 14], x, J, logits, output)
+    labels = torch.arange(5)
+    arrays = kept_arrays([1, 3, 4], [10, 11, 12, 13, 14], x, labels, J, logits, output)
     (tmp_path / "shown.npz").write_bytes(as_npz(arrays))
     assert holds_shown_samples(tmp_path / "shown.npz", SPEC)
     assert not holds_shown_samples(
@@ -108,8 +113,17 @@ def test_maps_come_back_as_they_were(tmp_path: Path, output: str) -> None:
     torch.testing.assert_close(first.values.double(), expected, rtol=0, atol=float(expected.abs().max()) / 30_000)
 
 
+def test_the_true_class_has_a_map_however_improbable_it_is() -> None:
+    J, logits = torch.randn(2, 30, 1, 4, 4), torch.arange(30.0).repeat(2, 1)
+    arrays = kept_arrays([0, 1], [0, 1], torch.rand(2, 1, 4, 4), torch.tensor([3, 25]), J, logits, "logits")
+    assert arrays["classes"].tolist() == [[3, *range(21, 30)], list(range(20, 30))]
+    (first, _) = kept_samples(arrays, {})
+    torch.testing.assert_close(first.values[0], J[0, 3, 0], rtol=0, atol=float(J.abs().max()) / 30_000)
+
+
 def test_a_chunk_without_a_candidate_keeps_nothing(tmp_path: Path) -> None:
-    arrays = kept_arrays([], [5], torch.rand(1, 1, 28, 28), torch.randn(1, 10, 1, 28, 28), torch.randn(1, 10), "logits")
+    x, J = torch.rand(1, 1, 28, 28), torch.randn(1, 10, 1, 28, 28)
+    arrays = kept_arrays([], [5], x, torch.tensor([3]), J, torch.randn(1, 10), "logits")
     (tmp_path / "none.npz").write_bytes(as_npz(arrays))
     assert holds_shown_samples(tmp_path / "none.npz", SPEC)
     assert list(kept_samples(arrays, {})) == []

@@ -402,7 +402,10 @@ def test_mistakes_are_told_before_anything_is_trained(tmp_path: Path) -> None:
         ({"dataloader_idx": -1}, "dataloader_idx=-1"),
         ({"max_classes": 0}, "max_classes=0"),
         ({"outputs": ["logit"]}, "outputs"),
-        ({"strategy": "vmap-jacref"}, "strategy='vmap-jacref'.*auto.*vmap-jacrev"),
+        (
+            {"strategy": "vmap-jacref"},
+            "strategy=vmap-jacref: it is one of auto, .* Did you mean strategy=vmap-jacrev",
+        ),
         ({"probe_indices": range(25)}, "25 probe_indices"),
         ({"probe_indices": [1.5]}, r"probe_indices=\[1.5\].*whole number"),
         ({"probe_indices": [-1]}, r"probe_indices=\[-1\]"),

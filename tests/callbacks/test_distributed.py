@@ -4,8 +4,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+
+from jacoscope import board
 
 from .someone import Someone, events, numbers, train
 
@@ -64,3 +67,10 @@ def test_two_processes_log_what_one_does(tmp_path: Path, together: Path, max_sam
     assert both.keys() == alone.keys()
     for tag, value in alone.items():
         assert both[tag] == pytest.approx(value, rel=1e-4, abs=1e-6), tag
+
+    (tab_alone, tab_both) = (board.read(folder) for folder in (tmp_path, together / str(max_samples)))
+    assert len(tab_alone) == 3
+    assert tab_both.keys() == tab_alone.keys()
+    for tag, course in tab_alone.items():
+        assert len(tab_both[tag].steps) == len(course.steps) == 1
+        assert np.allclose(tab_both[tag].jacobians["logits"], course.jacobians["logits"], rtol=1e-3, atol=1e-5)

@@ -120,7 +120,7 @@ def test_no_more_probes_are_kept_than_are_drawn() -> None:
 
 
 def test_checkpoints_hold_training_samples_only_within_an_epoch_and_no_probes_without_pictures(tmp_path: Path) -> None:
-    watching, held = JacobianCallback(images_every_n_epochs=0), []
+    watching, held = JacobianCallback(images_every_n_epochs=0, tab=False), []
 
     class Look(Callback):
         def on_train_batch_end(self, *_: Any) -> None:

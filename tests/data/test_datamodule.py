@@ -215,3 +215,29 @@ def test_without_a_network_says_so_and_names_what_works(tmp_path: Path, monkeypa
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
     with pytest.raises(UserError, match=r"(?s)could not be downloaded.*data=mnist.*KMNIST/raw"):
         TorchvisionSource("KMNIST", tmp_path).prepare()
+
+
+def test_trains_on_exactly_so_many_samples_of_each_class() -> None:
+    def drawn(count: int, seed: int = 0) -> set[int]:
+        data = module(samples_per_class=count, subset_seed=seed)
+        data.setup()
+        part = data.splits["train"]
+        assert part.labels.bincount().tolist() == [count, count]
+        assert len(data.splits["val"]) == 8
+        return set(part.images[:, 0, 0, 0].tolist())
+
+    assert drawn(3) < drawn(5)
+    assert drawn(3, seed=1) != drawn(3)
+    with pytest.raises(UserError, match=r"data\.samples_per_class=17 is not allowed: class 0 has only 16"):
+        drawn(17)
+
+
+def test_an_epoch_may_go_several_times_through_few_samples() -> None:
+    data = module(samples_per_class=2, passes_per_epoch=3)
+    data.setup()
+    loader = data.train_dataloader()
+    batches = [x[:, 0, 0, 0].tolist() for x, _ in loader]
+    expected = sorted(data.splits["train"].images[:, 0, 0, 0].tolist())
+    assert [sorted(batch) for batch in batches] == [expected] * 3
+    assert len(loader) == 3
+    assert len({tuple(batch) for batch in batches}) > 1

@@ -7,12 +7,13 @@ from jacoscope.data.order import EpochOrder, derived_seed, seed_batch
 SIZES = st.integers(1, 60)
 
 
-@given(samples=SIZES, epoch=st.integers(0, 5), done=st.integers(0, 60))
+@given(samples=SIZES, epoch=st.integers(0, 5), done=st.integers(0, 60), passes=st.integers(1, 3))
 def test_going_on_within_an_epoch_gives_the_rest_of_it_and_then_whole_epochs(
-    samples: int, epoch: int, done: int
+    samples: int, epoch: int, done: int, passes: int
 ) -> None:
-    alone = EpochOrder(range(samples), seed=3)
-    resumed = EpochOrder(range(samples), seed=3, resume_at=(epoch, done))
+    alone = EpochOrder(range(samples), seed=3, passes=passes)
+    resumed = EpochOrder(range(samples), seed=3, resume_at=(epoch, done), passes=passes)
+    assert len(alone) == len(list(alone)) == passes * samples
     for later in (epoch, epoch + 1):
         alone.set_epoch(later)
         resumed.set_epoch(later)

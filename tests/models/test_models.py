@@ -90,3 +90,27 @@ def test_output_units_know_their_own_bitmap() -> None:
     assert logits.argmax(1).tolist() == list(range(10))
     torch.testing.assert_close(logits, -torch.cdist(output.centres, output.centres).square())
     assert all(len(row) == 7 for art in DIGIT_BITMAPS for row in art.split())
+
+
+def test_dropout_changes_neither_the_initial_weights_nor_their_names_nor_an_evaluation() -> None:
+    torch.manual_seed(0)
+    plain = LeNet5()
+    torch.manual_seed(0)
+    dropping = LeNet5(dropout=0.5)
+    for (name, ours), (expected_name, expected) in zip(
+        dropping.named_parameters(), plain.named_parameters(), strict=True
+    ):
+        assert name == expected_name
+        assert torch.equal(ours, expected)
+    x = torch.rand(4, 1, 28, 28)
+    assert torch.equal(dropping.eval()(x), plain.eval()(x))
+    assert not torch.equal(dropping.train()(x), dropping(x))
+
+
+def test_glorot_weights_have_their_variance() -> None:
+    first = MLP(hidden=(200, 200), init="glorot")[2]
+    assert isinstance(first, nn.Linear)
+    assert first.weight.var().item() == pytest.approx(2 / (784 + 200), rel=0.02)
+    assert first.weight.abs().max().item() <= (6 / (784 + 200)) ** 0.5
+    with pytest.raises(ValueError, match="init=he"):
+        MLP(init="he")  # type: ignore[arg-type]

@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from torch.utils.tensorboard import SummaryWriter
 
-from jacoscope.analysis.picture import read_picture
+from jacoscope.analysis.image import read_picture
 from jacoscope.checkpoints import read_checkpoint
 from jacoscope.comparison.collect import Run, read_curves, runs_below
 from jacoscope.data import TorchvisionSource

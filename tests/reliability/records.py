@@ -5,21 +5,30 @@ import math
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
 from tensorboard.util.tensor_util import make_ndarray
+
+from jacoscope.board.format import PLUGIN
 
 OF_THE_CLOCK = ("jacobian/seconds", "jacobian/share_of_epoch")
 
 
 def points(run: Path) -> dict[str, list[tuple[int, float]]]:
-    """Return all scalars of the event files, by tag, with their steps, including points that are there twice."""
+    """Return all scalars of the event files, by tag, with their steps, including points that are there twice.
+
+    Of what is logged for the tab "Jacobians", the mean of each tensor.
+    """
     found: dict[str, list[tuple[int, float]]] = {}
     for file in sorted((run / "tensorboard").glob("events.*")):
         for event in EventFileLoader(str(file)).Load():
             for value in event.summary.value:
                 if value.metadata.plugin_data.plugin_name == "scalars" and value.tag not in OF_THE_CLOCK:
                     found.setdefault(value.tag, []).append((event.step, float(make_ndarray(value.tensor))))
+                elif value.metadata.plugin_data.plugin_name == PLUGIN:
+                    mean = float(np.nanmean(make_ndarray(value.tensor), dtype=np.float64))
+                    found.setdefault(value.tag, []).append((event.step, mean))
     return {tag: sorted(values) for tag, values in found.items()}
 
 

@@ -11,7 +11,7 @@ import pytest
 from PIL import EpsImagePlugin, Image
 from torch import Tensor
 
-from jacoscope.analysis.picture import find_pictures, read_picture
+from jacoscope.analysis.image import find_pictures, read_picture
 from jacoscope.checkpoints import read_checkpoint
 from jacoscope.comparison.collect import read_curves
 from jacoscope.data import ImageFolder

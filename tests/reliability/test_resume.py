@@ -20,13 +20,17 @@ from .records import differences, of_run, points
 from .tiny import OVERRIDES
 
 # Everything that has a state: distortions, averaged weights, momentum, a schedule, validations and checkpoints within
-# epochs; and the order of samples.
+# epochs; the order of samples; dropout, and the directions and weights of a penalty.
 RECIPE = (
     *OVERRIDES,
     "trainer.max_epochs=3",
     "trainer.log_every_n_steps=3",
     "+trainer.val_check_interval=0.5",
     "augmentation=elastic",
+    "model.dropout=0.2",
+    "penalty=jacobian",
+    "penalty.ramp_up=0.5",
+    "penalty.every_n_steps=2",
     "callbacks=[default,ema,distortion_annealing]",
     "callbacks.last_checkpoint.every_n_batches=2",
     "callbacks.jacobian.max_samples=10",
@@ -86,9 +90,8 @@ def look_at(run: Path, running: Running) -> int:
 
 def test_the_undisturbed_run_has_each_point_once(folder: Path, undisturbed: Running) -> None:
     logged = points(directory(folder, "undisturbed"))
-    assert {"train/loss", "train/learning_rate", "val/loss", "test/loss", "jacobian/logits/frobenius/mean"} <= set(
-        logged
-    )
+    expected = {"train/loss", "train/penalty", "train/learning_rate", "val/loss", "test/loss"}
+    assert expected | {"jacobian/logits/frobenius/mean", "jacobians/0", "jacobians/0/logits"} <= set(logged)
     for tag, values in logged.items():
         steps = [step for step, _ in values]
         assert tag == "epoch" or len(set(steps)) == len(steps), tag

@@ -1,6 +1,7 @@
 """Every launcher runs the same sweep with the same results."""
 
 import os
+import re
 import shutil
 from pathlib import Path
 
@@ -35,18 +36,12 @@ def test_a_launcher_carries_out_a_sweep_and_answers_again(tiny: Tiny, launcher: 
     assert [path.name for path in (tiny.folder / "logs" / "train").iterdir()] == ["sweeps"], "no stray folders"
 
 
-OWN_LAUNCHER = """
-from hydra._internal.core_plugins.basic_launcher import BasicLauncher
-
-class Reversed(BasicLauncher):
-    def launch(self, job_overrides, initial_job_idx):
-        return super().launch(job_overrides[::-1], initial_job_idx)[::-1]
-"""
-
-
-def test_a_launcher_of_ones_own_is_a_class_and_a_config(tiny: Tiny) -> None:
-    (tiny.folder / "own.py").write_text(OWN_LAUNCHER)
-    (tiny.folder / "configs" / "hydra" / "launcher" / "own.yaml").write_text("_target_: own.Reversed")
+def test_a_launcher_of_ones_own_is_the_class_and_the_config_that_the_documentation_shows(tiny: Tiny) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "sweeps.md").read_text()
+    (code,) = re.findall(r"```python\n(# my_launcher.py\n.*?)```", page, re.S)
+    (config,) = re.findall(r"```yaml\n(# One run.*?my_launcher.*?)```", page, re.S)
+    (tiny.folder / "my_launcher.py").write_text(code)
+    (tiny.folder / "configs" / "hydra" / "launcher" / "own.yaml").write_text(config)
     assert "2 finished" in tiny.sweep("lr=1e-3,1e-2", "hydra/launcher=own")
     assert tiny.ledger() == [f"{job} {epoch}" for job in (1, 0) for epoch in range(4)]
 

@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from jacoscope.errors import UserError
 from jacoscope.models import MLP
+from jacoscope.penalties import ForwardPass, JacobianPenalty, NoPenalty, Penalty
 from jacoscope.training import ClassifierModule, constant, one_cycle
 
 
@@ -120,3 +121,74 @@ def test_the_schedule_spans_the_whole_training() -> None:
 def test_an_optimizer_that_cannot_be_made_is_the_users_to_mend(optimizer: Any) -> None:
     with pytest.raises(UserError, match="optimizer or its scheduler"):
         trainer().fit(module(optimizer=optimizer), loader())
+
+
+def test_a_penalised_training_is_the_plain_loop_of_pytorch() -> None:
+    penalty = JacobianPenalty(0.2, ramp_up=0.5, every_n_steps=2, seed=4)
+    seed_everything(3, verbose=False)
+    classifier = module(scheduler=constant, penalty=penalty)
+    network = MLP((1, 4, 4), 2, hidden=(8,))
+    network.load_state_dict(classifier.network.state_dict())
+    fit = trainer(max_epochs=2)
+    fit.fit(classifier, loader())
+
+    optimizer, step, values, losses = torch.optim.AdamW(network.parameters(), lr=0.01), 0, [], []
+    for _ in range(2):
+        values, losses = [], []
+        for x, y in loader():
+            optimizer.zero_grad()
+            loss = nn.functional.cross_entropy(network(x), y)
+            losses.append((loss.item(), len(y)))
+            if weight := penalty.weight_at(step, 6):
+                value = penalty(network, x, y, penalty.generator(step, x.device))
+                values.append((value.item(), len(y)))
+                loss = loss + weight * value
+            loss.backward()
+            optimizer.step()
+            step += 1
+    for ours, plain in zip(classifier.network.parameters(), network.parameters(), strict=True):
+        torch.testing.assert_close(ours, plain)
+    for name, logged in (("train/loss", losses), ("train/penalty", values)):
+        mean = sum(value * count for value, count in logged) / sum(count for _, count in logged)
+        assert fit.callback_metrics[name] == pytest.approx(mean, rel=1e-5)
+
+
+def test_no_penalty_and_a_weight_of_zero_give_bitwise_the_same_weights() -> None:
+    def weights(penalty: Penalty | None) -> torch.Tensor:
+        seed_everything(1, verbose=False)
+        classifier = module(penalty=penalty)
+        trainer().fit(classifier, loader())
+        return nn.utils.parameters_to_vector(classifier.parameters()).detach()
+
+    expected = weights(None)
+    assert torch.equal(weights(NoPenalty()), expected)
+    assert torch.equal(weights(JacobianPenalty(0.0)), expected)
+    assert not torch.equal(weights(JacobianPenalty(0.1)), expected)
+
+
+def test_the_penalty_of_a_test_is_its_mean_over_all_samples() -> None:
+    classifier, data = module(penalty=JacobianPenalty(0.0, None)), loader(90)
+    (metrics,) = trainer().test(classifier, data, verbose=False)
+    x, _ = data.dataset.tensors  # type: ignore[attr-defined]
+    assert metrics["test/penalty"] == pytest.approx(JacobianPenalty(1.0, None)(classifier.network, x).item(), rel=1e-5)
+
+
+def test_a_penalty_that_is_not_finite_stops_the_training() -> None:
+    class Broken(Penalty):
+        def at(self, at: ForwardPass, y: Any = None, generator: Any = None) -> torch.Tensor:  # noqa: ARG002
+            return at.logits.sum() * torch.inf
+
+    with pytest.raises(UserError, match="The optimizer has not taken this step"):
+        trainer().fit(module(penalty=Broken(1.0)), loader())
+
+
+@pytest.mark.parametrize("settings", [{"precision": "bf16-mixed"}, {"accumulate_grad_batches": 2}])
+def test_a_penalty_lowers_the_norm_in_mixed_precision_and_with_accumulated_gradients(settings: dict[str, Any]) -> None:
+    def norm(penalty: Penalty) -> float:
+        seed_everything(1, verbose=False)
+        classifier = module(penalty=penalty, optimizer=partial(torch.optim.AdamW, lr=0.05))
+        fit = trainer(max_epochs=4, **settings)
+        fit.fit(classifier, loader())
+        return float(fit.test(classifier, loader(), verbose=False)[0]["test/penalty"])
+
+    assert norm(JacobianPenalty(1.0)) < 0.5 * norm(JacobianPenalty(0.0))

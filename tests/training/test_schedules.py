@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from jacoscope.training import constant, cosine, one_cycle
+from jacoscope.training import constant, cosine, one_cycle, steps
 
 
 def rates(schedule: object, steps: int, **arguments: float) -> list[float]:
@@ -19,6 +19,12 @@ def rates(schedule: object, steps: int, **arguments: float) -> list[float]:
 
 def test_constant_stays() -> None:
     assert rates(constant, 20) == [0.5] * 20
+
+
+def test_steps_multiplies_by_the_factor_at_each_milestone() -> None:
+    seen = rates(steps, 30)
+    assert seen == pytest.approx([0.5] * 10 + [0.05] * 10 + [0.005] * 10)
+    assert rates(steps, 8, milestones=[0.5], factor=0.5) == pytest.approx([0.5] * 4 + [0.25] * 4)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("steps", [10, 100, 1000])

@@ -6,10 +6,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from matplotlib.colors import to_rgb
 from numpy.typing import NDArray
 from torch.overrides import TorchFunctionMode
 
-from jacoscope.visuals import WORDS, Scale, diverging, heatmap, sequential, symmetric_limit
+from jacoscope.visuals.colors import MAP_COLORS, NOT_FINITE, diverging, sequential
+from jacoscope.visuals.heatmaps import Scale, heatmap, symmetric_limit
 
 
 def signed(values: torch.Tensor, limit: float, bend: float | None = None) -> NDArray[np.uint8]:
@@ -63,10 +65,10 @@ def test_signs_are_told_apart_by_colour_blind_readers(kind: str) -> None:
 
 def test_colours_are_what_texts_call_them() -> None:
     (low, high), strong = np.asarray(diverging().colors)[[0, -1]], np.asarray(sequential().colors)[-1]
-    hues = [colorsys.rgb_to_hsv(*color)[0] * 360 for color in (low, high, strong)]
-    named = {"blue": (190, 250), "orange": (15, 45), "violet": (255, 300)}
-    for hue, word in zip(hues, (WORDS["negative"], WORDS["positive"], WORDS["strong"]), strict=True):
-        assert named[word][0] < hue < named[word][1]
+    for end, color in {"negative": low, "positive": high, "strong": strong}.items():
+        named = to_rgb(MAP_COLORS[end].word)  # one of the colours that CSS names
+        apart = (colorsys.rgb_to_hsv(*color)[0] - colorsys.rgb_to_hsv(*named)[0] + 0.5) % 1 - 0.5
+        assert abs(apart) < 1 / 8, f"{end} is drawn in another hue than {MAP_COLORS[end].word}"
 
 
 def test_painting_puts_values_at_their_place() -> None:
@@ -75,7 +77,7 @@ def test_painting_puts_values_at_their_place() -> None:
     assert painted[0].tolist() == painted[1].tolist() == table[0].tolist()
     assert painted[2].tolist() == table[len(table) // 2].tolist()
     assert painted[3].tolist() == table[-1].tolist()
-    assert painted[4].tolist() == [90, 90, 90]
+    assert painted[4].tolist() == [NOT_FINITE] * 3
     assert heatmap(torch.zeros(1, 1), Scale.magnitude(torch.zeros(1), limit=1.0))[0, 0].tolist() == painted[2].tolist()
 
 
@@ -91,7 +93,7 @@ def test_a_bent_scale_is_even_below_the_bend_and_logarithmic_above(bend: float) 
     assert painted == pytest.approx(table[np.rint(half * (1 + shares)).astype(int)], abs=3)
     assert painted[[0, 40, 80]].tolist() == table[[0, half, -1]].tolist(), "the ends and zero stay where they are"
     beyond = signed(torch.tensor([[-9.0, 9.0, torch.nan]]), limit, bend)[0].tolist()
-    assert beyond == [table[0].tolist(), table[-1].tolist(), [90, 90, 90]]
+    assert beyond == [table[0].tolist(), table[-1].tolist(), [NOT_FINITE] * 3]
     if bend > limit:
         assert signed(values[None], limit, bend) == pytest.approx(signed(values[None], limit), abs=6)
 

@@ -1,21 +1,21 @@
-"""From the command line of analyze.py to the answer: which networks are meant, and which question is asked."""
+"""From the command line of analyze.py to the answer: find the networks, and ask the file that answers the question."""
 
 from collections.abc import Iterable
+from importlib import import_module
 
 from omegaconf import DictConfig
 from rich.console import Console
 
-from jacoscope.analysis.compare import answer_compare
-from jacoscope.analysis.history import answer_history
 from jacoscope.analysis.network import find_checkpoint, network_spec
-from jacoscope.analysis.question import Question
-from jacoscope.analysis.sample import answer_pictures, answer_samples
-from jacoscope.analysis.split import answer_split
+from jacoscope.analysis.question import QUESTIONS, Question
 from jacoscope.analysis.streaming import Devices
 
 
 def answer(question: Question, cfg: DictConfig, overrides: Iterable[str]) -> None:
     """Answer a question about one or two checkpoints, in the terminal and in files.
+
+    The file that :data:`~jacoscope.analysis.question.QUESTIONS` names has a function ``answer``, which takes the
+    question, what the networks are built from, the devices and the console.
 
     Args:
         question: the question.
@@ -33,16 +33,8 @@ def answer(question: Question, cfg: DictConfig, overrides: Iterable[str]) -> Non
     specs = [network_spec(checkpoint, cfg, overrides, question.trust) for checkpoint in checkpoints]
     if question.compare is None:
         console.print(f"checkpoint  {checkpoints[0].path}", highlight=False, markup=False, soft_wrap=True)
+    file = import_module(f"jacoscope.analysis.{QUESTIONS[question.asked]}")
     try:
-        if question.image is not None:
-            answer_pictures(question, specs[0], console)
-        elif question.indices is not None:
-            answer_samples(question, specs[0], console)
-        elif question.compare is not None:
-            answer_compare(question, specs, Devices.from_config(cfg.trainer), console)
-        elif question.history:
-            answer_history(question, specs[0], Devices.from_config(cfg.trainer), console)
-        else:
-            answer_split(question, specs[0], Devices.from_config(cfg.trainer), console)
+        file.answer(question, specs, Devices.from_config(cfg.trainer), console)
     except KeyboardInterrupt as stop:
         raise KeyboardInterrupt("Stopped. What is done is kept; the same command continues from there") from stop

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from jacoscope.analysis.network import TrainedNetwork
 from jacoscope.analysis.shown_samples import evenly_spread
-from jacoscope.analysis.summary import correlations, known, quantiles
+from jacoscope.analysis.summary import RANK_CORRELATION, known, quantiles, rank_correlation
 from jacoscope.analysis.tables import Column, arrow_schema, finite_rows
 from jacoscope.errors import UserError
 from jacoscope.jacobians import JacobianError, vjp
@@ -119,23 +119,48 @@ def search(network: TrainedNetwork, split: str, table_file: Path, count: int) ->
     except JacobianError as error:
         raise UserError(f"{network.spec.checkpoint.path}: {error}") from error
     length = torch.linalg.vector_norm(slope.flatten(1), dim=1).view(-1, 1, 1, 1)
-    along = crossing_along(network.module, x, -slope / length.where(length > 0, torch.ones_like(length)), distance)
-    found_distance, into = _attack(network.module, x, now)
+    direction = -slope / length.where(length > 0, torch.ones_like(length))
     values = {
         "index": torch.tensor(chosen["index"].to_numpy()),
         "predicted_distance": distance,
         "predicted_class": then,
-        "along_distance": along.distance,
-        "along_class": along.prediction,
-        "attack_distance": found_distance,
-        "attack_class": into,
+        **found_distances(network.module, x, now, direction, distance),
     }
-    missing = {"along": ~along.distance.isfinite().numpy(), "attack": ~found_distance.isfinite().numpy()}
+    missing = {name: ~values[f"{name}_distance"].isfinite().numpy() for name in ("along", "attack")}
     arrays = [
         pa.array(values[field.name].numpy(), mask=missing.get(field.name.partition("_")[0])).cast(field.type)
         for field in SCHEMA
     ]
     return pa.table(arrays, schema=SCHEMA)
+
+
+def found_distances(
+    module: nn.Module, x: Tensor, classes: Tensor, direction: Tensor, distance: Tensor
+) -> dict[str, Tensor]:
+    """Find how far another decision is: in the predicted direction, and by an attack.
+
+    Args:
+        module: from pixels ``[batch, C, H, W]`` to logits.
+        x: images.
+        classes: what the network decides on them, ``[batch]``.
+        direction: in which the prediction goes, of unit L2 length, the shape of ``x``.
+        distance: the first-order distance, ``[batch]``.
+
+    Returns:
+        ``along_distance`` and ``attack_distance``, infinite where nothing was found; ``along_class`` and
+        ``attack_class``, what the network then decides.
+
+    Raises:
+        UserError: if the attack fails on the network.
+    """
+    along = crossing_along(module, x, direction, distance)
+    attack_distance, into = nearest_adversarial(module, x, classes)
+    return {
+        "along_distance": along.distance,
+        "along_class": along.prediction,
+        "attack_distance": attack_distance,
+        "attack_class": into,
+    }
 
 
 def compare_distances(table: pa.Table) -> dict[str, Any]:
@@ -153,22 +178,60 @@ def compare_distances(table: pa.Table) -> dict[str, Any]:
             "ratio_percentile_5": ratio[0],
             "ratio_median": ratio[1],
             "ratio_percentile_95": ratio[2],
-            "spearman": correlations(predicted, found)["spearman"] if is_known else None,
+            **(rank_correlation(predicted, found) if is_known else dict.fromkeys(RANK_CORRELATION)),
             "same_class": float(same.mean()) if len(same) else None,
         }
     return summary
 
 
-def _attack(module: nn.Module, x: Tensor, classes: Tensor) -> tuple[Tensor, Tensor]:
+def load_foolbox() -> Any:
+    """Import foolbox, without the warnings of its own imports."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # foolbox imports names of scipy that are deprecated
-        foolbox: Any = import_module("foolbox")
-    model = foolbox.PyTorchModel(module, bounds=(0, 1), device=x.device)
+        return import_module("foolbox")
+
+
+def changed_by(attack: Any, module: nn.Module, x: Tensor, classes: Tensor, size: float | None) -> Tensor:
+    """Return images that one of foolbox's attacks has changed, so that the network decides otherwise where it can.
+
+    Args:
+        attack: of ``foolbox.attacks``.
+        module: from pixels ``[batch, C, H, W]`` to logits.
+        x: images; pixels outside of [0, 1] are clipped.
+        classes: the decisions to turn, ``[batch]``.
+        size: of the change, at most, in the attack's norm; ``None`` for the smallest change that it finds.
+
+    Raises:
+        UserError: if the attack fails on the network.
+    """
+    model = load_foolbox().PyTorchModel(module, bounds=(0, 1), device=x.device)
     try:
-        _, changed, success = foolbox.attacks.DDNAttack(steps=100)(model, x.clamp(0, 1), classes, epsilons=None)
+        with torch.enable_grad():
+            _, changed, _ = attack(model, x.clamp(0, 1), classes, epsilons=size)
     except Exception as error:  # whatever a foreign attack raises on a network of the user's own
-        raise UserError(f"The attack failed on this network: {error}\nType attack=0 to leave it out") from error
+        raise UserError(
+            f"{type(attack).__name__} failed on this network: {error}\n"
+            "Leave it out: attack=0, or robustness.attacks without it"
+        ) from error
+    return changed.detach().clamp(0, 1)  # type: ignore[no-any-return]
+
+
+def nearest_adversarial(module: nn.Module, x: Tensor, classes: Tensor) -> tuple[Tensor, Tensor]:
+    """Search the smallest change of each image, L2 with pixels in [0, 1], that turns the decision, by :data:`ATTACK`.
+
+    Args:
+        module: from pixels ``[batch, C, H, W]`` to logits.
+        x: images.
+        classes: the decisions to turn, ``[batch]``.
+
+    Returns:
+        Its length, ``[batch]``, infinite where none was found; and what the network then decides, ``[batch]``.
+
+    Raises:
+        UserError: if the attack fails on the network.
+    """
+    changed = changed_by(load_foolbox().attacks.DDNAttack(steps=100), module, x, classes, None)
     distance = torch.linalg.vector_norm((changed - x).flatten(1), dim=1)
     with torch.no_grad():
         into = module(changed).argmax(1)
-    return distance.where(success & (into != classes), torch.inf).detach(), into
+    return distance.where(into != classes, torch.inf), into

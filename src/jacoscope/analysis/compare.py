@@ -14,7 +14,7 @@ from rich.console import Console
 from torch import Tensor
 
 from jacoscope.analysis.figures import mean_maps_figure, rendered, scatter_figure
-from jacoscope.analysis.folder import AnswerFolder, answer_path, short_digest, shown_from
+from jacoscope.analysis.folder import AnswerFolder, answer_path, drawn_by, short_digest, shown_from
 from jacoscope.analysis.network import NetworkSpec, TrainedNetwork
 from jacoscope.analysis.question import Question
 from jacoscope.analysis.reduction import MapSums, Reduction, logits_jacobian
@@ -31,7 +31,7 @@ OF_EACH = ("prediction", "correct", *(measure.name for measure in shown_in("netw
 """Columns of samples.parquet that are there for both networks, with ``_a`` or ``_b`` behind the name."""
 
 
-def answer_compare(question: Question, specs: Sequence[NetworkSpec], devices: Devices, console: Console) -> None:
+def answer(question: Question, specs: Sequence[NetworkSpec], devices: Devices, console: Console) -> None:
     """Answer the question about two networks, on the samples of the first one's data.
 
     Raises:
@@ -39,7 +39,7 @@ def answer_compare(question: Question, specs: Sequence[NetworkSpec], devices: De
             done is kept.
     """
     folder = comparison_folder(question, specs)
-    if not folder.has("comparison"):
+    if not folder.has("comparison", drawn_by()):
         compare(folder, question, [TrainedNetwork.load(spec) for spec in specs], devices, console)
     with shown_from(folder.path):
         show_comparison(console, folder.json(SUMMARY))
@@ -89,7 +89,7 @@ def compare(
     strategy = networks[1].usable_strategy(strategy)
     work = ComparisonTable((a, b), question.split, samples, chunk_size, parts, output, strategy)
     names = (_name(a, b), _name(b, a))
-    with folder.stage("comparison", None, folder.names):
+    with folder.stage("comparison", drawn_by(), folder.names):
         with progress_bar(console, "Jacobians of both", samples) as progress:
             stream(work, networks, devices, progress)
         work.parts.merge(folder.file(TABLE), work.schema)

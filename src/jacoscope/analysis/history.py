@@ -11,7 +11,7 @@ from rich.console import Console
 
 from jacoscope.analysis.arrays import read_arrays
 from jacoscope.analysis.figures import history_figure, mean_maps_figure, rendered
-from jacoscope.analysis.folder import AnswerFolder, answer_path, shown_from
+from jacoscope.analysis.folder import AnswerFolder, answer_path, drawn_by, shown_from
 from jacoscope.analysis.network import CheckpointFile, NetworkSpec, TrainedNetwork
 from jacoscope.analysis.question import Question
 from jacoscope.analysis.shown_samples import evenly_spread
@@ -36,15 +36,16 @@ SCHEMA = pa.schema(
 )
 
 
-def answer_history(question: Question, spec: NetworkSpec, devices: Devices, console: Console) -> None:
+def answer(question: Question, specs: Sequence[NetworkSpec], devices: Devices, console: Console) -> None:
     """Answer the question about all checkpoints of a run.
 
     Raises:
         UserError: if there is only one checkpoint, or it cannot be answered; what is done is kept.
     """
+    (spec,) = specs
     specs = all_checkpoints(spec)
     folder = history_folder(question, specs)
-    if not folder.has("history"):
+    if not folder.has("history", drawn_by()):
         follow(folder, question, specs, devices, console)
     with shown_from(folder.path):
         if not holds_table(folder.file(HISTORY), SCHEMA, range(1, len(specs) + 1)):
@@ -105,15 +106,15 @@ def follow(
             "Train with callbacks=[default,every_epoch] to keep one of each epoch"
         )
     table_only = replace(question, history=False, report=False, attack=0, save_jacobians=False, output_dir=None)
-    with folder.stage("history", None, folder.names):
+    with folder.stage("history", drawn_by(), folder.names):
         rows, maps = [], {}
         for step in sorted(distinct):
             network = distinct[step]
-            answer = split_folder(table_only, network.spec)
-            analyse(answer, table_only, network, devices, console)
-            rows.append(_row(network, answer))
-            if answer.file(MAPS).exists():
-                maps[f"step {step}"] = torch.from_numpy(read_arrays(answer.file(MAPS))["own"]).sum(1)
+            folder_of_one = split_folder(table_only, network.spec)
+            analyse(folder_of_one, table_only, network, devices, console)
+            rows.append(_row(network, folder_of_one))
+            if folder_of_one.file(MAPS).exists():
+                maps[f"step {step}"] = torch.from_numpy(read_arrays(folder_of_one.file(MAPS))["own"]).sum(1)
         samples, output = f"{rows[0]['samples']:,} {question.split} samples", question.named_output
         if maps:
             drawn = dict(list(maps.items())[place] for place in evenly_spread(len(maps), MAPS_SHOWN))
@@ -123,15 +124,15 @@ def follow(
         write_whole(folder.file(HISTORY), as_parquet(pa.Table.from_pylist(rows, SCHEMA)))
 
 
-def _row(network: TrainedNetwork, answer: AnswerFolder) -> dict[str, Any]:
-    table = finite_rows(answer.file(TABLE), ["correct", *(measure.name for measure in shown_in("networks"))])
+def _row(network: TrainedNetwork, folder: AnswerFolder) -> dict[str, Any]:
+    table = finite_rows(folder.file(TABLE), ["correct", *(measure.name for measure in shown_in("networks"))])
     row = {
         "checkpoint": network.spec.checkpoint.path.name,
-        "strategy": answer.json(SUMMARY)["strategy"],
+        "strategy": folder.json(SUMMARY)["strategy"],
         "epoch": network.progress.get("epoch", -1),
         "global_step": _step(network),
         "samples": len(table),
-        "left_out": left_out(answer.file(TABLE))["samples"],
+        "left_out": left_out(folder.file(TABLE))["samples"],
         "accuracy": float(table["correct"].to_numpy().mean()),
     }
     for measure in shown_in("networks"):

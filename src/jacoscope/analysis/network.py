@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from jacoscope.checkpoints import read_checkpoint
+from jacoscope.commands import typed
 from jacoscope.data.datamodule import to_pixels
 from jacoscope.errors import UserError
 from jacoscope.jacobians import JacobianError, usable_strategy
@@ -357,7 +358,7 @@ def _best_of(run: RunDirectory) -> Path:
 def _existing_runs(log_dir: str | Path) -> str:
     runs = sorted(file.parent for file in Path(log_dir).glob("train/**/result.json"))
     if not runs:
-        return " Make one with python train.py"
+        return f" Make one with {typed('train')}"
     return f" Runs in {log_dir}: {', '.join(map(str, runs[-3:]))}"
 
 

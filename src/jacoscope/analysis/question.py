@@ -6,15 +6,27 @@ Torch is not imported: a slip is refused within a second.
 from dataclasses import MISSING, dataclass, field, fields
 from glob import glob
 from pathlib import Path
-from typing import Any, get_args, get_type_hints
+from typing import TYPE_CHECKING, Any, get_args, get_type_hints
 
 from omegaconf import DictConfig, OmegaConf
 
-from jacoscope.errors import UserError, nearest
+from jacoscope.errors import UserError, nearest, require_choice
 from jacoscope.runs.ranges import MOST, Range
 from jacoscope.runs.records import fits
 
+if TYPE_CHECKING:
+    from jacoscope.analysis.robustness.settings import Robustness
+
 DEFINITION = "vmap-jacrev"  # as in jacoscope.jacobians, which imports torch
+QUESTIONS = {
+    "sample": "sample",
+    "samples": "sample",
+    "image": "image",
+    "compare": "compare",
+    "history": "history",
+    "split": "split",
+}
+"""The file that answers each question, by the key that asks it; without such a key, it is that about a whole split."""
 CHOICES = {
     "split": ("test", "val", "train"),
     "output": ("logits", "probs", "log_probs"),
@@ -29,8 +41,9 @@ USED_BY = {
     "chunk_size": ("split", "compare", "history"),
     "attack": ("split",),
     "save_jacobians": ("split",),
+    "robustness": ("split", "compare"),
 }
-"""The questions that use a key: ``split`` is the one about a whole split. All of them use the keys not listed here."""
+"""The questions that use a key. All of them use the keys that are not listed here."""
 KINDS = {int: "a whole number", str: "a text", bool: "true or false"}
 NOT_THE_QUESTION = ("model", "data", "images", "augmentation", "paths", "trainer")
 """Keys of the config that describe the network, its data and the devices."""
@@ -54,6 +67,7 @@ class Question:
     compare: list[str] | None = None
     history: bool = False
     attack: int = 50
+    robustness: "Robustness | None" = None
     report: bool = True
     chunk_size: int = 512
     output_dir: str | None = None
@@ -69,14 +83,22 @@ class Question:
         """
         own = OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key not in NOT_THE_QUESTION])
         values: Any = OmegaConf.to_container(own)
-        hints = get_type_hints(cls)
+        hints = get_type_hints(cls, localns={"Robustness": object})
         if unknown := [name for name in values if name not in hints]:
             raise UserError(f"There is no key {unknown[0]}.{nearest(unknown[0], hints)}\nKeys: {', '.join(hints)}")
         for name, value in values.items():
+            if value == "":
+                raise UserError(f"{name}= has no value: type {name}=VALUE, or leave it out")
+            if name == "robustness":
+                continue  # checked there
             if isinstance(value, str) and list[str] in (hints[name], *get_args(hints[name])):
                 values[name] = [value]  # trust=my_package is as clear as trust=[my_package]
             elif not fits(value, hints[name], MISSING):
                 raise UserError(f"{name}={value!r} is of the wrong type: it is {_described(hints[name])}")
+        if curves := values.pop("robustness", None):
+            from jacoscope.analysis.robustness.settings import Robustness
+
+            values["robustness"] = Robustness.from_config(curves)
         question = cls(**values)
         question._check()
         return question
@@ -89,7 +111,16 @@ class Question:
     @property
     def is_about_single_images(self) -> bool:
         """Whether it asks about samples or pictures one by one."""
-        return self.indices is not None or self.image is not None
+        return self.asked in ("sample", "samples", "image")
+
+    @property
+    def asked(self) -> str:
+        """The key of :data:`QUESTIONS` that was typed."""
+        return next(iter(self._typed), "split")
+
+    @property
+    def _typed(self) -> list[str]:
+        return [name for name in QUESTIONS if name != "split" and getattr(self, name) not in (None, False)]
 
     @property
     def named_output(self) -> str:
@@ -123,36 +154,35 @@ class Question:
 
             choices_of["strategy"] = ("auto", *STRATEGIES)
         for name, choices in choices_of.items():
-            value = getattr(self, name)
-            if value is not None and value not in choices:
-                raise UserError(
-                    f"{name}={value}: it is one of {', '.join(choices)}.{nearest(value, choices, f'{name}=')}"
-                )
+            if (value := getattr(self, name)) is not None:
+                require_choice(name, value, choices)
         for name, allowed in RANGES.items():
             if not allowed.allows(value := getattr(self, name)):
                 raise UserError(f"{name}={value} is not allowed; it is {allowed}")
         if self.samples == []:
             raise UserError("samples=[]: name at least one, samples=[7,12]")
-        asked = [name for name in ("sample", "samples", "image", "compare") if getattr(self, name) is not None]
-        asked += ["history"] if self.history else []
-        if len(asked) > 1:
-            raise UserError(f"{' and '.join(asked)} are different questions: ask one at a time")
-        if self.compare is not None and len(self.compare) != 2:
+        if len(self._typed) > 1:
+            raise UserError(f"{' and '.join(self._typed)} are different questions: ask one at a time")
+        if self.compare == []:
+            raise UserError("compare=[]: name runs or checkpoints, compare=[RUN_A,RUN_B]")
+        if self.compare is not None and len(self.compare) != 2 and self.robustness is None:
             raise UserError(f"compare={self.compare}: name two runs or checkpoints, compare=[RUN_A,RUN_B]")
-        self._check_that_all_is_used(asked[0] if asked else "split")
+        self._check_that_all_is_used()
         for index in self.indices or ():
             if index < 0:
                 raise UserError(f"sample={index} is out of range: samples are counted from 0")
         if self.image is not None:
             find_pictures(self.image)
 
-    def _check_that_all_is_used(self, asked: str) -> None:
+    def _check_that_all_is_used(self) -> None:
         """Refuse what was set but is not used by the question that is asked. Switches that are off ask for nothing."""
         defaults = {each.name: each.default for each in fields(self)}
         for name, users in USED_BY.items():
-            if asked not in users and (value := getattr(self, name)) and value != defaults[name]:
-                besides = f"with {asked}=" if asked != "split" else f"without {' or '.join(f'{u}=' for u in users)}"
-                raise UserError(f"{name}={value} is not used {besides}: leave it out")
+            if self.asked not in users and (value := getattr(self, name)) and value != defaults[name]:
+                alone = f"without {' or '.join(f'{user}=' for user in users)}"
+                besides = alone if self.asked == "split" else f"with {self.asked}="
+                given = name if name == "robustness" else f"{name}={value}"
+                raise UserError(f"{given} is not used {besides}: leave it out")
         if self.jacobian_dtype != defaults["jacobian_dtype"] and not self.save_jacobians:
             raise UserError(f"jacobian_dtype={self.jacobian_dtype} is not used without save_jacobians=true")
 

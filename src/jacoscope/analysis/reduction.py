@@ -6,10 +6,10 @@ import torch
 from torch import Tensor
 
 from jacoscope.analysis.network import TrainedNetwork
+from jacoscope.analysis.tables import columns
 from jacoscope.errors import UserError
 from jacoscope.jacobian_batch import JacobianBatch, Workspace
 from jacoscope.jacobians import JacobianError, jacobian
-from jacoscope.measures import MEASURES
 
 PIECE_ENTRIES = 1 << 20
 """Entries of Jacobians that are reduced at a time: what stays in the cache is read from memory once."""
@@ -105,6 +105,8 @@ class Reduction:
     def __init__(self, output: str) -> None:
         self.output = output
         self._workspace = Workspace()
+        # How long its lists are does not matter here.
+        self._computed = {column.name: column.compute for column in columns(1, 1, output) if column.compute}
 
     def __call__(
         self, x: Tensor, labels: Tensor, J: Tensor, logits: Tensor, sums: MapSums | None = None
@@ -129,29 +131,13 @@ class Reduction:
         outputs: list[Tensor] = []
         for start in range(0, len(x), step):
             part = slice(start, start + step)
-            batch = JacobianBatch(J[part], logits[part], self._workspace).of(self.output)
-            rows.append(_columns(batch, labels[part]))
+            batch = JacobianBatch(J[part], logits[part], labels[part], self._workspace).of(self.output)
+            rows.append({name: compute(batch) for name, compute in self._computed.items()})
             outputs.append(batch.J)
             if sums is not None:
                 own = batch.J[torch.arange(len(batch.J)), labels[part]]
                 squares = batch.magnitudes.square_()  # in place: no column of the piece is computed after this
                 sensitivity = squares.mean(1).sqrt_().view_as(own)
                 sums.add(x[part], labels[part], own, sensitivity, batch.finite)
-        columns = {name: torch.cat([row[name] for row in rows]) for name in rows[0]}
-        return columns, J if self.output == "logits" else torch.cat(outputs)
-
-
-def _columns(batch: JacobianBatch, labels: Tensor) -> dict[str, Tensor]:
-    prediction = batch.logits.argmax(1)
-    return {
-        "label": labels,
-        "finite": batch.finite,
-        "prediction": prediction,
-        "correct": prediction == labels,
-        "label_probability": batch.probabilities.gather(1, labels.unsqueeze(1)).squeeze(1),
-        **{name: measure(batch) for name, measure in MEASURES.items()},
-        "nearest_class": batch.boundary[1],
-        "logits": batch.logits,
-        "output_norms": batch.output_norms.float(),
-        "singular_values": batch.singular_values.float(),
-    }
+        table = {name: torch.cat([row[name] for row in rows]) for name in rows[0]}
+        return table, J if self.output == "logits" else torch.cat(outputs)

@@ -1,11 +1,11 @@
-"""The question about single samples, or pictures of the user's own: decision, Jacobian, what changes the decision."""
+"""The question about single samples of a split: the decision, its Jacobian, and what changes the decision."""
 
 import csv
-import hashlib
 import io
 import json
 import math
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,11 +20,11 @@ from torch import Tensor
 
 from jacoscope.analysis.attack import REACH, Crossing, crossing_along
 from jacoscope.analysis.figures import change_figure, picture_figure, rendered
-from jacoscope.analysis.folder import answer_path, short_digest
+from jacoscope.analysis.folder import answer_path
 from jacoscope.analysis.network import NetworkSpec, TrainedNetwork
-from jacoscope.analysis.picture import in_blocks, looks_inverted, read_picture
-from jacoscope.analysis.question import Question, find_pictures
+from jacoscope.analysis.question import Question
 from jacoscope.analysis.reduction import logits_jacobian
+from jacoscope.analysis.streaming import Devices
 from jacoscope.analysis.summary import known
 from jacoscope.analysis.terminal import show_files, show_labelled
 from jacoscope.errors import UserError
@@ -38,12 +38,13 @@ from jacoscope.visuals.figure import jacobian_figure
 FILES = ("reading.json", "jacobian.npy", "jacobian.csv", "heatmap.png", "heatmap.svg", "decision.png")
 
 
-def answer_samples(question: Question, spec: NetworkSpec, console: Console) -> None:
+def answer(question: Question, specs: Sequence[NetworkSpec], devices: Devices, console: Console) -> None:  # noqa: ARG001
     """Answer the question about samples of a split, one by one.
 
     Raises:
         UserError: if there is no such sample, then none is read; or one has no finite Jacobian.
     """
+    (spec,) = specs
     network = TrainedNetwork.load(spec)
     dataset: Any = network.split(question.split)
     indices = question.indices or []
@@ -53,7 +54,7 @@ def answer_samples(question: Question, spec: NetworkSpec, console: Console) -> N
                 f"sample={index} is out of range: the {question.split} split has samples 0 to {len(dataset) - 1}"
             )
     names = [f"{question.split}_sample_{index}_{question.output_name}" for index in indices]
-    for index, (folder, asked) in zip(indices, _folders(question, spec, names), strict=True):
+    for index, (folder, asked) in zip(indices, own_folders(question, spec, names), strict=True):
         pixels, labels = network.read_samples(question.split, [index])
         reading = read(network, f"{question.split} sample {index}", pixels[0], int(labels[0]), question, asked)
         files = save(reading, network.class_names, folder)
@@ -61,32 +62,7 @@ def answer_samples(question: Question, spec: NetworkSpec, console: Console) -> N
         show_files(console, files)
 
 
-def answer_pictures(question: Question, spec: NetworkSpec, console: Console) -> None:
-    """Answer the question about pictures of the user's own, one by one.
-
-    Raises:
-        UserError: if one of them cannot be read, then none is; or one has no finite Jacobian.
-    """
-    assert question.image is not None
-    paths = find_pictures(question.image)
-    pictures = [read_picture(path, spec.shape, question.invert) for path in paths]
-    network = TrainedNetwork.load(spec)
-    mean = spec.config["images"]["mean"]
-    inverted = "_inverted" if question.invert else ""
-    names = [f"image_{picture_name(path)}{inverted}_{question.output_name}" for path in paths]
-    for path, pixels, (folder, asked) in zip(paths, pictures, _folders(question, spec, names), strict=True):
-        reading = read(network, path.name, pixels, None, question, asked)
-        files = save(reading, network.class_names, folder)
-        console.print(f"\nwhat the network saw of {escape(str(path))} ({pixels.shape[2]}×{pixels.shape[1]}):")
-        console.print(in_blocks(pixels), highlight=False)
-        if looks_inverted(pixels, sum(mean) / len(mean)):
-            hint = "It looks like dark ink on light paper; the network learnt light on dark: type invert=true"
-            console.print(hint, highlight=False, soft_wrap=True)
-        show(console, reading, network.class_names)
-        show_files(console, files)
-
-
-def _folders(question: Question, spec: NetworkSpec, names: list[str]) -> list[tuple[Path, dict[str, Any]]]:
+def own_folders(question: Question, spec: NetworkSpec, names: list[str]) -> list[tuple[Path, dict[str, Any]]]:
     """Return, for each picture, the folder of its answer and what decides it.
 
     Raises:
@@ -349,12 +325,3 @@ def _csv(reading: Reading, class_names: list[str]) -> bytes:
     rows = np.column_stack([*places, reading.pixels.flatten().numpy(), reading.matrix.numpy()])
     np.savetxt(buffer, rows, ["%d"] * 3 + ["%.6g"] + ["%.9g"] * len(class_names), ",")
     return buffer.getvalue().encode()
-
-
-def picture_name(path: Path) -> str:
-    """Return the name of a picture in that of its folder: its file's, and a mark of the whole name and the content.
-
-    Another picture has another mark, also one of the same name in another folder, or of another type.
-    """
-    content = hashlib.sha256(path.read_bytes()).hexdigest()
-    return f"{path.stem}_{short_digest([path.name, content])}"

@@ -20,9 +20,11 @@ from jacoscope.analysis.report.samples import CLASSES_SHOWN
 from jacoscope.jacobian_batch import of_output
 
 BYTES = 2_500_000
-"""Of maps in the report's explorer, as text."""
+"""Of maps in the report itself, as text."""
 SAMPLES = 64
-"""In the explorer, at most."""
+"""In the report itself, at most."""
+BYTES_BESIDE = 7_500_000
+"""Of maps in the file beside the report, as text."""
 OF_EACH_RANKING = 8
 """Samples of each ranking that are kept."""
 FIRST_OF_CLASSES = 50
@@ -45,7 +47,8 @@ class Candidates:
 
     def __init__(self, spec: NetworkSpec, samples: int) -> None:
         room = room_in_explorer(spec)
-        self._evenly = set(evenly_spread(samples, room))
+        self._evenly = {*evenly_spread(samples, room), *evenly_spread(samples, room_beside(spec))}
+        self._errors_left = room_beside(spec) // 2
         self._first_of_classes = min(FIRST_OF_CLASSES, room)
         self._seen: set[int] = set()
         self._best = {name: torch.empty(0) for name in RANKINGS}
@@ -69,6 +72,9 @@ class Candidates:
         places = {place for place, index in enumerate(indices) if index in self._evenly}
         for name, score in scores.items():
             places |= self._entering(name, score.where(finite, -torch.inf))
+        errors = (finite & ~columns["correct"]).nonzero().flatten()[: self._errors_left].tolist()
+        self._errors_left -= len(errors)
+        places |= set(errors)
         for place, label in enumerate(columns["label"].tolist()):
             if finite[place] and label < self._first_of_classes and label not in self._seen:
                 self._seen.add(label)
@@ -85,7 +91,7 @@ class Candidates:
 
 
 def kept_arrays(
-    places: list[int], indices: list[int], x: Tensor, J: Tensor, logits: Tensor, output: str
+    places: list[int], indices: list[int], x: Tensor, labels: Tensor, J: Tensor, logits: Tensor, output: str
 ) -> dict[str, Tensor]:
     """Make the derivative maps of some samples of a chunk, as arrays with a row for each sample.
 
@@ -93,6 +99,7 @@ def kept_arrays(
         places: of these samples in the chunk.
         indices: of all samples of the chunk in the split.
         x: images, ``[batch, C, H, W]``.
+        labels: true classes, ``[batch]``.
         J: Jacobians of the logits, ``[batch, classes, C, H, W]``.
         logits: ``[batch, classes]``.
         output: the output whose derivatives are shown.
@@ -100,7 +107,8 @@ def kept_arrays(
     wanted = of_output(J[places], logits[places], output)
     probabilities = logits[places].softmax(1)
     samples = [
-        Sample.of(indices[place], "", x[place], wanted[row], probabilities[row]) for row, place in enumerate(places)
+        Sample.of(indices[place], "", x[place], wanted[row], probabilities[row], int(labels[place]))
+        for row, place in enumerate(places)
     ]
     maps, (channels, height, width) = min(CLASSES_SHOWN, J.shape[1]), x.shape[1:]
     return {
@@ -142,7 +150,8 @@ def holds_shown_samples(path: Path, spec: NetworkSpec) -> bool:
         **dict.fromkeys(("classes", "probabilities", "limits"), rows),
         "maps": (*rows, *spec.shape[1:]),
     }
-    return count <= SAMPLES + len(RANKINGS) * OF_EACH_RANKING and holds_arrays(path, shapes)
+    most = room_in_explorer(spec) + room_beside(spec) + len(RANKINGS) * OF_EACH_RANKING
+    return count <= most and holds_arrays(path, shapes)
 
 
 def explored(spec: NetworkSpec, samples: int, ranked: Mapping[str, Any], table: pa.Table) -> dict[int, str]:
@@ -169,6 +178,30 @@ def explored(spec: NetworkSpec, samples: int, ranked: Mapping[str, Any], table: 
     for number in sorted(set(evenly_spread(samples, room)) & set(index.tolist())):
         found.setdefault(number, "evenly spread")
     return dict(list(found.items())[:room])
+
+
+def kept_beside(spec: NetworkSpec, samples: int, table: pa.Table) -> list[int]:
+    """Choose the samples of the file beside the report: up to half of them wrong decisions, then an even spread.
+
+    Args:
+        spec: the network.
+        samples: how many there are in all.
+        table: columns ``index`` and ``correct`` of the samples whose Jacobian is finite.
+    """
+    room = room_beside(spec)
+    index, correct = (table[name].to_numpy() for name in ("index", "correct"))
+    errors = index[~correct.astype(bool)][: room // 2].tolist()
+    finite = set(index.tolist())
+    evenly = [number for number in evenly_spread(samples, room) if number in finite]
+    chosen = [evenly[place] for place in evenly_spread(len(evenly), room - len(errors))] if evenly else []
+    return list(dict.fromkeys([*errors, *chosen]))
+
+
+def room_beside(spec: NetworkSpec) -> int:
+    """Return how many samples the file beside the report holds."""
+    channels, height, width = spec.shape
+    bytes_of_one = (min(CLASSES_SHOWN, spec.classes) + min(channels, 3)) * height * width
+    return max(1, BYTES_BESIDE // (bytes_of_one * 4 // 3))
 
 
 def room_in_explorer(spec: NetworkSpec) -> int:

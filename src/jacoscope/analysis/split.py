@@ -14,13 +14,14 @@ import pyarrow.parquet as pq
 import torch
 from rich.console import Console
 
+from jacoscope.analysis import curves
 from jacoscope.analysis.arrays import JacobianStore, as_npz, holds_arrays, read_arrays
 from jacoscope.analysis.attack import SCHEMA, compare_distances, search
-from jacoscope.analysis.folder import AnswerFolder, answer_path, shown_from
+from jacoscope.analysis.folder import AnswerFolder, answer_path, drawn_by, shown_from
 from jacoscope.analysis.network import NetworkSpec, TrainedNetwork
 from jacoscope.analysis.question import Question
 from jacoscope.analysis.reduction import MapSums, Reduction, logits_jacobian
-from jacoscope.analysis.report import write_report
+from jacoscope.analysis.report import BESIDE, write_report
 from jacoscope.analysis.shown_samples import (
     OF_EACH_RANKING,
     RANKINGS,
@@ -28,31 +29,38 @@ from jacoscope.analysis.shown_samples import (
     explored,
     holds_shown_samples,
     kept_arrays,
+    kept_beside,
     kept_samples,
 )
 from jacoscope.analysis.streaming import Devices, Part, Work, chunk_size_for, stream
 from jacoscope.analysis.summary import LISTED_COLUMNS, rankings, summarise
 from jacoscope.analysis.tables import Column, arrow_schema, as_parquet, as_table, columns, finite_rows, holds_table
-from jacoscope.analysis.terminal import progress_bar, show_files, show_summary
+from jacoscope.analysis.terminal import progress_bar, show_files, show_robustness, show_summary
+from jacoscope.commands import typed
 from jacoscope.files import write_whole
 from jacoscope.runs.keys import as_typed
 from jacoscope.runs.targets import trust_override
 
 TABLE, MAPS, SHOWN, JACOBIANS = "samples.parquet", "maps.npz", "shown_samples.npz", "jacobians.zarr"
 ADVERSARIAL, SUMMARY, REPORT = "adversarial.parquet", "summary.json", "report.html"
+REPORTED = ("table", "adversarial", curves.STAGE, "summary")
+"""The stages that the report is made from."""
 
 
-def answer_split(question: Question, spec: NetworkSpec, devices: Devices, console: Console) -> None:
+def answer(question: Question, specs: Sequence[NetworkSpec], devices: Devices, console: Console) -> None:
     """Answer the question about a whole split.
 
     Raises:
         UserError: if it cannot be answered; what is done is kept.
     """
+    (spec,) = specs
     folder = split_folder(question, spec)
     if to_do(folder, question):
         analyse(folder, question, TrainedNetwork.load(spec), devices, console)
     with shown_from(folder.path):
         show_summary(console, folder.json(SUMMARY))
+        if question.robustness:
+            show_robustness(console, folder.json(curves.SUMMARY))
     show_files(console, folder.results())
 
 
@@ -64,21 +72,26 @@ def split_folder(question: Question, spec: NetworkSpec) -> AnswerFolder:
     """
     decides = {"checkpoint_sha256": spec.checkpoint.sha256(), "config": spec.config, **question.scope}
     path = answer_path(question, spec, question.scope_name)
-    names = (TABLE, SUMMARY, MAPS, SHOWN, ADVERSARIAL, JACOBIANS, REPORT)
+    names = (TABLE, SUMMARY, MAPS, SHOWN, ADVERSARIAL, JACOBIANS, *curves.FILES, REPORT, BESIDE)
     return AnswerFolder(path, decides, names, is_the_users=question.output_dir is not None)
 
 
 def to_do(folder: AnswerFolder, question: Question) -> list[str]:
-    """Return the stages that are asked for and not done: ``table``, ``adversarial``, ``summary``, ``report``."""
+    """Return the stages that are asked for and not done.
+
+    They are ``table``, ``adversarial``, ``robustness``, ``summary`` and ``report``.
+    """
     stages = []
     # Jacobians that were saved earlier do no harm where they are not asked for.
     if not folder.has("table", _table_asked(question) if question.save_jacobians else None):
         stages.append("table")
     if question.attack and not folder.has("adversarial", question.attack):
         stages.append("adversarial")
+    if question.robustness and not folder.has(curves.STAGE, curves.robustness_asked(question)):
+        stages.append(curves.STAGE)
     if stages or not folder.has("summary", folder.made("table", "adversarial")):
         stages.append("summary")
-    if question.report and (stages or not folder.has("report", folder.made("table", "adversarial", "summary"))):
+    if question.report and (stages or not folder.has("report", _report_asked(folder))):
         stages.append("report")
     return stages
 
@@ -108,13 +121,15 @@ def analyse(
     if "table" in stages:
         with folder.stage("table", _table_asked(question), [TABLE, MAPS, SHOWN, JACOBIANS]):
             _make_table(work, folder, network, about, devices, console)
-        for parts in folder.path.glob("parts_*"):  # not before the table is known to be done
+        for parts in folder.path.glob("parts_of_*"):  # not before the table is known to be done
             shutil.rmtree(parts, ignore_errors=True)
     if "adversarial" in stages:
         searching = console.status("Searching the nearest adversarial examples")
         with folder.stage("adversarial", question.attack, [ADVERSARIAL]), searching:
             found = search(network, question.split, folder.file(TABLE), question.attack)
             write_whole(folder.file(ADVERSARIAL), as_parquet(found))
+    if curves.STAGE in stages:
+        curves.measure(folder, question, network, devices, console)
     # What this start has not computed itself may hold anything.
     reading = nullcontext if "table" in stages else partial(shown_from, folder.path)
     if "summary" in stages and not folder.has("summary", folder.made("table", "adversarial")):
@@ -125,8 +140,8 @@ def analyse(
             content = json.dumps(summary, indent=2, allow_nan=False) + "\n"
             write_whole(folder.file(SUMMARY), content.encode())
     if "report" in stages:
-        made_of = folder.made("table", "adversarial", "summary")
-        with folder.stage("report", made_of, [REPORT]), console.status("Writing the report"), reading():
+        stage = folder.stage("report", _report_asked(folder), [REPORT, BESIDE])
+        with stage, console.status("Writing the report"), reading():
             _write_report(work, folder, question, network)
 
 
@@ -168,7 +183,7 @@ class SplitTable(Work):
         reduced, wanted = self.reduction(x, labels, J, logits, sums)
         if self.store is not None:
             self.store.write(indices[0], wanted)
-        kept = kept_arrays(self.candidates.choose(indices, reduced), indices, x, J, logits, self.output)
+        kept = kept_arrays(self.candidates.choose(indices, reduced), indices, x, labels, J, logits, self.output)
         rows = as_table({"index": torch.tensor(indices), **reduced}, self.schema)
         return Part(rows, sums.arrays() if sums is not None else {}, kept)
 
@@ -209,6 +224,8 @@ def _forget_unsound(work: SplitTable, folder: AnswerFolder) -> None:
         folder.forget("table")
     if folder.has("adversarial") and not holds_table(folder.file(ADVERSARIAL), SCHEMA, range(samples + 1)):
         folder.forget("adversarial")
+    if folder.has(curves.STAGE) and not curves.is_sound(folder):
+        folder.forget(curves.STAGE)
 
 
 def _make_table(
@@ -243,7 +260,8 @@ def _shown(work: SplitTable, table_file: Path) -> list[int]:
     table = finite_rows(table_file, LISTED_COLUMNS)
     ranked = rankings({name: table[name].to_numpy() for name in LISTED_COLUMNS})
     listed = [row["index"] for name in RANKINGS for row in ranked[name][:OF_EACH_RANKING]]
-    return [*explored(work.specs[0], work.samples, ranked, table), *listed]
+    beside = kept_beside(work.specs[0], work.samples, table)
+    return [*explored(work.specs[0], work.samples, ranked, table), *listed, *beside]
 
 
 def _write_report(work: SplitTable, folder: AnswerFolder, question: Question, network: TrainedNetwork) -> None:
@@ -261,12 +279,19 @@ def _write_report(work: SplitTable, folder: AnswerFolder, question: Question, ne
         maps=read_arrays(file(MAPS)) if network.spec.keeps_maps else None,
         adversarial=pq.read_table(file(ADVERSARIAL)) if folder.has("adversarial") else None,
         samples=kept_samples(shown, explored(network.spec, work.samples, summary, table)),
+        read_images=lambda indices: network.read_samples(question.split, indices)[0],
+        command=f"{_command(question, network)} sample=",
         about=_described(folder, question, network),
     )
 
 
 def _table_asked(question: Question) -> dict[str, Any]:
     return {"jacobians": question.jacobian_dtype if question.save_jacobians else None}
+
+
+def _report_asked(folder: AnswerFolder) -> dict[str, str]:
+    """What the report is made from: the other files, and the code that draws it."""
+    return folder.made(*REPORTED) | {"drawn_by": drawn_by()}
 
 
 def _about(folder: AnswerFolder, question: Question, network: TrainedNetwork) -> dict[str, Any]:
@@ -289,10 +314,7 @@ def _described(folder: AnswerFolder, question: Question, network: TrainedNetwork
     source = spec.config["data"].get("source", spec.config["data"])["_target_"].rpartition(".")[2]
     count = pq.read_metadata(folder.file(TABLE)).num_rows
     number = f"the first {count:,}" if question.limit else f"all {count:,}"
-    words = [as_typed("checkpoint", str(spec.checkpoint.path)), f"split={question.split}"]
-    words += [f"output={question.named_output}", f"strategy={question.strategy}"]
-    words += [f"limit={question.limit}"] if question.limit else []
-    words += trust_override(question.trust)
+    words = [f"strategy={question.strategy}", *([f"limit={question.limit}"] if question.limit else [])]
     changed = "" if spec.is_unchanged else ", with model or data as changed then"
     return {
         "network": f"{spec.config['model']['_target_']}, {parameters:,} parameters",
@@ -302,5 +324,12 @@ def _described(folder: AnswerFolder, question: Question, network: TrainedNetwork
         f"strategy {network.usable_strategy(question.strategy)}",
         "time": ", ".join(f"{stage} {spent:.1f} s" for stage, spent in manifest.seconds.items() if spent >= 0.05),
         "versions": ", ".join(f"{name} {version}" for name, version in manifest.versions.items()),
-        "to repeat": f"{' '.join(('python analyze.py', *words))}{changed}",
+        "to repeat": f"{' '.join((_command(question, network), *words))}{changed}",
     }
+
+
+def _command(question: Question, network: TrainedNetwork) -> str:
+    """Return the command that analyses the same network and output."""
+    words = [as_typed("checkpoint", str(network.spec.checkpoint.path)), f"split={question.split}"]
+    words += [f"output={question.named_output}", *trust_override(question.trust)]
+    return " ".join((typed("analyze"), *words))

@@ -8,8 +8,9 @@ import numpy as np
 import pyarrow.parquet as pq
 import torch
 from numpy.typing import NDArray
-from scipy.stats import pearsonr, spearmanr
+from scipy.stats import norm, pearsonr, spearmanr
 
+from jacoscope.analysis.calibration import auroc_interval, calibration
 from jacoscope.analysis.tables import finite_rows, left_out
 from jacoscope.measures import MEASURES, auroc, shown_in
 
@@ -59,6 +60,12 @@ def summarise(file: Path, class_names: list[str]) -> dict[str, Any]:
             for name, measure in MEASURES.items()
             if measure.concern
         },
+        "auroc_of_errors_interval": {
+            name: auroc_interval(measure.concern * columns[name], ~correct)
+            for name, measure in MEASURES.items()
+            if measure.concern
+        },
+        "calibration": calibration(confidence, correct, len(class_names)),
         "spectrum": _spectrum(file),
         **rankings(columns),
     }
@@ -115,6 +122,31 @@ def correlations(a: Values, b: Values) -> dict[str, float | None]:
         "pearson": _correlation(pearsonr, a[finite], b[finite]),
         "spearman": _correlation(spearmanr, a, b),
     }
+
+
+RANK_CORRELATION = ("spearman", "spearman_low", "spearman_high")
+
+
+def rank_correlation(a: Values, b: Values) -> dict[str, float | None]:
+    r"""Return Spearman's rank correlation of finite pairs, and the ends of its 95 % interval.
+
+    The interval is :math:`\tanh(\operatorname{artanh} \rho \pm 1.96 \sqrt{(1 + \rho^2 / 2) / (n - 3)})` (Bonett & Wright,
+    2000). Null where it is not defined: one of the two is constant; for the interval, four pairs or fewer, or a
+    perfect correlation.
+
+    Args:
+        a: values.
+        b: as many.
+
+    >>> rank_correlation(np.array([1.0, 2.0, 3.0]), np.array([1.0, 3.0, 2.0]))
+    {'spearman': 0.5, 'spearman_low': None, 'spearman_high': None}
+    """
+    rho = _correlation(spearmanr, a, b)
+    if rho is None or len(a) < 5 or abs(rho) > 1 - 1e-12:
+        return dict(zip(RANK_CORRELATION, (rho, None, None), strict=True))
+    reach = norm.ppf(0.975) * np.sqrt((1 + rho**2 / 2) / (len(a) - 3))
+    low, high = np.tanh(np.arctanh(rho) + reach * np.array([-1, 1]))
+    return dict(zip(RANK_CORRELATION, (rho, float(low), float(high)), strict=True))
 
 
 def known(value: Any) -> float | None:

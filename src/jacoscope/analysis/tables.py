@@ -4,7 +4,7 @@ Files of an earlier start may be damaged, or come from somebody else. So the siz
 before memory is allocated for them.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,6 +15,7 @@ from torch import Tensor
 
 from jacoscope.analysis.arrays import UNREADABLE
 from jacoscope.errors import UserError
+from jacoscope.jacobian_batch import JacobianBatch
 from jacoscope.measures import MEASURES, PER_PIXEL
 
 ALWAYS_THERE = ("index", "label", "finite")
@@ -24,16 +25,21 @@ NAMED = 10
 
 
 class Column(NamedTuple):
-    """One column of a table; ``unit`` and ``meaning`` are stored in the file as the field's metadata."""
+    """One column of a table.
+
+    ``unit`` and ``meaning`` are stored in the file as the field's metadata. ``compute``, where given, returns the
+    values for a batch of Jacobians, ``[batch]`` or ``[batch, entries of a list]``.
+    """
 
     name: str
     kind: pa.DataType
     unit: str
     meaning: str
+    compute: Callable[[JacobianBatch], Tensor] | None = None
 
 
 def columns(classes: int, rank: int, output: str) -> list[Column]:
-    """Return the columns of samples.parquet.
+    """Return the columns of samples.parquet. To add a column that is no measure, add an entry here.
 
     Args:
         classes: number of classes.
@@ -43,19 +49,26 @@ def columns(classes: int, rank: int, output: str) -> list[Column]:
     number, real = pa.int32(), pa.float32()
     J = f"J = ∂ {output} / ∂ pixels"
     entries = pa.list_(real, classes)
+    finite = "whether logits and J are; where not, the columns behind this one are null"
+    nearest = "class behind the decision boundary at boundary_distance"
+    norms, values = f"L2 norm of each output's derivative, a part of {J}", f"singular values of {J}, descending"
     return [
         Column("index", pa.int64(), "", "index of the sample in its split"),
-        Column("label", number, "class", "true class"),
-        Column("finite", pa.bool_(), "", "whether logits and J are; where not, the columns behind this one are null"),
-        Column("prediction", number, "class", "class with the largest logit"),
-        Column("correct", pa.bool_(), "", "whether prediction and label agree"),
-        Column("label_probability", real, "probability", "probability of the true class"),
-        *(Column(measure.name, real, measure.unit, measure.meaning(output)) for measure in MEASURES.values()),
-        Column("nearest_class", number, "class", "class behind the decision boundary at boundary_distance"),
-        Column("logits", entries, "logits", "the network's output for each class"),
-        Column("output_norms", entries, PER_PIXEL, f"L2 norm of each output's derivative, a part of {J}"),
-        Column("singular_values", pa.list_(real, rank), PER_PIXEL, f"singular values of {J}, descending"),
+        Column("label", number, "class", "true class", lambda batch: batch.labels),
+        Column("finite", pa.bool_(), "", finite, lambda batch: batch.finite),
+        Column("prediction", number, "class", "class with the largest logit", lambda batch: batch.predictions),
+        Column("correct", pa.bool_(), "", "whether prediction and label agree", lambda batch: batch.correct),
+        Column("label_probability", real, "probability", "probability of the true class", _label_probability),
+        *(Column(measure.name, real, measure.unit, measure.meaning(output), measure) for measure in MEASURES.values()),
+        Column("nearest_class", number, "class", nearest, lambda batch: batch.boundary[1]),
+        Column("logits", entries, "logits", "the network's output for each class", lambda batch: batch.logits),
+        Column("output_norms", entries, PER_PIXEL, norms, lambda batch: batch.output_norms.float()),
+        Column("singular_values", pa.list_(real, rank), PER_PIXEL, values, lambda batch: batch.singular_values.float()),
     ]
+
+
+def _label_probability(batch: JacobianBatch) -> Tensor:
+    return batch.probabilities.gather(1, batch.labels.unsqueeze(1)).squeeze(1)
 
 
 def arrow_schema(described: Sequence[Column], about: dict[str, str] | None = None) -> pa.Schema:

@@ -11,6 +11,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColum
 from rich.table import Table
 from rich.text import Text
 
+from jacoscope.analysis.robustness.figure import curve_label, panels
+from jacoscope.analysis.robustness.summary import verdict
 from jacoscope.measures import shown_in
 
 
@@ -118,6 +120,42 @@ def show_history(console: Console, rows: Sequence[dict[str, Any]], about: dict[s
         medians = [number(row[f"{measure.name}_median"]) for measure in measures]
         table.add_row(row["checkpoint"], *counts, share(row["accuracy"]), *medians)
     console.print(table)
+
+
+def show_robustness(console: Console, summary: dict[str, Any]) -> None:
+    """Print robustness.json: a table for each norm, a line for each corruption, distances, signs of masked gradients."""
+    clean = summary["accuracy"]
+    console.print(
+        f"\n[bold]robustness, {summary['samples']:,} {summary['split']} samples: accuracy {share(clean['accuracy'])}[/] "
+        f"as they are ({share(clean['low'])} to {share(clean['high'])}, 95 % interval)",
+        highlight=False,
+    )
+    for title, names in panels(summary):
+        points = summary["curves"][names[0]]
+        table = _table(title, *(f"{point['size']:g}" for point in points))
+        for name in names:
+            table.add_row(curve_label(name), *(share(point["accuracy"]) for point in summary["curves"][name]))
+        console.print(table)
+    console.print(left_out_in_words(summary["left_out"]), highlight=False)
+    for text in (distances_in_words(summary), verdict(summary)):
+        console.print(escape(text), highlight=False, soft_wrap=True)
+
+
+def distances_in_words(summary: dict[str, Any]) -> str:
+    """Describe how the first-order distances of robustness.json compare with those that DDN found."""
+    if "distances" not in summary:
+        return f"Median first-order distance to another decision: {number(summary['median_predicted_distance'])}"
+    found = summary["distances"]["attack"]
+    text = (
+        f"Another decision is {number(summary['median_predicted_distance'])} away to first order, and "
+        f"{number(summary['median_attack_distance'])} by the attack DDN (medians, L2)"
+    )
+    if found["spearman"] is None:
+        return text
+    interval = ""
+    if found["spearman_low"] is not None:
+        interval = f" ({found['spearman_low']:.2f} to {found['spearman_high']:.2f}, 95 % interval)"
+    return f"{text}; rank correlation {found['spearman']:.2f}{interval} over {found['found']:,} samples"
 
 
 def show_labelled(console: Console, label: str, text: str) -> None:

@@ -1,9 +1,8 @@
 """Weaker distortions towards the end of a training."""
 
-from pytorch_lightning import Callback, LightningModule, Trainer
-
 from jacoscope.data import RandomDistortion
 from jacoscope.errors import UserError
+from jacoscope.lightning import Callback, LightningModule, Trainer
 
 
 class DistortionAnnealing(Callback):

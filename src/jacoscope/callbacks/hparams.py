@@ -6,7 +6,6 @@ from collections.abc import Collection, Mapping, Sequence
 from numbers import Number
 from typing import Any
 
-from pytorch_lightning import Callback, LightningModule, Trainer
 from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.plugins.hparams import metadata
 from tensorboard.plugins.hparams.api_pb2 import (
@@ -26,7 +25,8 @@ from tensorboard.plugins.hparams.plugin_data_pb2 import (
     SessionStartInfo,
 )
 
-from jacoscope.callbacks.jacobian.sinks import is_a, write_summary
+from jacoscope.callbacks.jacobian.sinks import write_summary
+from jacoscope.lightning import Callback, LightningModule, Trainer, is_a, rank_zero_info
 from jacoscope.measures import shown_in
 
 Value = bool | float | str
@@ -78,6 +78,9 @@ class HParamsCallback(Callback):
         self._begun = False
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if not any(is_a(logger, "TensorBoardLogger") for logger in trainer.loggers):
+            rank_zero_info("HParamsCallback: there is no TensorBoardLogger, so there is no HPARAMS tab to fill")
+            return
         values = hyperparameters(self.asked_for)
         values |= hyperparameters(pl_module.hparams if self.hparams is None else self.hparams)
         infos = [

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import optuna
 from optuna.trial import Trial
-from pytorch_lightning import Callback, LightningModule, Trainer
+
+from jacoscope.lightning import Callback, LightningModule, Trainer
 
 
 class Pruning(Callback):

@@ -10,6 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
+from jacoscope.comparison.paper import Paper
 from jacoscope.comparison.table import RunTable, TextTable, pareto_front, title
 from jacoscope.errors import UserError
 from jacoscope.files import write_whole
@@ -18,7 +19,14 @@ from jacoscope.tensorboard_command import tensorboard_command
 STATUS_STYLES = {"failed": "red", "interrupted": "yellow", "running": "cyan", "waiting": "dim", "pruned": "dim"}
 
 
-def show_sweep(folder: Path, *, sort: str | None = None, page: bool | Path = True, export: Iterable[Path] = ()) -> None:
+def show_sweep(
+    folder: Path,
+    *,
+    sort: str | None = None,
+    page: bool | Path = True,
+    export: Iterable[Path] = (),
+    paper: bool | None = None,
+) -> None:
     """Write the page of all runs below a folder and print their table.
 
     Args:
@@ -26,12 +34,14 @@ def show_sweep(folder: Path, *, sort: str | None = None, page: bool | Path = Tru
         sort: a column to sort by; with a minus before it, from large to small.
         page: whether to write the page, as ``sweep.html`` in the folder; or the file to write it to.
         export: files to write all columns to, ``.csv`` or ``.parquet``.
+        paper: whether to show the result of the paper that the sweep repeats; None: if it repeats one.
 
     Raises:
-        UserError: if there is no run or no such column, or if an export, or the page in a file that was named, cannot
-            be written. The table is printed even if the page cannot be written.
+        UserError: if there is no run, no such column or no such paper, or if an export, or the page in a file that was
+            named, cannot be written. The table is printed even if the page cannot be written.
     """
     table, exports = RunTable.read(folder, sort), list(export)
+    repeated = Paper.require(folder) if paper else None if paper is False else Paper.of_sweep(folder)
     for file in exports:
         table.export(file)
     page_file = folder / "sweep.html" if page is True else page or None
@@ -48,6 +58,10 @@ def show_sweep(folder: Path, *, sort: str | None = None, page: bool | Path = Tru
         page_file = None
     console = Console(highlight=False)
     print_table(table, console)
+    if repeated:
+        from jacoscope.comparison.paper_page import show_paper  # matplotlib is not needed for the table
+
+        show_paper(repeated, folder, console)
     if page is True and refusal:
         console.print(refusal, markup=False)
     rows = [("read", str(page_file))] if page_file else []

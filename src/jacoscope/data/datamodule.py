@@ -5,13 +5,13 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from pytorch_lightning import LightningDataModule
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from jacoscope.data.images import LabelledImages, Source, stratified_split
+from jacoscope.data.images import LabelledImages, Source, samples_of_each_class, stratified_split
 from jacoscope.data.order import EpochOrder, seed_batch
 from jacoscope.errors import UserError
+from jacoscope.lightning import LightningDataModule
 
 Batch = tuple[Tensor, Tensor]
 
@@ -30,11 +30,16 @@ class ImageDataModule(LightningDataModule):
         source: where the images come from.
         input_shape: expected shape of an image, ``(C, H, W)``.
         num_classes: expected number of classes.
-        batch_size: samples of a training batch, on each device.
+        batch_size: samples of a training batch, on each device; at most as many as there are training images.
         eval_batch_size: samples of a validation or test batch, on each device.
         val_size: number of training samples, or share of them, that are set aside for validation, in proportion to
             the classes; ignored if the source has validation images.
         split_seed: seed of the draw of those samples; independent of ``seed``.
+        samples_per_class: train on exactly so many samples of each class, drawn from those that are not set aside; None
+            for all.
+        subset_seed: seed of that draw.
+        passes_per_epoch: how often an epoch goes through the training images, each time in a new order; for so few
+            that an epoch would be a single step.
         augmentation: applied to whole training batches, float pixels in [0, 1] ``[batch, C, H, W]``.
         seed: seed of the training: of the order of its samples and of what is random in its steps.
 
@@ -51,11 +56,15 @@ class ImageDataModule(LightningDataModule):
         eval_batch_size: int = 500,
         val_size: int | float = 5000,
         split_seed: int = 0,
+        samples_per_class: int | None = None,
+        subset_seed: int = 0,
+        passes_per_epoch: int = 1,
         augmentation: nn.Module | None = None,
         seed: int = 0,
     ) -> None:
         super().__init__()
-        for name, value in (("batch_size", batch_size), ("eval_batch_size", eval_batch_size)):
+        sizes = {"batch_size": batch_size, "eval_batch_size": eval_batch_size, "passes_per_epoch": passes_per_epoch}
+        for name, value in sizes.items():
             if value < 1:
                 raise UserError(f"data.{name}={value} is not allowed; it is 1 or more")
         self.source = source
@@ -65,6 +74,9 @@ class ImageDataModule(LightningDataModule):
         self.eval_batch_size = eval_batch_size
         self.val_size = val_size
         self.split_seed = split_seed
+        self.samples_per_class = samples_per_class
+        self.subset_seed = subset_seed
+        self.passes_per_epoch = passes_per_epoch
         self.augmentation = augmentation
         self.seed = seed
         self.resume_at = (0, 0)  # epoch, batches of it that are done
@@ -85,6 +97,8 @@ class ImageDataModule(LightningDataModule):
             size = round(self.val_size * len(train)) if is_share else int(self.val_size)
             kept, held_out = stratified_split(train.labels, size, self.split_seed)
             train, val = train.select(kept), train.select(held_out)
+        if self.samples_per_class is not None:
+            train = train.select(samples_of_each_class(train.labels, self.samples_per_class, self.subset_seed))
         self._check("val", val)
         self._check("test", sets.test)
         self.class_names = sets.class_names
@@ -94,8 +108,9 @@ class ImageDataModule(LightningDataModule):
         epoch, batches = self.resume_at
         part, trainer = self.splits["train"], self.trainer
         rank, processes = (trainer.global_rank, trainer.world_size) if trainer is not None else (0, 1)
-        order = EpochOrder(part, self.seed, rank, processes, (epoch, batches * self.batch_size))
-        return self._loader(part, self.batch_size, order)
+        batch_size = min(self.batch_size, -(-len(part) // processes))
+        order = EpochOrder(part, self.seed, rank, processes, (epoch, batches * batch_size), self.passes_per_epoch)
+        return self._loader(part, batch_size, order)
 
     def val_dataloader(self) -> DataLoader[Batch]:
         return self._loader(self.splits["val"], self.eval_batch_size)

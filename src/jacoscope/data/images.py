@@ -79,6 +79,36 @@ class Source(Protocol):
         """
 
 
+def samples_of_each_class(labels: Tensor, count: int, seed: int) -> Tensor:
+    """Draw exactly ``count`` samples of each class, with ``seed`` alone.
+
+    Args:
+        labels: int64 ``[samples]``.
+        count: samples of each class.
+        seed: seed of the draw; fewer samples of the same seed are among more.
+
+    Returns:
+        Their indices, sorted; int64.
+
+    Raises:
+        UserError: if a class has fewer samples.
+
+    >>> samples_of_each_class(torch.tensor([0, 1, 1, 0]), 1, seed=0).numel()
+    2
+    """
+    generator = torch.Generator().manual_seed(seed)
+    drawn = []
+    for label in torch.unique(labels):
+        members = (labels == label).nonzero().flatten()
+        if len(members) < count:
+            raise UserError(
+                f"data.samples_per_class={count} is not allowed: class {int(label)} has only {len(members)} training "
+                "images. Type fewer, or data.samples_per_class=null for all"
+            )
+        drawn.append(members[torch.randperm(len(members), generator=generator)[:count]])
+    return torch.cat(drawn).sort().values
+
+
 def stratified_split(labels: Tensor, held_out: int, seed: int) -> tuple[Tensor, Tensor]:
     """Split the indices of samples into two parts, both with the same proportions of the classes.
 

@@ -43,6 +43,7 @@ class EpochOrder(DistributedSampler[int]):
         rank: number of this process.
         processes: number of processes.
         resume_at: an epoch, and how many samples of this process in that epoch are done.
+        passes: how often an epoch goes through the samples, each time in a new order.
 
     >>> order = EpochOrder(range(4), seed=0)
     >>> first = list(order)
@@ -52,14 +53,27 @@ class EpochOrder(DistributedSampler[int]):
     """
 
     def __init__(
-        self, dataset: Sized, seed: int, rank: int = 0, processes: int = 1, resume_at: tuple[int, int] = (0, 0)
+        self,
+        dataset: Sized,
+        seed: int,
+        rank: int = 0,
+        processes: int = 1,
+        resume_at: tuple[int, int] = (0, 0),
+        passes: int = 1,
     ) -> None:
         super().__init__(dataset, num_replicas=processes, rank=rank, seed=seed)  # type: ignore[arg-type]
         self.resume_at = resume_at
+        self.passes = passes
+
+    def __len__(self) -> int:
+        return self.passes * self.num_samples
 
     def __iter__(self) -> Iterator[int]:
         generator = torch.Generator().manual_seed(derived_seed(self.seed, self.epoch))
-        order = torch.randperm(len(self.dataset), generator=generator)  # type: ignore[arg-type]
-        shared = order[torch.arange(self.total_size) % len(order)]
+        passes = []
+        for _ in range(self.passes):
+            order = torch.randperm(len(self.dataset), generator=generator)  # type: ignore[arg-type]
+            passes.append(order[torch.arange(self.total_size) % len(order)])
+        shared = torch.cat(passes)
         epoch, done = self.resume_at
         yield from shared[self.rank :: self.num_replicas][done if epoch == self.epoch else 0 :].tolist()

@@ -132,7 +132,8 @@ def _output_tolerance(dtype: torch.dtype) -> float:
 
 def check_finite_results(J: Tensor, values: Tensor) -> None:
     """Refuse a result that is NaN or infinite, and say for which samples."""
-    if all(math.isfinite(extreme) for extreme in torch.stack(J.aminmax()).tolist()):
+    if math.isfinite(J.sum().item()):  # NaN and infinity carry over to the sum, and finite numbers may overflow to it
         return
     samples = (~J.flatten(1).isfinite().all(1)).nonzero().flatten().tolist()
-    raise NonFiniteJacobianError(samples, J, values)
+    if samples:
+        raise NonFiniteJacobianError(samples, J, values)

@@ -16,83 +16,53 @@ so all :math:`s` positions :math:`r` of a block are output channels of one convo
 with a flipped kernel.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import lru_cache
 from math import prod
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.nn.grad import conv1d_weight, conv2d_weight
 
+Sizes = tuple[int, ...]
+"""A number for each spatial dimension."""
 _CONVOLUTIONS: dict[int, Callable[..., Tensor]] = {1: F.conv1d, 2: F.conv2d}
 """By the number of spatial dimensions."""
 _WEIGHT_GRADIENTS: dict[int, Callable[..., Tensor]] = {1: conv1d_weight, 2: conv2d_weight}
 
 
-@dataclass(frozen=True)
-class Geometry:
-    """The geometry of a convolution; every tuple has an entry for each spatial dimension."""
+class Geometry(NamedTuple):
+    """The geometry of a convolution."""
 
-    stride: tuple[int, ...]
-    padding: tuple[int, ...]
-    dilation: tuple[int, ...]
+    kernel: Sizes
+    stride: Sizes
+    padding: Sizes
+    dilation: Sizes
     groups: int
-    input_size: tuple[int, ...]
+    input_size: Sizes
     """Spatial size of the input of the convolution, which is what is pulled back to."""
-    output_size: tuple[int, ...]
+    output_size: Sizes
+
+    @classmethod
+    def of(
+        cls, kernel: Sizes, input_size: Sizes, stride: Sizes, padding: Sizes, dilation: Sizes, groups: int
+    ) -> "Geometry":
+        """Return the geometry, with the size of the output that follows from the others."""
+        reach = zip(input_size, kernel, stride, padding, dilation, strict=True)
+        output_size = tuple((n + 2 * p - d * (k - 1) - 1) // t + 1 for n, k, t, p, d in reach)
+        return cls(kernel, stride, padding, dilation, groups, input_size, output_size)
 
     def convolve(self, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
         """Return the convolution of `x`, `[n, in_channels, *input_size]`."""
         convolution = _CONVOLUTIONS[len(self.stride)]
         return convolution(x, weight, bias, self.stride, self.padding, self.dilation, self.groups)
 
-    def weight_gradient(self, x: Tensor, g: Tensor, weight_shape: torch.Size) -> Tensor:
-        """Return the gradient of `sum(g * convolve(x, weight))` with respect to the weight."""
-        gradient = _WEIGHT_GRADIENTS[len(self.stride)]
-        return gradient(x, weight_shape, g, self.stride, self.padding, self.dilation, self.groups)
 
-
-@dataclass(frozen=True)
-class BlockKernel:
-    """A forward convolution that pulls cotangents back, one block of the input's positions at a time."""
-
-    weight: Tensor
-    """`[in_channels * prod(block), out_channels / groups, *taps]`."""
-    block: tuple[int, ...]
-    stride: tuple[int, ...]
-    padding: tuple[int, ...]
-    skip: tuple[int, ...]
-    """Blocks before the first position; they come of padding symmetrically."""
-    blocks: tuple[int, ...]
-    groups: int
-    input_size: tuple[int, ...]
-
-    def __call__(self, g: Tensor) -> Tensor:
-        """Pull cotangents `[n, out_channels, *output_size]` back to `[n, in_channels, *input_size]`."""
-        dims = len(self.block)
-        out = _CONVOLUTIONS[dims](g, self.weight, None, self.stride, self.padding, 1, self.groups)
-        for dim, (skip, blocks) in enumerate(zip(self.skip, self.blocks, strict=True), start=2):
-            out = out.narrow(dim, skip, blocks)
-        out = torch.unflatten(out, 1, (-1, *self.block))  # [n, channels, *block, *blocks]
-        pairs = [axis for dim in range(2, 2 + dims) for axis in (dim + dims, dim)]
-        sizes = [block * blocks for block, blocks in zip(self.block, self.blocks, strict=True)]
-        out = out.permute(0, 1, *pairs).reshape(*out.shape[:2], *sizes)
-        for dim, size in enumerate(self.input_size, start=2):  # the last block may reach beyond the end
-            out = out.narrow(dim, 0, size)
-        return out
-
-
-_Kernel = tuple[int, int, int, int]
-"""Size, stride, padding and dilation of a kernel along one axis."""
-
-
-@dataclass(frozen=True)
-class _Axis:
+class _Axis(NamedTuple):
     """What the formula says for one axis: block length s, first v, number of taps, and how to pad."""
 
     block: int
@@ -100,17 +70,16 @@ class _Axis:
     taps: int
     padding: int
     skip: int
+    """Blocks before the first position; they come of padding symmetrically."""
     blocks: int
 
     @classmethod
-    def of(cls, m: int, n: int, size: int, k: int, t: int, p: int, d: int) -> "_Axis | None":
-        """For an input of `n` positions and an output of `size`; None where the padding would be negative."""
+    def of(cls, m: int, k: int, t: int, p: int, d: int, n: int, size: int) -> "_Axis":
+        """For an input of `n` positions and an output of `size`; the padding may come out negative."""
         s = t * m
         first = -((d * (k - 1) - p) // t)
         taps = (s - 1 + p) // t - first + 1
         blocks = -(-n // s)
-        if first > 0:
-            return None
         # What the last block reaches for beyond the end must be padded too, and padding is symmetric: pad the
         # front by whole blocks, and skip them.
         beyond = m * (blocks - 1) + first + taps - size
@@ -119,13 +88,22 @@ class _Axis:
 
 
 @lru_cache(maxsize=256)
-def _entries(shape: tuple[int, ...], groups: int, axes: tuple[_Axis, ...], geometry: tuple[_Kernel, ...]) -> Tensor:
+def _axes(geometry: Geometry, m: Sizes) -> tuple[_Axis, ...] | None:
+    """Return what the formula says for each axis, or None where more is padded than the kernel reaches."""
+    kernel, stride, padding, dilation, _, *sizes = geometry
+    axes = tuple(_Axis.of(*along) for along in zip(m, kernel, stride, padding, dilation, *sizes, strict=True))
+    return None if any(axis.first > 0 for axis in axes) else axes
+
+
+@lru_cache(maxsize=256)
+def _entries(shape: Sizes, geometry: Geometry, axes: tuple[_Axis, ...]) -> Tensor:
     """Which entry of the flattened kernel, one zero appended, stands where in the kernel by blocks."""
     zero = prod(shape)
     cpu = torch.device("cpu")  # whatever the default device is while this is made: it is kept
     at = torch.arange(zero, device=cpu).view(shape)
-    at = torch.unflatten(at, 0, (groups, -1)).transpose(1, 2).flatten(0, 1)
-    for dim, (axis, (k, t, p, d)) in enumerate(zip(axes, geometry, strict=True)):
+    at = torch.unflatten(at, 0, (geometry.groups, -1)).transpose(1, 2).flatten(0, 1)
+    kernel, stride, padding, dilation, *_ = geometry
+    for dim, (axis, k, t, p, d) in enumerate(zip(axes, kernel, stride, padding, dilation, strict=True)):
         reach = [[r + p - t * v for v in range(axis.first, axis.first + axis.taps)] for r in range(axis.block)]
         indices = [[j // d if j % d == 0 and 0 <= j // d < k else k for j in row] for row in reach]
         entries = torch.tensor(indices, device=cpu)
@@ -138,50 +116,69 @@ def _entries(shape: tuple[int, ...], groups: int, axes: tuple[_Axis, ...], geome
     return at.permute(order).flatten(0, dims).contiguous()
 
 
-def block_kernel(weight: Tensor, geometry: Geometry, m: tuple[int, ...]) -> BlockKernel | None:
-    """Return the forward convolution that pulls back through a convolution, in blocks of `m` strides.
+def pull_back(g: Tensor, weight: Tensor, geometry: Geometry, m: Sizes) -> Tensor:
+    """Pull cotangents of a convolution back by a forward convolution, in blocks of `m` strides.
 
     Args:
+        g: `[n, out_channels, *output_size]`.
         weight: the convolution's own, `[out_channels, in_channels / groups, *kernel]`.
         geometry: the convolution's.
-        m: how many strides long a block is, per axis; any choice gives the same numbers.
+        m: how many strides long a block is, along each axis; all that `can_pull_back` give the same numbers.
 
     Returns:
-        The kernel, or None where more is padded than the kernel reaches.
+        `[n, in_channels, *input_size]`.
     """
-    axes = _axes(tuple(weight.shape[2:]), geometry, m)
-    if axes is None:
-        return None
-    kernel = tuple(zip(weight.shape[2:], geometry.stride, geometry.padding, geometry.dilation, strict=True))
-    entries = _entries(tuple(weight.shape), geometry.groups, axes, kernel).to(weight.device)
-    return BlockKernel(
-        weight=torch.cat([weight.reshape(-1), weight.new_zeros(1)]).take(entries),
-        block=tuple(axis.block for axis in axes),
-        stride=m,
-        padding=tuple(axis.padding for axis in axes),
-        skip=tuple(axis.skip for axis in axes),
-        blocks=tuple(axis.blocks for axis in axes),
-        groups=geometry.groups,
-        input_size=geometry.input_size,
+    axes = _axes(geometry, m)
+    assert axes is not None, "see can_pull_back"
+    entries = _entries(tuple(weight.shape), geometry, axes).to(weight.device)
+    by_blocks = torch.cat([weight.reshape(-1), weight.new_zeros(1)])[entries]
+    out = _CONVOLUTIONS[len(m)](g, by_blocks, None, m, tuple(axis.padding for axis in axes), 1, geometry.groups)
+    for dim, axis in enumerate(axes, start=2):
+        out = out.narrow(dim, axis.skip, axis.blocks)
+    out = torch.unflatten(out, 1, (-1, *(axis.block for axis in axes)))  # [n, channels, *block, *blocks]
+    pairs = [axis for dim in range(2, 2 + len(axes)) for axis in (dim + len(axes), dim)]
+    out = out.permute(0, 1, *pairs).reshape(*out.shape[:2], *(axis.block * axis.blocks for axis in axes))
+    for dim, size in enumerate(geometry.input_size, start=2):  # the last block may reach beyond the end
+        out = out.narrow(dim, 0, size)
+    return out
+
+
+def weight_gradient(x: Tensor, g: Tensor, weight: Tensor, geometry: Geometry, m: Sizes) -> Tensor:
+    """Return the gradient of ⟨g, convolve(x, weight)⟩ = ⟨pull_back(g, weight), x⟩ with respect to the weight.
+
+    Args:
+        x: `[n, in_channels, *input_size]`.
+        g: `[n, out_channels, *output_size]`.
+        weight: as for `pull_back`, and so are `geometry` and `m`.
+    """
+    axes = _axes(geometry, m)
+    assert axes is not None, "see can_pull_back"
+    entries = _entries(tuple(weight.shape), geometry, axes).to(weight.device)
+    dims, ends = len(axes), []
+    pads = [(0, axis.block * axis.blocks - size) for axis, size in zip(axes, geometry.input_size, strict=True)]
+    x = F.pad(x, [n for pair in reversed(pads) for n in pair])
+    for dim, (axis, size) in enumerate(zip(axes, geometry.output_size, strict=True)):
+        x = torch.unflatten(x, 2 + 2 * dim, (-1, axis.block))  # [n, channels, blocks, block, …]
+        positions = (size + 2 * axis.padding - axis.taps) // m[dim] + 1
+        ends.append((axis.skip, positions - axis.skip - axis.blocks))
+    x = x.permute(0, 1, *range(3, 3 + 2 * dims, 2), *range(2, 2 + 2 * dims, 2)).flatten(1, 1 + dims)
+    x = F.pad(x, [n for pair in reversed(ends) for n in pair])
+    padding = tuple(axis.padding for axis in axes)
+    of_blocks = _WEIGHT_GRADIENTS[dims](
+        _channels_last(g), entries.shape, _channels_last(x), m, padding, 1, geometry.groups
     )
+    flat = weight.new_zeros(weight.numel() + 1).index_add(0, entries.flatten(), of_blocks.flatten())
+    return flat[:-1].view(weight.shape)
 
 
-def _axes(kernel: tuple[int, ...], geometry: Geometry, m: tuple[int, ...]) -> tuple[_Axis, ...] | None:
-    """Return what the formula says for each axis, or None where it does not hold for one."""
-    axes = [
-        _Axis.of(blocks, n, size, k, t, p, d)
-        for blocks, n, size, k, t, p, d in zip(
-            m,
-            geometry.input_size,
-            geometry.output_size,
-            kernel,
-            geometry.stride,
-            geometry.padding,
-            geometry.dilation,
-            strict=True,
-        )
-    ]
-    return None if None in axes else tuple(axis for axis in axes if axis is not None)
+def _channels_last(x: Tensor) -> Tensor:
+    """Return a batch in the format in which oneDNN is fastest."""
+    return x.contiguous(memory_format=torch.channels_last) if x.ndim == 4 else x.contiguous()
+
+
+def can_pull_back(geometry: Geometry, m: Sizes) -> bool:
+    """Return whether blocks of `m` strides are possible: not where more is padded than the kernel reaches."""
+    return _axes(geometry, m) is not None
 
 
 def vector_lanes() -> int:
@@ -189,41 +186,29 @@ def vector_lanes() -> int:
     return 16 if torch.backends.cpu.get_cpu_capability() == "AVX512" else 8
 
 
-def vector_filling_block(weight_shape: torch.Size, geometry: Geometry, lanes: int) -> tuple[int, ...] | None:
-    """Return the block, in strides, that fills one vector with output channels, or None where none is faster.
+@lru_cache(maxsize=256)
+def vector_filling_block(in_channels: int, geometry: Geometry, lanes: int) -> Sizes | None:
+    """Return the block, in strides, that fills vectors with output channels, or None where none is faster.
 
-    Measured on LeNet-5's first layer (1 channel, 5×5) with 640 cotangents, on two cores: blocks of 4×4 with AVX-512
-    take 1.8 ms and blocks of 4×2 with AVX2 3.5 ms, where `convolution_backward` takes 50 and 68. With more channels
-    than half a vector there is nothing to gain.
+    Measured on two cores, for 320 cotangents, in milliseconds, and `convolution_backward` for comparison. LeNet-5's
+    first layer, 1 channel and 5×5: with AVX-512 1.0 in blocks of 4×4, and 24.7; with AVX2 1.7 in blocks of 8×2, and
+    10.2. Its second, 6 channels: with AVX-512 1.4 in blocks of 2×1, and 2.0; with AVX2 5.7, and 1.8. So there is
+    something to gain up to half a vector of 16, but only up to a quarter of one of 8. With AVX2, convolutions of a
+    stride beyond 2 along a row are slow.
 
     Args:
-        weight_shape: `[out_channels, in_channels, *kernel]`.
+        in_channels: of a group.
         geometry: of the convolution.
         lanes: of a vector; see `vector_lanes`.
     """
-    in_channels = weight_shape[1]
     channels = in_channels * prod(geometry.stride)
-    if channels > lanes // 2 or geometry.groups > 1:
+    if channels > (8 if lanes == 16 else 2) or geometry.groups > 1:
         return None
     m = [1] * len(geometry.stride)
-    axis = 0
-    while 2 * channels * prod(m) <= lanes:
-        m[axis % len(m)] *= 2
-        axis += 1
-    block = tuple(m)
-    return block if _axes(tuple(weight_shape[2:]), geometry, block) is not None else None
-
-
-def _pull_back(g: Tensor, weight: Tensor, geometry: Geometry, block: tuple[int, ...]) -> Tensor:
-    kernel = block_kernel(weight, geometry, block)
-    assert kernel is not None  # as `vector_filling_block` has found
-    return kernel(g)
-
-
-def fold(values: Tensor, dim: int) -> tuple[Tensor, int]:
-    """Move a dimension that `vmap` adds into the batch: `[…, added, …]` to `[added * n, …]`, and how many it adds."""
-    front = values.movedim(dim, 0)
-    return front.flatten(0, 1), front.shape[0]
+    for axis in (0, 0, 0) if len(m) == 1 else (0, 1, 0, 1) if lanes == 16 else (0, 1, 0, 0):
+        if 2 * channels * prod(m) <= 16:
+            m[axis] *= 2
+    return tuple(m) if can_pull_back(geometry, tuple(m)) else None
 
 
 _only_inputs = ContextVar("_only_inputs", default=False)
@@ -242,67 +227,68 @@ def gradients_of_inputs_only() -> Iterator[None]:
         _only_inputs.reset(token)
 
 
+def _folded(
+    step: type[torch.autograd.Function], plain: Callable[..., Tensor], in_dims: Sequence[Any], *given: Any
+) -> tuple[Tensor, int]:
+    """Carry out a step under `vmap`: fold the added dimension into the batch, over which a weight's gradient is summed.
+
+    Args:
+        step: takes a batch and weights that every sample shares.
+        plain: does the same, for weights that depend on the sample.
+        in_dims: where the added dimension is: of the batch, of each weight, and of what is no tensor.
+        given: the arguments.
+    """
+    batch, *rest = given
+    if any(dim is not None for dim, one in zip(in_dims[1:], rest, strict=True) if isinstance(one, Tensor)):
+        return torch.vmap(plain, tuple(in_dims))(*given), 0
+    front = batch.movedim(in_dims[0] or 0, 0)
+    return torch.unflatten(step.apply(front.flatten(0, 1), *rest), 0, (len(front), -1)), 0
+
+
 class BlockConvolution(torch.autograd.Function):
     """`geometry.convolve(x, weight, bias)`, whose pull-back to `x` runs as a forward convolution in blocks."""
 
     @staticmethod
-    def forward(x: Tensor, weight: Tensor, bias: Tensor | None, geometry: Geometry, block: tuple[int, ...]) -> Tensor:
-        """Convolve."""
+    def forward(x: Tensor, weight: Tensor, bias: Tensor | None, geometry: Geometry, m: Sizes) -> Tensor:
         return geometry.convolve(x, weight, bias)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-        """Keep what the derivatives need."""
-        x, weight, _, ctx.geometry, ctx.block = inputs
+        x, weight, _, ctx.geometry, ctx.m = inputs
         ctx.save_for_backward(x if weight.requires_grad else None, weight)
 
     @staticmethod
     def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
-        """Pull a cotangent back."""
         x, weight = ctx.saved_tensors
         needs_x, needs_weight, needs_bias, *_ = ctx.needs_input_grad
         if _only_inputs.get():
             needs_weight = needs_bias = False
         # Only a result that is to be differentiated again needs a function that knows its own fast derivatives.
-        pull_back = BlockPullBack.apply if torch.is_grad_enabled() else _pull_back
+        pull = BlockPullBack.apply if torch.is_grad_enabled() else pull_back
         return (
-            pull_back(g, weight, ctx.geometry, ctx.block) if needs_x else None,
-            ctx.geometry.weight_gradient(x, g, weight.shape) if needs_weight else None,
+            pull(g, weight, ctx.geometry, ctx.m) if needs_x else None,
+            weight_gradient(x, g, weight, ctx.geometry, ctx.m) if needs_weight else None,
             g.sum([0, *range(2, g.ndim)]) if needs_bias else None,
             None,
             None,
         )
 
     @staticmethod
-    def vmap(
-        info: Any,
-        in_dims: tuple[int | None, ...],
-        x: Tensor,
-        weight: Tensor,
-        bias: Tensor | None,
-        geometry: Geometry,
-        block: tuple[int, ...],
-    ) -> tuple[Tensor, int]:
-        """Fold the added dimension of `x` into its batch."""
-        x_dim, weight_dim, bias_dim, *_ = in_dims
-        if weight_dim is not None or bias_dim is not None:  # weights that depend on the sample
-            return torch.vmap(geometry.convolve, (x_dim, weight_dim, bias_dim))(x, weight, bias), 0
-        folded, added = fold(x, x_dim or 0)
-        return BlockConvolution.apply(folded, weight, bias, geometry, block).unflatten(0, (added, -1)), 0
+    def vmap(info: Any, in_dims: Sequence[Any], *given: Any) -> tuple[Tensor, int]:
+        return _folded(BlockConvolution, BlockConvolution.forward, in_dims, *given)
 
 
 class BlockPullBack(torch.autograd.Function):
     """The pull-back of a `BlockConvolution` as a step of its own, linear in the cotangent and in the weight."""
 
     @staticmethod
-    def forward(g: Tensor, weight: Tensor, geometry: Geometry, block: tuple[int, ...]) -> Tensor:
+    def forward(g: Tensor, weight: Tensor, geometry: Geometry, m: Sizes) -> Tensor:
         """Pull cotangents `[n, out_channels, *output_size]` back to `[n, in_channels, *input_size]`."""
-        return _pull_back(g, weight, geometry, block)
+        return pull_back(g, weight, geometry, m)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-        """Keep what the derivatives need."""
-        g, weight, ctx.geometry, ctx.block = inputs
+        g, weight, ctx.geometry, ctx.m = inputs
         ctx.save_for_backward(g if weight.requires_grad else None, weight)
 
     @staticmethod
@@ -310,26 +296,14 @@ class BlockPullBack(torch.autograd.Function):
         """Return the derivatives of ⟨x, pull_back(g, weight)⟩ = ⟨convolve(x, weight), g⟩."""
         g, weight = ctx.saved_tensors
         needs_g, needs_weight, *_ = ctx.needs_input_grad
+        needs_weight = needs_weight and not _only_inputs.get()
         return (
-            BlockConvolution.apply(x, weight, None, ctx.geometry, ctx.block) if needs_g else None,
-            ctx.geometry.weight_gradient(x, g, weight.shape) if needs_weight else None,
+            BlockConvolution.apply(x, weight, None, ctx.geometry, ctx.m) if needs_g else None,
+            weight_gradient(x, g, weight, ctx.geometry, ctx.m) if needs_weight else None,
             None,
             None,
         )
 
     @staticmethod
-    def vmap(
-        info: Any,
-        in_dims: tuple[int | None, ...],
-        g: Tensor,
-        weight: Tensor,
-        geometry: Geometry,
-        block: tuple[int, ...],
-    ) -> tuple[Tensor, int]:
-        """Fold the added dimension of `g` into its batch."""
-        g_dim, weight_dim, *_ = in_dims
-        if weight_dim is not None:
-            pull_back = partial(_pull_back, geometry=geometry, block=block)
-            return torch.vmap(pull_back, (g_dim, weight_dim))(g, weight), 0
-        folded, added = fold(g, g_dim or 0)
-        return BlockPullBack.apply(folded, weight, geometry, block).unflatten(0, (added, -1)), 0
+    def vmap(info: Any, in_dims: Sequence[Any], *given: Any) -> tuple[Tensor, int]:
+        return _folded(BlockPullBack, pull_back, in_dims, *given)

@@ -14,14 +14,18 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from .convolution import BlockConvolution, Geometry, vector_filling_block, vector_lanes
-from .normalization import ChannelScaling
-from .pooling import AveragePool, MaximumPool
+from .pooling import TiledPool, Window, places_of_maxima
 
 Sizes = int | tuple[int, ...]
-
+Slope = Callable[[Tensor], Tensor]
 
 _FEW = 64
 """For fewer cotangents, entering the layers takes longer than they save (measured with LeNet-5)."""
+
+_SLOPES: dict[Any, Slope] = dict.fromkeys((torch.tanh, Tensor.tanh), lambda y: 1 - y * y) | dict.fromkeys(
+    (torch.relu, F.relu, Tensor.relu), lambda y: (y > 0).to(y.dtype)
+)
+"""Activations, and their derivatives as functions of their values."""
 
 
 def fast_layers(cotangents: int) -> AbstractContextManager[Any]:
@@ -30,21 +34,32 @@ def fast_layers(cotangents: int) -> AbstractContextManager[Any]:
 
 
 class FastLayers(TorchFunctionMode):
-    """Within this context, convolutions with few channels, poolings that tile the image and batch normalisation have a
-    fast pull-back.
+    """Within this context, convolutions with few channels, poolings that tile the image, also together with an
+    activation before them, and batch normalisation have a fast pull-back.
 
     Which ones is decided by their geometry, type and device and by the vector width of the processor alone, so that
     equal calls give equal numbers.
     """
 
+    def __init__(self) -> None:
+        super().__init__()
+        self._activated: tuple[Tensor, Tensor, Slope] | None = None
+        """The result of the call just before this one, if it was an activation, its input and its slope."""
+
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        """Run a function of PyTorch, by a fast layer if there is one."""
-        kwargs = kwargs or {}
-        layer = _LAYERS.get(func)
-        result = None if layer is None else layer(*args, **kwargs)
-        return func(*args, **kwargs) if result is None else result
+        kwargs, before, self._activated = kwargs or {}, self._activated, None
+        if func in _POOLINGS:
+            pooled = _pool(_POOLINGS[func](*args, **kwargs), before)
+            return func(*args, **kwargs) if pooled is None else pooled
+        if func in _LAYERS:
+            result = _LAYERS[func](*args, **kwargs)
+            return func(*args, **kwargs) if result is None else result
+        result = func(*args, **kwargs)
+        if func in _SLOPES and args and result is not args[0] and result.requires_grad:  # neither in place nor detached
+            self._activated = (result, args[0], _SLOPES[func])
+        return result
 
 
 def _convolution(
@@ -60,11 +75,8 @@ def _convolution(
     if not _is_plain(input, dims + 2) or weight.dtype != input.dtype or isinstance(padding, str):
         return None
     stride, padding, dilation = _per_axis(stride, dims), _per_axis(padding, dims), _per_axis(dilation, dims)
-    size = tuple(input.shape[2:])
-    reach = zip(size, weight.shape[2:], stride, padding, dilation, strict=True)
-    output_size = tuple((n + 2 * p - d * (k - 1) - 1) // t + 1 for n, k, t, p, d in reach)
-    geometry = Geometry(stride, padding, dilation, groups, size, output_size)
-    block = vector_filling_block(weight.shape, geometry, vector_lanes())
+    geometry = Geometry.of(tuple(weight.shape[2:]), tuple(input.shape[2:]), stride, padding, dilation, groups)
+    block = vector_filling_block(weight.shape[1], geometry, vector_lanes())
     return None if block is None else _applied(BlockConvolution, input, weight, bias, geometry, block)
 
 
@@ -76,9 +88,9 @@ def _average_pool(
     ceil_mode: bool = False,  # noqa: ARG001 - windows that tile the image leave nothing to round
     count_include_pad: bool = True,  # noqa: ARG001 - nothing is padded
     divisor_override: int | None = None,
-) -> Tensor | None:
-    window = _tiling(input, kernel_size, stride, padding)
-    return None if window is None or divisor_override else _applied(AveragePool, input, window)
+) -> "_Pooling | None":
+    window = None if divisor_override else _tiling(input, kernel_size, stride, padding)
+    return None if window is None else (input, window, "average")
 
 
 def _maximum_pool(
@@ -89,12 +101,48 @@ def _maximum_pool(
     dilation: Sizes = 1,
     ceil_mode: bool = False,  # noqa: ARG001
     return_indices: bool = False,
-) -> Tensor | None:
-    window = _tiling(input, kernel_size, stride, padding)
-    if window is None or return_indices or _per_axis(dilation, 2) != (1, 1):
+) -> "_Pooling | None":
+    window = None if return_indices else _tiling(input, kernel_size, stride, padding)
+    return None if window is None or _per_axis(dilation, 2) != (1, 1) else (input, window, "maximum")
+
+
+_Pooling = tuple[Tensor, Window, str]
+
+
+def _pool(pooling: _Pooling | None, before: tuple[Tensor, Tensor, Slope] | None) -> Tensor | None:
+    """Pool over windows that tile the image, if they do; with the derivative of the activation before it."""
+    if pooling is None:
         return None
-    values: Tensor = MaximumPool.apply(input, window)[0]
-    return values
+    y, window, kind = pooling
+    activated, x, slope_of = before or (None, y, None)
+    x, slope = (x, slope_of(y)) if activated is y and slope_of else (y, None)
+    if kind == "average":
+        return _applied(TiledPool, x, F.avg_pool2d(y.detach(), window), slope, window, 1 / (window[0] * window[1]))
+    pooled, places = F.max_pool2d(y.detach(), window, return_indices=True)
+    maxima = places_of_maxima(y.detach(), places)
+    return _applied(TiledPool, x, pooled, maxima if slope is None else maxima * slope, window, 1.0)
+
+
+class ChannelScaling(torch.autograd.Function):
+    """`batch_norm(x, mean, variance, weight, bias, training=False, eps=eps)`, of a mean and a weight that are fixed."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(
+        x: Tensor, mean: Tensor, variance: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float
+    ) -> Tensor:
+        return F.batch_norm(x, mean, variance, weight, bias, training=False, eps=eps)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        x, _, variance, weight, _, eps = inputs
+        scale = (variance + eps).rsqrt()
+        ctx.save_for_backward((scale if weight is None else scale * weight).view(-1, *[1] * (x.ndim - 2)))
+
+    @staticmethod
+    def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
+        return g * ctx.saved_tensors[0], None, None, None, None, None
 
 
 def _batch_norm(
@@ -119,6 +167,8 @@ _LAYERS: dict[Any, Callable[..., Tensor | None]] = {
     F.conv1d: _convolution,
     F.conv2d: _convolution,
     F.batch_norm: _batch_norm,
+}
+_POOLINGS: dict[Any, Callable[..., _Pooling | None]] = {
     F.avg_pool2d: _average_pool,
     F.max_pool2d: _maximum_pool,
     torch.max_pool2d: _maximum_pool,
@@ -141,7 +191,7 @@ def _is_plain(x: Tensor, ndim: int) -> bool:
     )
 
 
-def _tiling(x: Tensor, kernel_size: Sizes, stride: Sizes | None, padding: Sizes) -> tuple[int, int] | None:
+def _tiling(x: Tensor, kernel_size: Sizes, stride: Sizes | None, padding: Sizes) -> Window | None:
     """Return the window of a pooling whose windows tile the image exactly, else None."""
     if not _is_plain(x, 4):
         return None

@@ -13,11 +13,7 @@ def sensitivity_map(J: Tensor) -> Tensor:
 
     How much the outputs as a whole react to every input feature, whatever the sign.
 
-    Args:
-        J: `[batch, outputs, *input_shape]`.
-
-    Raises:
-        JacobianError: `J` has another shape, or is not of a floating point type.
+    Raises JacobianError if `J` is not `[batch, outputs, *input_shape]` of a floating point type.
 
     >>> sensitivity_map(torch.tensor([[[3.0, 0.0], [3.0, 4.0]]]))
     tensor([[3.0000, 2.8284]])

@@ -17,7 +17,7 @@ _ALWAYS_FREE = 64 << 20
 _SHARE = 0.25
 """The share of the free memory that is taken by default."""
 _UNKNOWN_FREE = 4 << 30
-_CACHE = 16 << 20
+_CACHE = 24 << 20
 """Bytes of cotangents of the widest layer that still run at the speed of the cache (measured)."""
 
 

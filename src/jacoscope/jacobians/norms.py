@@ -22,11 +22,7 @@ def as_matrix(J: Tensor) -> Tensor:
     For a digit and ten classes this is 784×10, with entry `[b, i, k]` = ∂ output k / ∂ pixel i. A view;
     nothing is copied.
 
-    Args:
-        J: `[batch, outputs, *input_shape]`.
-
-    Raises:
-        JacobianError: `J` has another shape, or is not of a floating point type.
+    Raises JacobianError if `J` is not `[batch, outputs, *input_shape]` of a floating point type.
 
     >>> as_matrix(torch.zeros(2, 10, 1, 28, 28)).shape
     torch.Size([2, 784, 10])
@@ -40,11 +36,7 @@ def frobenius_norm(J: Tensor) -> Tensor:
     The overall sensitivity: for random noise of standard deviation ε on every input feature, the expected squared
     change of the outputs is :math:`\varepsilon^2 \|J\|_F^2` to first order.
 
-    Args:
-        J: `[batch, outputs, *input_shape]`.
-
-    Raises:
-        JacobianError: `J` has another shape, or is not of a floating point type.
+    Raises JacobianError if `J` is not `[batch, outputs, *input_shape]` of a floating point type.
 
     >>> frobenius_norm(torch.ones(1, 2, 2))
     tensor([2.])
@@ -75,11 +67,7 @@ def l1_operator_norm(J: Tensor) -> Tensor:
 
     The largest total change of the outputs that a single input feature can cause, per unit.
 
-    Args:
-        J: `[batch, outputs, *input_shape]`.
-
-    Raises:
-        JacobianError: `J` has another shape, or is not of a floating point type.
+    Raises JacobianError if `J` is not `[batch, outputs, *input_shape]` of a floating point type.
 
     >>> l1_operator_norm(torch.tensor([[[3.0, 4.0], [0.0, 1.0]]]))
     tensor([5.])
@@ -93,11 +81,7 @@ def linf_operator_norm(J: Tensor) -> Tensor:
     The largest change of any output when every input feature may move by one unit: what an L∞ adversary
     attacks.
 
-    Args:
-        J: `[batch, outputs, *input_shape]`.
-
-    Raises:
-        JacobianError: `J` has another shape, or is not of a floating point type.
+    Raises JacobianError if `J` is not `[batch, outputs, *input_shape]` of a floating point type.
 
     >>> linf_operator_norm(torch.tensor([[[3.0, 4.0], [0.0, 1.0]]]))
     tensor([7.])
@@ -112,11 +96,7 @@ def singular_values(J: Tensor) -> Tensor:
     features), formed and solved in float64. The absolute error is about :math:`10^{-8} \sigma_1`, below the resolution
     of float32; for float64 Jacobians, whose own resolution is finer, a full SVD is taken.
 
-    Args:
-        J: `[batch, outputs, *input_shape]`.
-
-    Raises:
-        JacobianError: `J` has another shape, or is not of a floating point type.
+    Raises JacobianError if `J` is not `[batch, outputs, *input_shape]` of a floating point type.
 
     >>> singular_values(torch.tensor([[[3.0, 0.0, 0.0], [0.0, 4.0, 0.0]]]))
     tensor([[4., 3.]])
@@ -142,11 +122,7 @@ def spectral_norm(J: Tensor) -> Tensor:
     The worst case: how far the outputs move, in L2, for the most harmful small change of the input of unit
     length. The relative error is of the order of the resolution of J's type.
 
-    Args:
-        J: `[batch, outputs, *input_shape]`.
-
-    Raises:
-        JacobianError: `J` has another shape, or is not of a floating point type.
+    Raises JacobianError if `J` is not `[batch, outputs, *input_shape]` of a floating point type.
 
     >>> spectral_norm(torch.tensor([[[3.0, 0.0, 0.0], [0.0, 4.0, 0.0]]]))
     tensor([4.])
@@ -169,11 +145,7 @@ def nuclear_norm(J: Tensor) -> Tensor:
 
     A convex substitute for the rank; large if the outputs respond to many independent directions.
 
-    Args:
-        J: `[batch, outputs, *input_shape]`.
-
-    Raises:
-        JacobianError: `J` has another shape, or is not of a floating point type.
+    Raises JacobianError if `J` is not `[batch, outputs, *input_shape]` of a floating point type.
 
     >>> nuclear_norm(torch.tensor([[[3.0, 0.0, 0.0], [0.0, 4.0, 0.0]]]))
     tensor([7.])
@@ -187,11 +159,7 @@ def stable_rank(J: Tensor) -> Tensor:
     How many directions carry as much as the strongest. Small perturbations barely change it, unlike the rank
     (Rudelson & Vershynin, Sampling from large matrices, 2007).
 
-    Args:
-        J: `[batch, outputs, *input_shape]`.
-
-    Raises:
-        JacobianError: `J` has another shape, or is not of a floating point type.
+    Raises JacobianError if `J` is not `[batch, outputs, *input_shape]` of a floating point type.
 
     >>> stable_rank(torch.eye(3).unsqueeze(0))
     tensor([3.])
@@ -211,11 +179,7 @@ def effective_rank(J: Tensor) -> Tensor:
     The number of equal singular values that would have the same entropy: between 1 and the rank
     (Roy & Vetterli, The effective rank, 2007).
 
-    Args:
-        J: `[batch, outputs, *input_shape]`.
-
-    Raises:
-        JacobianError: `J` has another shape, or is not of a floating point type.
+    Raises JacobianError if `J` is not `[batch, outputs, *input_shape]` of a floating point type.
 
     >>> effective_rank(torch.eye(4).unsqueeze(0))
     tensor([4.])

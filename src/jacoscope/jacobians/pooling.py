@@ -4,10 +4,7 @@ from functools import lru_cache
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
-
-from .convolution import fold
 
 _SHORT_ROW = 32
 """Up to this width, spreading by a matrix product is faster than by copying (measured: 2.5 to 7 times)."""
@@ -35,61 +32,34 @@ def _repetition(width: int, window: Window, factor: float, dtype: torch.dtype) -
     return factor * torch.eye(width, dtype=dtype, device="cpu").repeat_interleave(columns, 1).repeat(1, rows)
 
 
-class AveragePool(torch.autograd.Function):
-    """`avg_pool2d(x, window)`."""
+def places_of_maxima(y: Tensor, places: Tensor) -> Tensor:
+    """Return ones where the maxima are, at the indices that `max_pool2d` returns, and zeros elsewhere; as `y`."""
+    return torch.zeros_like(y).flatten(-2).scatter(-1, places.flatten(-2), 1.0).view(y.shape)
+
+
+class TiledPool(torch.autograd.Function):
+    r"""A pooling over windows that tile the image: :math:`\text{pooled} = c \sum_\text{window} s\,y`, of `y(x)`.
+
+    The factor :math:`c` is one over the size of the window for averages, and 1 for maxima, where :math:`s` is 1 at the
+    maximum and 0 elsewhere. The derivative is with respect to `x`, and `slope` is :math:`s \, dy/dx`, or None where it
+    is 1: thus an activation before the pooling takes no pass over the cotangents of its own.
+    """
+
+    generate_vmap_rule = True
 
     @staticmethod
-    def forward(x: Tensor, window: Window) -> Tensor:
-        """Average over each window."""
-        return F.avg_pool2d(x, window)
+    def forward(x: Tensor, pooled: Tensor, slope: Tensor | None, window: Window, factor: float) -> Tensor:
+        return pooled.clone()
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-        """Keep the window."""
-        ctx.window = inputs[1]
+        _, _, slope, ctx.window, ctx.factor = inputs
+        ctx.save_for_backward(slope)
 
     @staticmethod
-    def backward(ctx: Any, g: Tensor) -> tuple[Tensor, None]:
-        """Return the same share for every position of a window."""
-        return spread(g, ctx.window, 1 / (ctx.window[0] * ctx.window[1])), None
-
-    @staticmethod
-    def vmap(info: Any, in_dims: tuple[int, None], x: Tensor, window: Window) -> tuple[Tensor, int]:
-        """Fold the added dimension into the batch."""
-        folded, added = fold(x, in_dims[0])
-        return AveragePool.apply(folded, window).unflatten(0, (added, -1)), 0
-
-
-class MaximumPool(torch.autograd.Function):
-    """`max_pool2d(x, window, return_indices=True)`; the derivative is that of the first of the two."""
-
-    @staticmethod
-    def forward(x: Tensor, window: Window) -> tuple[Tensor, Tensor]:
-        """Return the maximum of each window and its place in the image."""
-        values, places = F.max_pool2d(x, window, return_indices=True)
-        return values, places
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
-        """Keep where the maxima are."""
-        x, ctx.window = inputs
-        ctx.image = x.shape[-2:]
-        ctx.mark_non_differentiable(output[1])
-        ctx.save_for_backward(output[1])
-
-    @staticmethod
-    def backward(ctx: Any, g: Tensor, _: Tensor) -> tuple[Tensor, None]:
-        """Return everything at the position of the maximum."""
-        (places,) = ctx.saved_tensors
-        chosen = torch.zeros(*places.shape[:-2], ctx.image.numel(), dtype=g.dtype, device=g.device)
-        chosen = chosen.scatter(-1, places.flatten(-2), 1.0)
-        return spread(g, ctx.window) * torch.unflatten(chosen, -1, ctx.image), None
-
-    @staticmethod
-    def vmap(
-        info: Any, in_dims: tuple[int, None], x: Tensor, window: Window
-    ) -> tuple[tuple[Tensor, Tensor], tuple[int, int]]:
-        """Fold the added dimension into the batch."""
-        folded, added = fold(x, in_dims[0])
-        values, places = MaximumPool.apply(folded, window)
-        return (values.unflatten(0, (added, -1)), places.unflatten(0, (added, -1))), (0, 0)
+    def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
+        (slope,), spreaded = ctx.saved_tensors, spread(g, ctx.window, ctx.factor)
+        if slope is None:
+            return spreaded, None, None, None, None
+        # In place, for fresh memory is slow; but not where the slope belongs to more samples than the cotangent.
+        return spreaded * slope if torch.is_grad_enabled() else spreaded.mul_(slope), None, None, None, None

@@ -28,6 +28,7 @@ class LeNet5(nn.Sequential):
         pooling: makes the pooling after each convolution, given its kernel size.
         channels: feature maps of the two convolutions.
         hidden: units of the two hidden linear layers.
+        dropout: probability with which, in training, each of these units is set to zero; 0 for no dropout.
 
     Shapes:
         pixels in [0, 1] ``[batch, C, H, W]`` to logits ``[batch, num_classes]``.
@@ -53,6 +54,7 @@ class LeNet5(nn.Sequential):
         pooling: Callable[[int], nn.Module] = nn.AvgPool2d,
         channels: Sequence[int] = (6, 16),
         hidden: Sequence[int] = (120, 84),
+        dropout: float = 0.0,
     ) -> None:
         image_channels, height, width = input_shape
         if height != width:
@@ -62,6 +64,10 @@ class LeNet5(nn.Sequential):
                 raise ValueError(f"{name}={list(sizes)} is not allowed; LeNet-5 has two such layers")
         padding = max(0, (PAPER_SIZE - height + 1) // 2)
         side = ((height + 2 * padding - 4) // 2 - 4) // 2
+
+        def drop(number: int) -> dict[str, nn.Module]:
+            return {f"dropout{number}": nn.Dropout(dropout)} if dropout else {}
+
         super().__init__(
             OrderedDict(
                 normalize=Normalize(mean, std),
@@ -74,8 +80,10 @@ class LeNet5(nn.Sequential):
                 flatten=nn.Flatten(),
                 fc1=nn.Linear(channels[1] * side * side, hidden[0]),
                 act3=activation(),
+                **drop(3),
                 fc2=nn.Linear(hidden[0], hidden[1]),
                 act4=activation(),
+                **drop(4),
                 fc3=nn.Linear(hidden[1], num_classes),
             )
         )

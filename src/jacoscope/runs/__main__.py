@@ -4,13 +4,14 @@ import argparse
 import sys
 from pathlib import Path
 
+from jacoscope.commands import typed
 from jacoscope.comparison import show_sweep
 from jacoscope.errors import UserError
 
 
 def main(words: list[str] | None = None) -> int:
     """Show the table, write the page and the exports, and return the exit status."""
-    parser = argparse.ArgumentParser("python -m jacoscope.runs", description="Compare all runs below a folder.")
+    parser = argparse.ArgumentParser(typed("runs"), description="Compare all runs below a folder.")
     parser.add_argument("folder", type=Path, help="the directory of a sweep, or any folder that holds runs, as logs")
     parser.add_argument("--sort", metavar="COLUMN", help="sort by a column; --sort=-COLUMN from large to small")
     parser.add_argument(
@@ -21,6 +22,9 @@ def main(words: list[str] | None = None) -> int:
         default=[],
         help="write all columns to a .csv or .parquet file; may be given several times",
     )
+    parser.add_argument(
+        "--paper", action="store_true", help="require the table of the paper that the sweep repeats, beside ours"
+    )
     page_options = parser.add_mutually_exclusive_group()
     page_options.add_argument(
         "--html", metavar="FILE", type=Path, help="the file for the page; by default FOLDER/sweep.html"
@@ -29,7 +33,7 @@ def main(words: list[str] | None = None) -> int:
     options = parser.parse_args(words)
     try:
         page = False if options.no_html else options.html or True
-        show_sweep(options.folder, sort=options.sort, page=page, export=options.export)
+        show_sweep(options.folder, sort=options.sort, page=page, export=options.export, paper=options.paper or None)
     except UserError as mistake:
         print(f"\n{mistake}", file=sys.stderr)
         return 1

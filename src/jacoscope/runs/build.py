@@ -8,6 +8,7 @@ from hydra.utils import instantiate
 from torch import Tensor, nn
 
 from jacoscope.errors import UserError
+from jacoscope.penalties import Penalty
 
 
 def build(node: Any, **arguments: Any) -> Any:
@@ -46,6 +47,21 @@ def build_loss(config: dict[str, Any]) -> nn.Module:
         given = list(value.shape) if isinstance(value, Tensor) else type(value).__name__
         raise UserError(f"loss: {target} gives {given}; a loss is a tensor of one number")
     return loss  # type: ignore[no-any-return]
+
+
+def build_penalty(config: dict[str, Any]) -> Penalty:
+    """Build the penalty, and check that it is one.
+
+    Raises:
+        UserError: if it cannot be built, or is something else.
+    """
+    penalty = build(config["penalty"])
+    if not isinstance(penalty, Penalty):
+        raise UserError(
+            f"penalty: {config['penalty']['_target_']} makes a {type(penalty).__name__}; "
+            "it is a jacoscope.penalties.Penalty"
+        )
+    return penalty
 
 
 def build_network(config: dict[str, Any]) -> nn.Module:

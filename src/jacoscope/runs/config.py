@@ -16,7 +16,7 @@ from jacoscope.files import require_writable
 from jacoscope.runs.ranges import check_processes, check_ranges
 from jacoscope.runs.targets import check_targets
 
-PARTS = ("data", "model", "loss", "optimizer", "scheduler", "trainer")  # nodes with one thing to build
+PARTS = ("data", "model", "loss", "penalty", "optimizer", "scheduler", "trainer")  # nodes with one thing to build
 COLLECTIONS = ("callbacks", "logger")  # nodes with any number of things to build, by name
 JACOBIAN_METRIC = re.compile(r"(?!(train|val|test)/)([\w.-]+/)?jacobian/")  # perhaps behind the name of the callback
 JACOBIAN_CALLBACKS = ("jacoscope.JacobianCallback", "jacoscope.callbacks.JacobianCallback")

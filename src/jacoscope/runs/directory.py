@@ -18,6 +18,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
+from jacoscope.commands import typed
 from jacoscope.errors import UserError
 from jacoscope.files import HANGUP, forget_terminal, remove_unfinished, write_whole
 from jacoscope.runs.extension import extended, is_longer
@@ -306,5 +307,5 @@ def latest_run(log_dir: str | Path) -> RunDirectory:
         if result.status == "finished":
             finished.append((datetime.fromisoformat(result.started), file.parent))
     if not finished:
-        raise UserError(f"There is no finished run in {log_dir}/train: make one with python train.py")
+        raise UserError(f"There is no finished run in {log_dir}/train: make one with {typed('train')}")
     return RunDirectory(max(finished)[1])

@@ -17,7 +17,7 @@ from omegaconf.errors import OmegaConfBaseException
 from jacoscope.errors import UserError, nearest
 from jacoscope.runs.targets import find_target, parameters_of
 
-RECIPES = ("experiment", "hparams_search", "debug")  # groups whose files set keys of all other groups
+RECIPES = ("experiment", "regularisation", "hparams_search", "debug")  # groups whose files set keys of all other groups
 NOT_BUILT = {"images": ("shape", "classes", "mean", "std"), "paths": ("data_dir", "log_dir", "output_dir")}
 """The keys that jacoscope reads itself, below those that are not built from a ``_target_``."""
 
@@ -81,8 +81,9 @@ def _groups(hydra: Any) -> set[str]:
 
 def _primary_keys(hydra: Any) -> set[str]:
     """Return the keys in the file of the primary config."""
-    (folder,) = (source.path for source in hydra.runtime.config_sources if source.provider == "main")
-    return set(map(str, OmegaConf.load(Path(folder) / f"{hydra.job.config_name}.yaml"))) - {"defaults"}
+    folders = (Path(source.path) for source in hydra.runtime.config_sources if source.schema == "file")
+    files = (folder / f"{hydra.job.config_name}.yaml" for folder in folders)
+    return set(map(str, OmegaConf.load(next(file for file in files if file.is_file())))) - {"defaults"}
 
 
 # Keys that were typed.
@@ -109,7 +110,7 @@ def misspelt_key(words: Iterable[str], config_dir: Path, config_name: str) -> st
         if key.startswith("hydra/sweeper/"):
             return f"{key} belongs to a search: type -m hparams_search=optuna before it"
         if not _has(config, key):
-            return _unknown_key(key, config, groups)
+            return _without_parent(key, config, chosen) or _unknown_key(key, config, groups)
     return None
 
 
@@ -122,6 +123,19 @@ def _has(config: DictConfig, key: str) -> bool:
     if isinstance(node, DictConfig):
         return name in list(node)  # unlike `in node`, also if its value is ???
     return isinstance(node, ListConfig) and name.isdigit()
+
+
+def _without_parent(key: str, config: DictConfig, chosen: Iterable[str]) -> str | None:
+    """Return a message about a key below a node that the chosen configs leave out, or None if it is another mistake."""
+    (*above, parent), name = key.split(".")[:-1] or [""], key.rpartition(".")[2]
+    node = OmegaConf.select(config, ".".join(above)) if above else None
+    if not isinstance(node, DictConfig) or parent in node or nearest(parent, map(str, node)):
+        return None
+    choice = next((f" with {word}" for word in chosen if word.startswith(f"{above[0]}=")), "")
+    return (
+        f"There is no {'.'.join((*above, parent))}{choice}, so {name} cannot be set there.\n"
+        f"Keys of {'.'.join(above)}: {', '.join(map(str, node))}\nThe whole config: --cfg job"
+    )
 
 
 def _unknown_key(key: str, config: DictConfig, groups: list[str]) -> str:

@@ -13,6 +13,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import IO
 
+from jacoscope.commands import typed
 from jacoscope.errors import UserError
 from jacoscope.runs.processes import is_first
 
@@ -77,7 +78,7 @@ def _wait_for(file: IO[str], directory: Path, wait: bool) -> None:
     if not wait:
         raise UserError(
             f"{directory} is being worked on by {holder}. Wait until it is done; to see its state: "
-            f"python -m jacoscope.runs {directory}"
+            f"{typed('runs')} {directory}"
         )
     print(f"Waiting for {holder}, which works on {directory}", file=sys.stderr, flush=True)
     fcntl.flock(file, fcntl.LOCK_EX)

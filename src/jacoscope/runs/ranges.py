@@ -49,7 +49,7 @@ class Range:
     items: int | None = None
     besides: float | None = None
     share: "Range | None" = None
-    kind: type = int
+    kind: type = float
     texts: bool = False
 
     def allows(self, value: Any) -> bool:
@@ -86,55 +86,68 @@ class Range:
         return text if self.items is None else f"a list of {self.items} numbers, each {text}"
 
 
-COUNT, COUNT_OR_NONE, SHARE = Range(1, MOST), Range(0, MOST), Range(0, 1, kind=float)
-POSITIVE, NOT_NEGATIVE = Range(0, above=True, kind=float), Range(0, kind=float)
-BATCHES = Range(0, MOST, share=SHARE)
+COUNT, COUNT_OR_NONE, SHARE = Range(1, MOST, kind=int), Range(0, MOST, kind=int), Range(0, 1)
+POSITIVE, NOT_NEGATIVE = Range(0, above=True), Range(0)
+BATCHES = Range(0, MOST, share=SHARE, kind=int)
 
 RANGES = {
-    "seed": Range(0, 2**32 - 1),
-    "images.shape": Range(1, 8192, items=3),  # channels, height, width
-    "images.classes": Range(1, 100_000),
+    "seed": Range(0, 2**32 - 1, kind=int),
+    "images.shape": Range(1, 8192, items=3, kind=int),  # channels, height, width
+    "images.classes": Range(1, 100_000, kind=int),
     "images.std": POSITIVE,
-    "*.input_shape": Range(1, 8192, items=3),
-    "*.num_classes": Range(1, 100_000),
+    "*.input_shape": Range(1, 8192, items=3, kind=int),
+    "*.num_classes": Range(1, 100_000, kind=int),
     "data.batch_size": COUNT,
     "data.eval_batch_size": COUNT,
     "data.val_size": BATCHES,  # images instead of batches
-    "data.split_seed": Range(0, 2**63 - 1),
-    "data.seed": Range(0, 2**32 - 1),
-    "augmentation*.degrees": Range(0, 180, kind=float),
+    "data.split_seed": Range(0, 2**63 - 1, kind=int),
+    "data.samples_per_class": COUNT,
+    "data.subset_seed": Range(0, 2**63 - 1),
+    "data.passes_per_epoch": COUNT,
+    "data.seed": Range(0, 2**32 - 1, kind=int),
+    "augmentation*.degrees": Range(0, 180),
     "augmentation*.translate": SHARE,
-    "augmentation*.scale": Range(0, above=True, items=2, kind=float),
-    "augmentation*.shear": Range(0, 60, kind=float),  # degrees; at 90 an image would be a line
+    "augmentation*.scale": Range(0, above=True, items=2),
+    "augmentation*.shear": Range(0, 60),  # degrees; at 90 an image would be a line
     "augmentation*.amplitude": NOT_NEGATIVE,
     "augmentation*.sigma": POSITIVE,
-    "model.channels": Range(1, 65_536, items=2),
-    "model.hidden": Range(1, 1_000_000),
+    "model.channels": Range(1, 65_536, items=2, kind=int),
+    "model.hidden": Range(1, 1_000_000, kind=int),
+    "model.dropout": Range(0, 1, below=True),
     "loss.label_smoothing": SHARE,
     "loss.height": POSITIVE,
+    "penalty.weight": NOT_NEGATIVE,
+    "penalty.projections": COUNT,
+    "penalty.iterations": COUNT,
+    "penalty.distance": POSITIVE,
+    "penalty.std": POSITIVE,
+    "penalty.ramp_up": SHARE,
+    "penalty.every_n_steps": COUNT,
     "optimizer.lr": NOT_NEGATIVE,
     "optimizer.adam_lr": NOT_NEGATIVE,
-    "optimizer.betas": Range(0, 1, below=True, items=2, kind=float),
+    "optimizer.betas": Range(0, 1, below=True, items=2),
     "optimizer.eps": NOT_NEGATIVE,
     "optimizer.momentum": SHARE,
     "optimizer.weight_decay": NOT_NEGATIVE,
     "scheduler.pct_start": SHARE,
     "scheduler.warmup": SHARE,
+    "scheduler.milestones": SHARE,
+    "scheduler.factor": POSITIVE,
     "scheduler.*div_factor": POSITIVE,
     "trainer.max_epochs": COUNT,
     "trainer.min_epochs": COUNT_OR_NONE,
-    "trainer.max_steps": Range(1, MOST, besides=-1),
+    "trainer.max_steps": Range(1, MOST, besides=-1, kind=int),
     "trainer.min_steps": COUNT_OR_NONE,
-    "trainer.num_nodes": Range(1, 65_536),
-    "trainer.limit_train_batches": Range(1, MOST, share=Range(0, 1, above=True)),
+    "trainer.num_nodes": Range(1, 65_536, kind=int),
+    "trainer.limit_train_batches": Range(1, MOST, share=Range(0, 1, above=True), kind=int),
     "trainer.limit_*_batches": BATCHES,
     "trainer.overfit_batches": BATCHES,
-    "trainer.val_check_interval": Range(1, MOST, share=Range(0, 1, above=True), texts=True),
+    "trainer.val_check_interval": Range(1, MOST, share=Range(0, 1, above=True), kind=int, texts=True),
     "trainer.check_val_every_n_epoch": COUNT,
     "trainer.accumulate_grad_batches": COUNT,
     "trainer.gradient_clip_val": NOT_NEGATIVE,
     "trainer.log_every_n_steps": COUNT_OR_NONE,
-    "trainer.num_sanity_val_steps": Range(-1, MOST),
+    "trainer.num_sanity_val_steps": Range(-1, MOST, kind=int),
     "trainer.fast_dev_run": COUNT_OR_NONE,
     "callbacks.jacobian.every_n_epochs": COUNT,
     "callbacks.jacobian.max_samples": COUNT,
@@ -143,7 +156,7 @@ RANGES = {
     "callbacks.jacobian.probe_indices": COUNT_OR_NONE,
     "callbacks.*.every_n_batches": COUNT,
     "callbacks.*.every_n_minutes": POSITIVE,
-    "callbacks.*.save_top_k": Range(-1, MOST),
+    "callbacks.*.save_top_k": Range(-1, MOST, kind=int),
     "callbacks.*.patience": COUNT_OR_NONE,
     "callbacks.*.refresh_rate": COUNT_OR_NONE,
     "callbacks.*.decay": SHARE,

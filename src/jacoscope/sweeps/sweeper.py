@@ -23,6 +23,7 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from omegaconf.errors import OmegaConfBaseException
 
+from jacoscope.commands import typed
 from jacoscope.errors import UserError
 from jacoscope.files import HANGUP, forget_terminal
 from jacoscope.runs.keys import check_keys, quoted
@@ -195,7 +196,7 @@ class ResumableSweeper(Sweeper):
                 done = sum(self.directory.state(job) in DONE for job in self.directory.jobs)
                 advice = (
                     f"Stopped, with {done} of {len(self.directory.jobs)} runs done. The same command continues with "
-                    f"the others; to see their state: python -m jacoscope.runs {path}"
+                    f"the others; to see their state: {typed('runs')} {path}"
                 )
                 if isinstance(stop, SystemExit):  # a run in this process was terminated
                     print(f"\n{advice}", file=sys.stderr)

@@ -4,7 +4,7 @@ from jacoscope.training.checkpointing import CheckpointFiles, LastCheckpoint
 from jacoscope.training.classifier import ClassifierModule
 from jacoscope.training.losses import RubbishClassLoss
 from jacoscope.training.muon import Muon
-from jacoscope.training.schedules import constant, cosine, one_cycle
+from jacoscope.training.schedules import constant, cosine, one_cycle, steps
 
 __all__ = [
     "CheckpointFiles",
@@ -15,4 +15,5 @@ __all__ = [
     "constant",
     "cosine",
     "one_cycle",
+    "steps",
 ]

@@ -8,21 +8,17 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from lightning_fabric.plugins import CheckpointIO
-from pytorch_lightning import LightningModule, Trainer
-from pytorch_lightning.callbacks import Checkpoint, ModelCheckpoint
-from pytorch_lightning.loggers import TensorBoardLogger
-
 from jacoscope.checkpoints import read_checkpoint, write_checkpoint
 from jacoscope.errors import UserError
 from jacoscope.files import HANGUP, forget_terminal
+from jacoscope.lightning import Checkpoint, CheckpointIO, LightningModule, ModelCheckpoint, Trainer, is_a
 from jacoscope.training.divergence import require_finite_weights
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, HANGUP)
 
 
 class CheckpointFiles(CheckpointIO):
-    """Plugin of a :class:`~pytorch_lightning.Trainer` that writes checkpoints completely or not at all.
+    """Plugin of a ``Trainer`` that writes checkpoints completely or not at all.
 
     It reads them as data: nothing in a file is run, whether a callback or ``fit(ckpt_path=…)`` asks for it.
     ``storage_options`` names a file in which the replaced checkpoint is kept.
@@ -258,9 +254,9 @@ def _truncate_event_files(trainer: Trainer, sizes: dict[str, int]) -> None:
                 os.truncate(file, size)
 
 
-def _event_files(logger: TensorBoardLogger) -> list[Path]:
+def _event_files(logger: Any) -> list[Path]:
     return list(Path(logger.log_dir).glob("events.out.tfevents.*"))
 
 
-def _tensorboard_loggers(trainer: Trainer) -> list[TensorBoardLogger]:
-    return [logger for logger in trainer.loggers if trainer.is_global_zero and isinstance(logger, TensorBoardLogger)]
+def _tensorboard_loggers(trainer: Trainer) -> list[Any]:
+    return [logger for logger in trainer.loggers if trainer.is_global_zero and is_a(logger, "TensorBoardLogger")]

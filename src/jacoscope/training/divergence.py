@@ -3,10 +3,10 @@
 from pathlib import Path
 
 import torch
-from pytorch_lightning import LightningModule
 from torch import Tensor
 
 from jacoscope.errors import UserError
+from jacoscope.lightning import LightningModule
 
 
 def require_finite_step(module: LightningModule, loss: Tensor) -> None:

@@ -3,8 +3,18 @@
 Each takes the optimizer and the total number of steps, which only the trainer knows; the others come from a config.
 """
 
+from collections.abc import Sequence
+
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import ConstantLR, CosineAnnealingLR, LinearLR, LRScheduler, OneCycleLR, SequentialLR
+from torch.optim.lr_scheduler import (
+    ConstantLR,
+    CosineAnnealingLR,
+    LinearLR,
+    LRScheduler,
+    MultiStepLR,
+    OneCycleLR,
+    SequentialLR,
+)
 
 
 def constant(optimizer: Optimizer, total_steps: int) -> LRScheduler:
@@ -65,3 +75,17 @@ def cosine(optimizer: Optimizer, total_steps: int, warmup: float = 0.05) -> LRSc
         ],
         milestones=[warmup_steps],
     )
+
+
+def steps(
+    optimizer: Optimizer, total_steps: int, milestones: Sequence[float] = (1 / 3, 2 / 3), factor: float = 0.1
+) -> LRScheduler:
+    """Multiply the learning rate by a factor at some points of the training.
+
+    Args:
+        optimizer: its learning rate is the first one.
+        total_steps: optimizer steps of the whole training.
+        milestones: the points, as shares of the steps.
+        factor: of the learning rate, at each of them.
+    """
+    return MultiStepLR(optimizer, [round(share * total_steps) for share in milestones], factor)

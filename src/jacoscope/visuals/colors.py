@@ -106,16 +106,25 @@ def diverging() -> "ListedColormap":
     >>> [round(float(channel), 2) for channel in diverging()(0.5)[:3]]
     [0.96, 0.96, 0.96]
     """
-    steps = np.linspace(-1.0, 1.0, 2 * _LEVELS + 1)[:, None]  # an odd number: zero has a colour of its own
-    arms = np.where(steps < 0, _between("negative", -steps), _between("positive", steps))
-    return _colormap(arms, "jacoscope.diverging")
+    return _colormap(_diverging_rgb(), "jacoscope.diverging")
+
+
+def diverging_table() -> Pixels:
+    """Return the colours of :func:`diverging` in order, ``[colours, 3]``, without loading matplotlib.
+
+    >>> table = diverging_table()
+    >>> table.shape, table[256].tolist()
+    ((513, 3), [245, 245, 245])
+    """
+    table: Pixels = np.rint(_diverging_rgb() * 255).astype(np.uint8)
+    return table
 
 
 @cache
 def sequential() -> "ListedColormap":
     """Return the map for magnitudes, which begins with the neutral zero."""
     steps = np.linspace(0.0, 1.0, _LEVELS)[:, None]
-    return _colormap(_between("strong", steps), "jacoscope.sequential")
+    return _colormap(_rgb(_between("strong", steps)), "jacoscope.sequential")
 
 
 def css() -> str:
@@ -128,12 +137,22 @@ def css() -> str:
     return f':root {{ {light} }}\n:root[data-theme="dark"] {{ {dark} color-scheme: dark; }}\n'
 
 
-def _colormap(oklab: NDArray[np.float64], name: str) -> "ListedColormap":
+def _colormap(rgb: NDArray[np.float64], name: str) -> "ListedColormap":
     from matplotlib.colors import ListedColormap
 
+    return ListedColormap(rgb, name)
+
+
+def _diverging_rgb() -> NDArray[np.float64]:
+    steps = np.linspace(-1.0, 1.0, 2 * _LEVELS + 1)[:, None]  # an odd number: zero has a colour of its own
+    return _rgb(np.where(steps < 0, _between("negative", -steps), _between("positive", steps)))
+
+
+def _rgb(oklab: NDArray[np.float64]) -> NDArray[np.float64]:
     linear = (((oklab @ _OKLAB_TO_LMS.T) ** 3) @ _LMS_TO_LINEAR_RGB.T).clip(0, 1)
     encoded = np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
-    return ListedColormap(encoded.clip(0, 1), name)
+    rgb: NDArray[np.float64] = encoded.clip(0, 1)
+    return rgb
 
 
 def _between(end: str, share: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from jacoscope.measures import DERIVATIVE, PLURAL, SINGULAR
-from jacoscope.visuals.colors import Pixels, sequential
+from jacoscope.visuals.colors import WORDS, Pixels, sequential
 from jacoscope.visuals.heatmaps import (
     Scale,
     brightness_derivative,
@@ -23,6 +23,14 @@ from jacoscope.visuals.heatmaps import (
 from jacoscope.visuals.line_chart import Line, line_chart
 from jacoscope.visuals.sheet import TILE_SIZE, RowLabel, compose_sheet
 
+PICTURES = {
+    "probe_sheet": f"{WORDS['positive']}: a brighter pixel raises the class; {WORDS['negative']}: it lowers it",
+    "class_maps": "the mean magnitude of each class's derivatives",
+    "sensitivity": "root mean square over the classes, laid over the input",
+    "over_epochs": "the derivative of each sample's own class, from epoch to epoch",
+    "spectrum": "mean singular values, a line for each epoch",
+}
+"""What each picture shows, by the last part of its tag, for TensorBoard's page of explanations."""
 GALLERY_SIZE = 140
 """Pixels, about, of a picture's longer side where there are few."""
 _IN_A_ROW = 5
@@ -32,7 +40,7 @@ _SMALLEST = 1e-6  # of the largest singular value: what is below is rounding
 def probe_sheet(
     images: Tensor,
     J: Tensor,
-    probabilities: Tensor,
+    probabilities: Tensor | None,
     labels: Sequence[int | None],
     class_names: Sequence[str],
     output: str = "logits",
@@ -50,7 +58,7 @@ def probe_sheet(
         images: ``[samples, channels, height, width]``; those with pixels beyond [0, 1] are stretched to it, each by
             itself.
         J: ``[samples, outputs, channels, height, width]``.
-        probabilities: ``[samples, outputs]``.
+        probabilities: ``[samples, outputs]``; None to show no predictions.
         labels: true classes; ``None`` where unknown.
         class_names: one for each output.
         output: what was differentiated, for the units.
@@ -67,7 +75,8 @@ def probe_sheet(
     scale = _scale_of_samples(maps[:, shown], output)
     painted = heatmap(maps[:, shown], scale)
     rows = [[pictures[i], *painted[i]] for i in range(len(images))]
-    row_labels = [_row_label(p, label, class_names) for p, label in zip(probabilities.cpu(), labels, strict=True)]
+    predictions = [None] * len(images) if probabilities is None else probabilities.cpu()
+    row_labels = [_row_label(p, label, class_names) for p, label in zip(predictions, labels, strict=True)]
     columns = ["", *(class_names[k] for k in shown)]
     title = f"Which way each pixel moves the {SINGULAR.get(output, output)} of each class"
     return compose_sheet(rows, title, row_labels, columns, scale, tile_size)
@@ -200,7 +209,9 @@ def _gallery(pictures: Pixels, captions: Sequence[str], title: str, scale: Scale
     return compose_sheet(rows, title, scale=scale, tile_size=tile_size, captions=above)
 
 
-def _row_label(probabilities: Tensor, label: int | None, class_names: Sequence[str]) -> RowLabel:
+def _row_label(probabilities: Tensor | None, label: int | None, class_names: Sequence[str]) -> RowLabel:
+    if probabilities is None:
+        return RowLabel("" if label is None else class_names[label])
     predicted = int(probabilities.argmax())
     detail = f"→ {class_names[predicted]} ({percent(float(probabilities[predicted]))})"
     if label is None:

@@ -1,4 +1,4 @@
-"""Write report.html. Its text is in the template ``report.html``, beside this file."""
+"""Write report.html, and report_samples.js beside it. Its text is in the template ``report.html``, beside this file."""
 
 import base64
 import io
@@ -12,17 +12,19 @@ import torch
 from PIL import Image
 
 from jacoscope.analysis.report import charts
+from jacoscope.analysis.report.listing import ReadImages, confusion, file_beside, listed_rows, samples_table
 from jacoscope.analysis.report.numbers import Numbers
 from jacoscope.analysis.report.samples import Sample
 from jacoscope.files import write_whole
 from jacoscope.measures import SINGULAR, shown_in
 from jacoscope.pages import render
-from jacoscope.visuals import WORDS, Pixels, Scale, diverging, heatmap
-from jacoscope.visuals.heatmaps import paint_images
+from jacoscope.visuals.colors import WORDS, Pixels, diverging
+from jacoscope.visuals.heatmaps import Scale, heatmap, paint_images
 
 ROWS = 6  # samples of each list that are shown with all their maps
-MEAN_MAPS = 20  # classes whose mean maps are shown
-LISTS = ("most_sensitive", "confident_errors")
+MOST_CLASSES = 20  # classes whose mean maps are shown, and in the table of confusions
+FEW_ERRORS = 10  # below this number, an AUROC is not among the headlines
+BESIDE = "report_samples.js"
 
 
 def write_report(
@@ -36,9 +38,11 @@ def write_report(
     maps: Mapping[str, "np.ndarray[Any, Any]"] | None,
     adversarial: pa.Table | None,
     samples: Iterable[Sample],
+    read_images: ReadImages,
+    command: str,
     about: Mapping[str, str],
 ) -> None:
-    """Write the report.
+    """Write the report, and :data:`BESIDE` beside it: pictures of all samples, and derivative maps of some.
 
     Args:
         path: the HTML file.
@@ -49,8 +53,10 @@ def write_report(
         table: the content of samples.parquet, without lists and rows that are not finite.
         maps: the content of maps.npz, if maps were kept.
         adversarial: predicted and found distances, if they were searched.
-        samples: those for the explorer, in its order, and the first :data:`ROWS` of each list of :data:`LISTS` in the
-            summary.
+        samples: those for the explorer, in its order, then all others with maps, among them the first :data:`ROWS` of
+            each list of the summary that is shown.
+        read_images: reads pixels of samples by their indices.
+        command: computes one sample, with its number added.
         about: what was analysed and how, a line for each entry.
 
     Raises:
@@ -60,42 +66,89 @@ def write_report(
     by_class = {f"by-class-{name}": chart for name, chart in charts.by_class(table, class_names).items()}
     drawn = {
         "norms": charts.norm_histogram(table),
-        "confidence": charts.norm_against_confidence(table, class_names),
+        "confidence": charts.norm_against_confidence(table, class_names, [sample.index for sample in samples]),
+        "calibration": charts.calibration(summary),
         "spectrum": charts.spectrum(summary),
         **by_class,
         **({} if adversarial is None else {"distances": charts.distances(adversarial)}),
     }
+    rows = listed_rows(table)
+    explored = [sample for sample in samples if sample.why]
+    in_page = {sample.index for sample in explored}
+    decisions = {name: table[name].to_numpy() for name in ("label", "prediction")}
+    sure = [row for row in summary["confident_errors"] if row["confidence"] > summary["calibration"]["sure"]]
     page = render(
         "analysis/report/report.html",
         title=f"{network} on {summary['samples']:,} {summary['split']} images",
         subtitle=f"How every {unit} depends on every pixel · {source}",
         charts=drawn,
-        data={"explorer": _explorer(samples, table, class_names, unit)},
+        data={
+            "explorer": {**_explorer(explored, table, class_names, unit), "command": command, "beside": BESIDE},
+            "samples": samples_table(rows, class_names),
+            "classes": _classes_table(summary),
+        },
         n=n,
         unit=unit,
+        classes=len(class_names),
+        most_classes=MOST_CLASSES,
+        few_errors=FEW_ERRORS,
+        listed=len(rows),
+        with_maps=len(samples),
+        confusion=confusion(decisions, class_names, MOST_CLASSES),
         measures_by_class={name: chart.layout.yaxis.title.text for name, chart in by_class.items()},
-        class_columns=shown_in("classes"),
         listed_measures=shown_in("samples"),
         means=None if maps is None else mean_maps(maps, class_names),
-        lists={name: _rows(summary[name][:ROWS], samples, class_names) for name in LISTS},
+        lists={
+            "most_sensitive": _rows(summary["most_sensitive"][:ROWS], samples, class_names),
+            "confident_errors": _rows(sure[:ROWS], samples, class_names),
+        },
         about=about,
     )
+    beside = file_beside(rows, (sample for sample in samples if sample.index not in in_page), read_images)
+    write_whole(path.parent / BESIDE, beside)
     write_whole(path, page.encode())
 
 
-def _explorer(samples: Sequence[Sample], table: pa.Table, class_names: Sequence[str], unit: str) -> dict[str, Any]:
-    """Return what the script needs to show the samples of the explorer."""
-    chosen = [sample for sample in samples if sample.why]
+def _classes_table(summary: dict[str, Any]) -> dict[str, Any]:
+    """Return the means of each class that has samples, as ``table.js`` reads them."""
+    groups = {name: group for name, group in summary["by_class"].items() if group["samples"]}
+    measures = shown_in("classes")
+    columns = [
+        {"key": "label", "title": "class", "kind": "text"},
+        {"key": "samples", "title": "samples", "kind": "number"},
+        {"key": "accuracy", "title": "accuracy", "kind": "percent"},
+        *({"key": m.name, "title": m.heading, "kind": "number", "empty": "–"} for m in measures),
+    ]
+    keys = [str(column["key"]) for column in columns[1:]]
+    values = {"label": list(groups), **{key: [group[key] for group in groups.values()] for key in keys}}
+    return {"columns": columns, "values": values, "noun": "classes", "link": "label", "as": "label"}
+
+
+def _explorer(chosen: Sequence[Sample], table: pa.Table, class_names: Sequence[str], unit: str) -> dict[str, Any]:
+    """Return what the script needs to show the samples whose maps are in the page."""
     measures = {measure.name: measure.label for measure in shown_in("samples")}
     places = np.searchsorted(table.column("index").to_numpy(), [sample.index for sample in chosen])
     rows = table.take(pa.array(places)).to_pylist()
-    channels, height, width = chosen[0].image.shape
     return {
         "samples": [sample.for_script(row, list(measures)) for sample, row in zip(chosen, rows, strict=True)],
+        **explorer_settings(tuple(chosen[0].image.shape), class_names, unit),
+    }
+
+
+def explorer_settings(shape: tuple[int, ...], class_names: Sequence[str], unit: str) -> dict[str, Any]:
+    """Return what the explorer needs besides its samples.
+
+    Args:
+        shape: of an image, ``(C, H, W)``.
+        class_names: one for each class.
+        unit: what is differentiated, in words.
+    """
+    channels, height, width = shape
+    return {
         "shape": [3 if channels == 3 else 1, height, width],
         "names": list(class_names),
         "output": unit,
-        "measures": measures,
+        "measures": [{"key": measure.name, "title": measure.label} for measure in shown_in("samples")],
         "scale": Scale(diverging(), -1.0, 1.0).table.tolist(),
         "colors": WORDS,
     }
@@ -108,7 +161,7 @@ def mean_maps(maps: Mapping[str, "np.ndarray[Any, Any]"], class_names: Sequence[
         maps: the content of maps.npz.
         class_names: one for each class.
     """
-    present = np.flatnonzero(maps["count"])[:MEAN_MAPS]
+    present = np.flatnonzero(maps["count"])[:MOST_CLASSES]
     images = torch.from_numpy(maps["image"][present])
     own = torch.from_numpy(maps["own"][present]).sum(1)
     magnitudes = torch.linalg.vector_norm(torch.from_numpy(maps["own_magnitude"][present]), dim=1)

@@ -9,9 +9,11 @@ import torch
 from torch import Tensor
 
 CLASSES_SHOWN = 10
-"""Classes whose maps are kept: the most probable ones."""
+"""Classes whose maps are kept, at most: the true one and the most probable ones."""
 STEPS = 32767
 """Steps of a map's 16-bit integers, up to its largest magnitude."""
+COARSE_STEPS = 127
+"""Steps of the 8-bit integers in the file beside the report."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +42,9 @@ class Sample:
     maps: Tensor
 
     @classmethod
-    def of(cls, index: int, why: str, image: Tensor, J: Tensor, probabilities: Tensor) -> "Sample":
+    def of(
+        cls, index: int, why: str, image: Tensor, J: Tensor, probabilities: Tensor, label: int | None = None
+    ) -> "Sample":
         """Keep what the report shows of a sample.
 
         Args:
@@ -49,13 +53,15 @@ class Sample:
             image: pixels in [0, 1], ``[C, H, W]``.
             J: the Jacobian of the outputs that are shown, ``[classes, C, H, W]``.
             probabilities: ``[classes]``.
+            label: the true class, if it is known; its map is kept too.
 
         >>> J = torch.tensor([[[[0.0, -4.0]]], [[[0.0, 0.0]]]])
         >>> sample = Sample.of(7, "", torch.zeros(1, 1, 2), J, torch.tensor([0.9, 0.1]))
         >>> sample.limits.tolist(), sample.values[0].tolist()
         ([4.0, 0.0], [[0.0, -4.0]])
         """
-        classes = sorted(probabilities.topk(min(CLASSES_SHOWN, len(probabilities))).indices.tolist())
+        classes = probabilities.topk(min(CLASSES_SHOWN, len(probabilities))).indices.tolist()
+        classes = sorted(classes if label is None or label in classes else [*classes[:-1], label])
         maps = J[classes].sum(1)
         limits = maps.abs().amax((1, 2))
         scale = limits.where(limits > 0, torch.ones_like(limits)).view(-1, 1, 1)
@@ -67,17 +73,19 @@ class Sample:
         """The maps in their own unit, ``[maps, H, W]``."""
         return self.maps * (self.limits / STEPS).view(-1, 1, 1)
 
-    def for_script(self, row: Mapping[str, Any], measures: list[str]) -> dict[str, Any]:
+    def for_script(self, row: Mapping[str, Any], measures: list[str], steps: int = STEPS) -> dict[str, Any]:
         """Return what the page's script reads.
 
         Args:
             row: of samples.parquet.
             measures: its columns that are shown with the image.
+            steps: of the integers of the maps, up to the largest magnitude of each: :data:`STEPS` or
+                :data:`COARSE_STEPS`.
         """
+        maps = self.maps if steps == STEPS else (self.maps * (steps / STEPS)).round().to(torch.int8)
         image = self.image if len(self.image) == 3 else self.image.mean(0)
         return {
             "index": self.index,
-            "why": self.why,
             "label": row["label"],
             "prediction": row["prediction"],
             "classes": self.classes,
@@ -85,7 +93,8 @@ class Sample:
             "measures": {name: float(f"{row[name]:.6g}") for name in measures},  # infinite ones are null in the page
             "limits": [float(f"{limit:.8g}") for limit in self.limits.tolist()],
             "image": _as_text((image.clamp(0, 1) * 255).round().byte()),
-            "maps": _as_text(self.maps),
+            "maps": _as_text(maps),
+            "steps": steps,
         }
 
 

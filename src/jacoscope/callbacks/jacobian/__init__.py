@@ -1,3 +1,1 @@
-"""The callback that watches the Jacobian of a classifier while it trains."""
-
-from .callback import JacobianCallback as JacobianCallback
+"""The callback that watches the Jacobian of a classifier while it trains: see README.md for what each file does."""

@@ -4,10 +4,10 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-from pytorch_lightning.utilities import rank_zero_warn
 from torch import Tensor
 
 from jacoscope.errors import UserError
+from jacoscope.lightning import rank_zero_warn
 
 
 class BatchReader:

@@ -7,9 +7,6 @@ from numbers import Integral
 from typing import Any
 
 import torch
-from pytorch_lightning import Callback, LightningModule, Trainer
-from pytorch_lightning.utilities import rank_zero_warn
-from pytorch_lightning.utilities.combined_loader import CombinedLoader
 from torch import Tensor
 
 from jacoscope.callbacks.jacobian.batch_reader import BatchReader
@@ -23,7 +20,7 @@ from jacoscope.callbacks.jacobian.measuring import (
     summarise_training,
     warn_of_not_finite,
 )
-from jacoscope.callbacks.jacobian.pictures import Album, Probes
+from jacoscope.callbacks.jacobian.pictures import Album, Probes, log_to_tab
 from jacoscope.callbacks.jacobian.sampling import NO_SAMPLES, TrainingSamples, ValidationSamples
 from jacoscope.callbacks.jacobian.sinks import Sink, say_what_is_left_out, sinks_of
 from jacoscope.callbacks.jacobian.timing import (
@@ -36,6 +33,7 @@ from jacoscope.callbacks.jacobian.timing import (
 )
 from jacoscope.errors import UserError
 from jacoscope.jacobians import DEFINITION
+from jacoscope.lightning import Callback, CombinedLoader, LightningModule, Trainer, rank_zero_warn
 
 OUTPUTS = ("logits", "probs")
 FORMAT = 2  # of the state in checkpoints; raised when what is in there changes
@@ -57,6 +55,8 @@ class JacobianCallback(Callback):
         train_samples: training samples that are measured for comparison; 0 for none. ``inputs_fn`` must find them
             in training batches too; if it does not, a warning says so.
         images_every_n_epochs: draw pictures and histograms in the same way; 0 for none.
+        tab: whether the Jacobians of the drawn samples are logged at each measurement, for the tab "Jacobians" of
+            TensorBoard.
         probe_indices: validation samples that are drawn, by their index in the validation set; by default one of each
             class.
         outputs: whose Jacobians are logged: ``"logits"``, ``"probs"``.
@@ -93,6 +93,7 @@ class JacobianCallback(Callback):
         max_samples: int = 250,
         train_samples: int = 100,
         images_every_n_epochs: int = 5,
+        tab: bool = True,
         probe_indices: Sequence[int] | None = None,
         outputs: Sequence[str] = OUTPUTS,
         strategy: str = DEFINITION,
@@ -144,6 +145,7 @@ class JacobianCallback(Callback):
         self.every_n_steps = every_n_steps
         self.max_samples = max_samples
         self.images_every_n_epochs = images_every_n_epochs
+        self.tab = tab
         self.outputs = tuple(outputs)
         self.class_names = class_names
         self.max_classes = max_classes
@@ -254,7 +256,7 @@ class JacobianCallback(Callback):
         with self.cost.running():
             x, labels = self.reader.samples(batch)
             indices = self.progress.samples.add(x, labels)
-            if self.images_every_n_epochs > 0 and not trainer.testing:
+            if self._has_probes and not trainer.testing:
                 self.probes.add_from(x, labels, indices)
         batches = trainer.num_test_batches if trainer.testing else trainer.num_val_batches
         if batch_idx + 1 == batches[dataloader_idx]:
@@ -310,6 +312,10 @@ class JacobianCallback(Callback):
         epochs = trainer.current_epoch + 1
         return is_due(epochs, self.images_every_n_epochs, self.progress.drawn_epochs) or is_last_validation(trainer)
 
+    @property
+    def _has_probes(self) -> bool:
+        return self.images_every_n_epochs > 0 or self.tab
+
     def _can_draw(self, trainer: Trainer) -> bool:
         return self.images_every_n_epochs > 0 and any(sink.takes_pictures for sink in sinks_of(trainer.loggers))
 
@@ -360,12 +366,12 @@ class JacobianCallback(Callback):
             scalars = summarise(measured, names, self.max_classes)
             scalars |= summarise_training(trained_on, scalars)
             warn_of_not_finite(measured, trained_on)
-            if self.images_every_n_epochs > 0 and not trainer.testing:
+            if self._has_probes and not trainer.testing:
                 self.probes.gather()
             if draws:
                 self.progress.drawn_epochs, self.progress.drawn_step = epochs, step
-                if trainer.is_global_zero:
-                    self._draw(sinks_of(trainer.loggers), pl_module, measured, names, epochs, step)
+            if trainer.is_global_zero:
+                self._show_probes(trainer, pl_module, measured, names, epochs, step, draws, logs)
         if logs:
             self._log(trainer, pl_module, scalars, step)
         return scalars
@@ -381,23 +387,27 @@ class JacobianCallback(Callback):
 
     # Where it goes.
 
-    def _draw(
+    def _show_probes(
         self,
-        sinks: Sequence[Sink],
+        trainer: Trainer,
         pl_module: LightningModule,
         measured: Measurement,
         names: list[str],
         epochs: int,
         step: int,
+        draws: bool,
+        logs: bool,
     ) -> None:
-        for key, values in measured.values.items():
-            if len(finite := values[values.isfinite()]):
-                for sink in sinks:
-                    sink.log_histogram(f"{self.prefix}jacobian_distribution/{key}", finite, step)
+        """Log the probes to the tab and draw the pictures, as far as either is due."""
+        sinks = sinks_of(trainer.loggers)
+        with_tab = [sink for sink in sinks if sink.has_tab] if self.tab and logs and trainer.state.fn == "fit" else []
+        if not draws and not with_tab:
+            return
         portrait = self.probes.portrait(pl_module, self.differentiate, self.outputs)
-        for tag, picture in self.album.pictures(epochs, measured, portrait, names):
-            for sink in sinks:
-                sink.log_picture(self.prefix + tag, picture, step)
+        if portrait is not None:
+            log_to_tab(with_tab, portrait, names, self.max_maps, self.prefix, step)
+        if draws:
+            self.album.log(sinks, epochs, measured, portrait, names, step, self.prefix)
 
     def _log(self, trainer: Trainer, pl_module: LightningModule, scalars: dict[str, float], step: int) -> None:
         stage = "test/" if trainer.testing else ""

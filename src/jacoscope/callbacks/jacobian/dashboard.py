@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from jacoscope.measures import Measure, Statistic, shown_in
-from jacoscope.visuals import WORDS
+from jacoscope.visuals.training_pictures import PICTURES
 
 Chart = list[Any]
 
@@ -45,11 +45,7 @@ Pictures, in `jacobian_maps/OUTPUT/`:
 
 | picture | what it shows |
 | --- | --- |
-| `probe_sheet` | {positive}: a brighter pixel raises the class; {negative}: it lowers it |
-| `class_maps` | the mean magnitude of each class's derivatives |
-| `sensitivity` | root mean square over the classes, laid over the input |
-| `over_epochs` | the derivative of each sample's own class, from epoch to epoch |
-| `spectrum` | mean singular values, a line for each epoch |
+{pictures}
 
 All maps of a picture share one scale. That of `probs` is logarithmic if its derivatives differ by orders of
 magnitude, as they do between confident and doubtful predictions: read the ticks of the colour bar. Large images are
@@ -72,9 +68,10 @@ def explanation(samples: int, strategy: str, prefix: str = "") -> str:
     measures = "\n".join(
         f"| `jacobian/{measure.key('OUTPUT')}/…` | {_what(measure)} | {measure.reading} |" for measure in shown
     )
+    pictures = "\n".join(f"| `{name}` | {meaning} |" for name, meaning in PICTURES.items())
     few = " and ".join(measure.label for measure in shown if measure.statistics == ("mean",))
     only_mean = f"; those of the {few} in `mean` alone" if few else ""
-    page = _PAGE.format(samples=samples, strategy=strategy, measures=measures, only_mean=only_mean, **WORDS)
+    page = _PAGE.format(samples=samples, strategy=strategy, measures=measures, only_mean=only_mean, pictures=pictures)
     # TensorBoard breaks a line wherever the text does, so each paragraph is made one line; tables have theirs.
     page = re.sub(r"(?<=[^\n|])\n(?=[^\n|`])", " ", page)
     return (

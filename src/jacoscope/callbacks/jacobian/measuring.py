@@ -10,14 +10,13 @@ from functools import partial
 from typing import Any
 
 import torch
-from pytorch_lightning import LightningModule
-from pytorch_lightning.utilities import rank_zero_warn
 from torch import Tensor, nn
 
 from jacoscope.callbacks.jacobian.sampling import NO_SAMPLES, Samples, from_all_processes
-from jacoscope.errors import UserError
+from jacoscope.errors import UserError, require_choice
 from jacoscope.jacobian_batch import JacobianBatch
 from jacoscope.jacobians import DEFINITION, STRATEGIES, JacobianError, jacobian, usable_strategy
+from jacoscope.lightning import rank_zero_warn
 from jacoscope.measures import MEASURES, Measure, Statistic, auroc, shown_in
 
 _ENTRIES_AT_A_TIME = 1 << 24  # of Jacobians held at once: 64 MB in float32
@@ -40,19 +39,17 @@ class Differentiator:
 
     def __init__(
         self,
-        forward_fn: Callable[[LightningModule, Tensor], Any] | None = None,
+        forward_fn: Callable[[Any, Tensor], Any] | None = None,
         output: Callable[[Any], Tensor] | None = None,
         strategy: str = DEFINITION,
     ) -> None:
-        if strategy != "auto" and strategy not in STRATEGIES:
-            allowed = ", ".join(("auto", *STRATEGIES))
-            raise UserError(f"JacobianCallback: strategy={strategy!r} is not known; allowed are {allowed}")
+        require_choice("strategy", strategy, ("auto", *STRATEGIES), "JacobianCallback: ")
         self.strategy = strategy
         self.is_checked = False
         self._forward_fn = forward_fn
         self._output: Any = output or "logits"
 
-    def check(self, module: LightningModule, x: Tensor) -> None:
+    def check(self, module: nn.Module, x: Tensor) -> None:
         """Compute the Jacobians of two samples, so that a mistake is found at the first batch.
 
         Args:
@@ -74,7 +71,7 @@ class Differentiator:
             ) from error
         self.is_checked = True
 
-    def __call__(self, module: LightningModule, x: Tensor) -> JacobianBatch:
+    def __call__(self, module: nn.Module, x: Tensor) -> JacobianBatch:
         """Compute the Jacobians of the logits, in float32 at least; the module is left as it was.
 
         Raises:
@@ -92,7 +89,7 @@ class Differentiator:
             J, logits = J.float(), logits.float()
         return JacobianBatch(J, logits)
 
-    def in_pieces(self, module: LightningModule, x: Tensor) -> Iterator[tuple[slice, JacobianBatch]]:
+    def in_pieces(self, module: nn.Module, x: Tensor) -> Iterator[tuple[slice, JacobianBatch]]:
         """Compute the Jacobians of many samples, a part of them at a time, so that they fit in memory."""
         step, done = 1, 0  # the first sample alone shows how large a Jacobian is
         while done < len(x):
@@ -102,7 +99,7 @@ class Differentiator:
             done += step
             step = max(1, _ENTRIES_AT_A_TIME // max(1, batch.J[0].numel()))
 
-    def _model(self, module: LightningModule) -> nn.Module | Callable[[Tensor], Any]:
+    def _model(self, module: nn.Module) -> nn.Module | Callable[[Tensor], Any]:
         return module if self._forward_fn is None else partial(self._forward_fn, module)
 
 
@@ -137,9 +134,7 @@ class Measurement:
 _NOTHING = Measurement(NO_SAMPLES.indices, NO_SAMPLES.labels, NO_SAMPLES.labels, {}, {}, {})
 
 
-def measure(
-    module: LightningModule, samples: Samples, differentiate: Differentiator, outputs: Sequence[str]
-) -> Measurement:
+def measure(module: nn.Module, samples: Samples, differentiate: Differentiator, outputs: Sequence[str]) -> Measurement:
     """Measure a module at samples; of several processes, at those of all of them together.
 
     Jacobians are computed once, of the logits; those of probabilities follow from them exactly.
@@ -150,11 +145,18 @@ def measure(
         differentiate: computes the Jacobians.
         outputs: which Jacobians to report: ``"logits"``, ``"probs"``.
     """
+    return _merge(from_all_processes(measure_own(module, samples, differentiate, outputs)))
+
+
+def measure_own(
+    module: nn.Module, samples: Samples, differentiate: Differentiator, outputs: Sequence[str]
+) -> Measurement:
+    """Measure a module at the samples of this process alone; the arguments are those of ``measure``."""
     parts = [
         _measure_piece(batch, Samples(*(column[piece] for column in samples)), outputs)
         for piece, batch in differentiate.in_pieces(module, samples.inputs)
     ]
-    return _merge(from_all_processes(_merge(parts)))
+    return _merge(parts)
 
 
 def _measure_piece(batch: JacobianBatch, samples: Samples, outputs: Sequence[str]) -> Measurement:
@@ -171,8 +173,15 @@ def _measure_piece(batch: JacobianBatch, samples: Samples, outputs: Sequence[str
                 values[m.key(output)] = m(of_output).cpu()
         spectra[output] = of_output.singular_values.float().cpu()
         map_sums[output] = of_output.J.abs().sum(0).cpu()
-    predictions = batch.logits.argmax(1).cpu()
-    return Measurement(indices[kept], labels[kept], predictions, values, spectra, map_sums, indices[~kept].tolist())
+    return Measurement(
+        indices[kept],
+        labels[kept],
+        batch.predictions.cpu(),
+        values,
+        spectra,
+        map_sums,
+        indices[~kept].tolist(),
+    )
 
 
 def _merge(parts: Sequence[Measurement]) -> Measurement:
@@ -238,7 +247,7 @@ def summarise_training(measured: Measurement, scalars: dict[str, float]) -> dict
     return result
 
 
-def warn_of_not_finite(measured: Measurement, trained_on: Measurement) -> None:
+def warn_of_not_finite(measured: Measurement, trained_on: Measurement = _NOTHING) -> None:
     """Warn of samples whose Jacobian is not finite, if there are any."""
     indices = measured.not_finite
     if indices:

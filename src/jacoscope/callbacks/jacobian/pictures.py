@@ -5,23 +5,18 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from pytorch_lightning import LightningModule
-from pytorch_lightning.utilities import rank_zero_warn
-from torch import Tensor
+from torch import Tensor, nn
 
+from jacoscope.board.writing import summary, tab_values
 from jacoscope.callbacks.jacobian.measuring import Differentiator, Measurement
 from jacoscope.callbacks.jacobian.sampling import from_all_processes
+from jacoscope.callbacks.jacobian.sinks import Sink
 from jacoscope.errors import UserError
 from jacoscope.jacobians import sensitivity_map
-from jacoscope.visuals import (
-    Pixels,
-    class_maps_sheet,
-    maps_over_epochs,
-    probe_sheet,
-    sensitivity_overlay,
-    shrink,
-    spectrum_over_epochs,
-)
+from jacoscope.lightning import rank_zero_warn
+from jacoscope.visuals import training_pictures as draw
+from jacoscope.visuals.colors import Pixels
+from jacoscope.visuals.heatmaps import shrink
 from jacoscope.visuals.sheet import TILE_SIZE
 
 
@@ -41,6 +36,8 @@ class Portrait:
     """By output, J summed over the channels and shrunk, ``[probes, outputs, 1, height, width]``."""
     sensitivity: dict[str, Tensor]
     """By output, root mean square of J over the outputs, ``[probes, channels, height, width]``."""
+    values: dict[str, Tensor]
+    """By ``output/measure``, those that the tab shows, ``[probes]``."""
 
 
 class Probes:
@@ -99,9 +96,7 @@ class Probes:
         if missing := [index for index in self.wanted if index not in everyone]:
             rank_zero_warn(f"JacobianCallback: probe_indices {missing} are not among the validation samples seen")
 
-    def portrait(
-        self, module: LightningModule, differentiate: Differentiator, outputs: Sequence[str]
-    ) -> Portrait | None:
+    def portrait(self, module: nn.Module, differentiate: Differentiator, outputs: Sequence[str]) -> Portrait | None:
         """Return the probes with maps of their Jacobians; ``None`` if there are none, or no images.
 
         Args:
@@ -115,9 +110,11 @@ class Probes:
         logits: list[Tensor] = []
         maps: dict[str, list[Tensor]] = {name: [] for name in outputs}
         sensitivity: dict[str, list[Tensor]] = {name: [] for name in outputs}
+        values: list[dict[str, Tensor]] = []
         x = torch.stack(images)
-        for _, batch in differentiate.in_pieces(module, x.to(module.device)):
+        for _, batch in differentiate.in_pieces(module, x.to(device_of(module))):
             logits.append(batch.logits.cpu())
+            values.append(tab_values(batch, outputs))
             for name in outputs:
                 J = batch.of(name).J
                 maps[name].append(shrink(J.sum(2, keepdim=True), TILE_SIZE).cpu())
@@ -129,6 +126,7 @@ class Probes:
             torch.cat(logits),
             {name: torch.cat(parts) for name, parts in maps.items()},
             {name: torch.cat(parts) for name, parts in sensitivity.items()},
+            {name: torch.cat([piece[name] for piece in values]) for name in values[0]},
         )
 
     def state_dict(self) -> dict[str, Any]:
@@ -138,6 +136,32 @@ class Probes:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Load what ``state_dict`` returned."""
         self.found, self.complete = state["found"], state["complete"]
+
+
+def log_to_tab(
+    sinks: Sequence[Sink], portrait: Portrait, class_names: Sequence[str], max_classes: int, prefix: str, step: int
+) -> None:
+    """Log the probes to the tab "Jacobians"."""
+    if not sinks:
+        return
+    message = summary(
+        portrait.images,
+        {output: maps.squeeze(2) for output, maps in portrait.maps.items()},
+        portrait.logits,
+        portrait.values,
+        indices=portrait.indices,
+        labels=portrait.labels,
+        class_names=class_names,
+        max_classes=max_classes,
+        prefix=prefix,
+    )
+    for sink in sinks:
+        sink.log_summary(message, step)
+
+
+def device_of(module: nn.Module) -> torch.device:
+    """Return where the parameters of a module are; the CPU if it has none."""
+    return next((parameter.device for parameter in module.parameters()), torch.device("cpu"))
 
 
 class Album:
@@ -155,6 +179,25 @@ class Album:
         """By output and epoch, the maps of the probes' own classes, ``[probes, 1, height, width]``."""
         self.spectra: dict[str, dict[int, Tensor]] = {}
         """By output and epoch, mean singular values."""
+
+    def log(
+        self,
+        sinks: Sequence[Sink],
+        epochs: int,
+        measured: Measurement,
+        portrait: Portrait | None,
+        names: Sequence[str],
+        step: int,
+        prefix: str = "",
+    ) -> None:
+        """Log histograms of the measures, and all pictures; the arguments are those of ``pictures``."""
+        for key, values in measured.values.items():
+            if len(finite := values[values.isfinite()]):
+                for sink in sinks:
+                    sink.log_histogram(f"{prefix}jacobian_distribution/{key}", finite, step)
+        for tag, picture in self.pictures(epochs, measured, portrait, names):
+            for sink in sinks:
+                sink.log_picture(prefix + tag, picture, step)
 
     def pictures(
         self, epochs: int, measured: Measurement, portrait: Portrait | None, names: Sequence[str]
@@ -174,9 +217,9 @@ class Album:
                 history = self.spectra.setdefault(output, {})
                 self._record(history, epochs, measured.spectra[output].mean(0))
                 if len(history) > 1:
-                    yield f"{tag}/spectrum", spectrum_over_epochs(history, output)
+                    yield f"{tag}/spectrum", draw.spectrum_over_epochs(history, output)
             if count and total.ndim == 4:
-                yield f"{tag}/class_maps", class_maps_sheet(total / count, names, output, self.max_classes)
+                yield f"{tag}/class_maps", draw.class_maps_sheet(total / count, names, output, self.max_classes)
             if portrait is not None:
                 for name, picture in self._of_probes(epochs, portrait, output, names):
                     yield f"{tag}/{name}", picture
@@ -191,15 +234,15 @@ class Album:
             for index, label in zip(portrait.indices, labels, strict=True)
         ]
         probabilities = portrait.logits.softmax(1)
-        yield "probe_sheet", probe_sheet(images, maps, probabilities, labels, names, output, self.max_classes)
-        yield "sensitivity", sensitivity_overlay(images, portrait.sensitivity[output], captions, output)
+        yield "probe_sheet", draw.probe_sheet(images, maps, probabilities, labels, names, output, self.max_classes)
+        yield "sensitivity", draw.sensitivity_overlay(images, portrait.sensitivity[output], captions, output)
         predictions = portrait.logits.argmax(1).tolist()
         own = [k if label is None else label for k, label in zip(predictions, labels, strict=True)]
         history = self.maps.setdefault(output, {})
         # bfloat16, whose range is that of float32: derivatives of confident probabilities are tiny.
         self._record(history, epochs, maps[torch.arange(len(maps)), own].bfloat16())
         if len(history) > 1:
-            yield "over_epochs", maps_over_epochs(history, images, captions, output)
+            yield "over_epochs", draw.maps_over_epochs(history, images, captions, output)
 
     def _record(self, history: dict[int, Tensor], epochs: int, values: Tensor) -> None:
         """Add a moment; when there are too many, drop every other one but the first and the newest."""

@@ -6,14 +6,18 @@ Lightning's loggers have only scalars in common. A logger is recognised by the n
 
 from collections.abc import Mapping, Sequence
 from importlib import import_module
-from typing import Any
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
 
-from pytorch_lightning.loggers import Logger
-from pytorch_lightning.utilities import rank_zero_info, rank_zero_warn
 from tensorboard.compat.proto.summary_pb2 import Summary
 from torch import Tensor
 
-from jacoscope.visuals import Pixels, encode_png
+from jacoscope.lightning import is_a, rank_zero_info, rank_zero_warn
+from jacoscope.visuals.colors import Pixels
+from jacoscope.visuals.sheet import encode_png
+
+if TYPE_CHECKING:
+    from jacoscope.lightning import Logger
 
 
 class Sink:
@@ -24,10 +28,12 @@ class Sink:
     """
 
     takes_pictures = False
+    has_tab = False
+    """Whether the logger's page has the tab "Jacobians"."""
     lacks = "pictures, histograms or texts"
     """What the logger cannot take."""
 
-    def __init__(self, logger: Logger) -> None:
+    def __init__(self, logger: "Logger | SimpleNamespace") -> None:
         self.logger: Any = logger
 
     @property
@@ -45,6 +51,9 @@ class Sink:
     def log_histogram(self, tag: str, values: Tensor, step: int) -> None:
         """Log the distribution of values."""
 
+    def log_summary(self, summary: Summary, step: int) -> None:
+        """Log a message of TensorBoard's own format."""
+
     def log_text(self, tag: str, markdown: str) -> None:
         """Log a page of text."""
 
@@ -55,13 +64,16 @@ class Sink:
 class TensorBoardSink(Sink):
     """TensorBoard takes everything."""
 
-    takes_pictures = True
+    takes_pictures = has_tab = True
     lacks = ""
 
     def log_picture(self, tag: str, picture: Pixels, step: int) -> None:
         height, width, channels = picture.shape
         image = Summary.Image(height=height, width=width, colorspace=channels, encoded_image_string=encode_png(picture))
-        write_summary(self.logger, Summary(value=[Summary.Value(tag=tag, image=image)]), step)
+        self.log_summary(Summary(value=[Summary.Value(tag=tag, image=image)]), step)
+
+    def log_summary(self, summary: Summary, step: int) -> None:
+        write_summary(self.logger, summary, step)
 
     def log_histogram(self, tag: str, values: Tensor, step: int) -> None:
         self.logger.experiment.add_histogram(tag, values, step)
@@ -71,6 +83,25 @@ class TensorBoardSink(Sink):
 
     def log_layout(self, layout: Mapping[str, Mapping[str, Any]]) -> None:
         self.logger.experiment.add_custom_scalars(layout)
+
+
+class WriterSink(TensorBoardSink):
+    """A ``SummaryWriter``, without a logger of Lightning around it.
+
+    Args:
+        writer: of ``torch.utils.tensorboard``.
+    """
+
+    def __init__(self, writer: Any) -> None:
+        super().__init__(SimpleNamespace(experiment=writer))
+
+    @property
+    def place(self) -> str:
+        return str(self.logger.experiment.log_dir)
+
+    def log_scalars(self, scalars: Mapping[str, float], step: int) -> None:
+        for tag, value in scalars.items():
+            self.logger.experiment.add_scalar(tag, value, step)
 
 
 class WandbSink(Sink):
@@ -103,29 +134,43 @@ class MLflowSink(Sink):
         self.logger.experiment.log_text(self.logger.run_id, markdown, f"{tag}.md")
 
 
-_SINKS = {"TensorBoardLogger": TensorBoardSink, "WandbLogger": WandbSink, "MLFlowLogger": MLflowSink}
+class CometSink(Sink):
+    """Comet takes pictures, histograms and texts."""
+
+    takes_pictures = True
+    lacks = ""
+
+    def log_picture(self, tag: str, picture: Pixels, step: int) -> None:
+        self.logger.experiment.log_image(picture, name=tag, step=step)
+
+    def log_histogram(self, tag: str, values: Tensor, step: int) -> None:
+        self.logger.experiment.log_histogram_3d(values.numpy(), name=tag, step=step)
+
+    def log_text(self, tag: str, markdown: str) -> None:
+        self.logger.experiment.log_text(markdown, metadata={"tag": tag})
 
 
-def sinks_of(loggers: Sequence[Logger]) -> list[Sink]:
+_SINKS = {
+    "TensorBoardLogger": TensorBoardSink,
+    "WandbLogger": WandbSink,
+    "MLFlowLogger": MLflowSink,
+    "CometLogger": CometSink,
+}
+
+
+def sinks_of(loggers: Sequence["Logger"]) -> list[Sink]:
     """Return a sink for each logger."""
     return [next((sink for name, sink in _SINKS.items() if is_a(logger, name)), Sink)(logger) for logger in loggers]
 
 
 def say_what_is_left_out(sinks: Sequence[Sink]) -> None:
     """Name the loggers that cannot take everything; as a warning if none of them takes pictures."""
+    if not sinks:
+        rank_zero_info("JacobianCallback: the trainer has no logger; the means are in trainer.callback_metrics alone")
     say = rank_zero_info if any(sink.takes_pictures for sink in sinks) else rank_zero_warn
     for sink in sinks:
         if sink.lacks:
             say(f"JacobianCallback: {type(sink.logger).__name__} takes no {sink.lacks}; it gets the rest")
-
-
-def is_a(thing: object, name: str) -> bool:
-    """Whether a class of this name, of whichever package, is among the classes of an object.
-
-    >>> is_a(True, "int"), is_a("1", "int")
-    (True, False)
-    """
-    return any(kind.__name__ == name for kind in type(thing).__mro__)
 
 
 def write_summary(logger: Any, summary: Summary, step: int | None = None) -> None:

@@ -6,10 +6,8 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from pytorch_lightning import LightningModule, Trainer
-
 from jacoscope.callbacks.jacobian.sampling import ValidationSamples
-from jacoscope.callbacks.jacobian.sinks import is_a
+from jacoscope.lightning import LightningModule, Trainer, is_a
 
 
 @dataclass

@@ -1,17 +1,61 @@
-"""Pictures of the user's own: from a file of any size and mode to what a network takes."""
+"""The question about pictures of the user's own: from files of any size and mode to what a network takes."""
 
+import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 from PIL import Image, ImageOps
+from rich.console import Console
+from rich.markup import escape
 from torch import Tensor
 
+from jacoscope.analysis.folder import short_digest
+from jacoscope.analysis.network import NetworkSpec, TrainedNetwork
+from jacoscope.analysis.question import Question, find_pictures
+from jacoscope.analysis.sample import own_folders, read, save, show
+from jacoscope.analysis.streaming import Devices
+from jacoscope.analysis.terminal import show_files
 from jacoscope.data.pictures import opened, plain
 from jacoscope.errors import UserError
 
 DARK_ON_LIGHT = 0.6
 """Brightness of the rim above which a picture counts as ink on paper."""
+
+
+def answer(question: Question, specs: Sequence[NetworkSpec], devices: Devices, console: Console) -> None:  # noqa: ARG001
+    """Answer the question about pictures of the user's own, one by one, as for samples of a split.
+
+    Raises:
+        UserError: if one of them cannot be read, then none is; or one has no finite Jacobian.
+    """
+    assert question.image is not None
+    (spec,) = specs
+    pictures = {path: read_picture(path, spec.shape, question.invert) for path in find_pictures(question.image)}
+    network = TrainedNetwork.load(spec)
+    mean = spec.config["images"]["mean"]
+    inverted = "_inverted" if question.invert else ""
+    names = [f"image_{picture_name(path)}{inverted}_{question.output_name}" for path in pictures]
+    for (path, pixels), (folder, asked) in zip(pictures.items(), own_folders(question, spec, names), strict=True):
+        reading = read(network, path.name, pixels, None, question, asked)
+        files = save(reading, network.class_names, folder)
+        console.print(f"\nwhat the network saw of {escape(str(path))} ({pixels.shape[2]}×{pixels.shape[1]}):")
+        console.print(in_blocks(pixels), highlight=False)
+        if looks_inverted(pixels, sum(mean) / len(mean)):
+            hint = "It looks like dark ink on light paper; the network learnt light on dark: type invert=true"
+            console.print(hint, highlight=False, soft_wrap=True)
+        show(console, reading, network.class_names)
+        show_files(console, files)
+
+
+def picture_name(path: Path) -> str:
+    """Return the name of a picture in that of its folder: its file's, and a digest of the whole name and the content.
+
+    Pictures of one name in two folders, or of two types, have different digests.
+    """
+    content = hashlib.sha256(path.read_bytes()).hexdigest()
+    return f"{path.stem}_{short_digest([path.name, content])}"
 
 
 def read_picture(path: Path, shape: tuple[int, int, int], invert: bool) -> Tensor:

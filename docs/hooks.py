@@ -1,0 +1,137 @@
+"""What the documentation site makes itself: the page of configs, formulas as MathML, links to files of the repository.
+
+mkdocs calls the functions that begin with ``on_``; :class:`Roles` is an extension of mkdocstrings.
+"""
+
+import html
+import re
+from pathlib import Path
+from typing import Any
+
+from griffe import Docstring, Extension, Object
+from latex2mathml.converter import convert
+from mkdocs.config.defaults import MkDocsConfig
+from mkdocs.structure.files import File, Files
+from mkdocs.structure.pages import Page
+
+ROOT = Path(__file__).parents[1]
+CONFIGS = ROOT / "configs"
+GROUPS = {
+    "data": "What is learned from. `images` is the shape and the number of classes that the network is built for.",
+    "augmentation": "A random distortion of each training image.",
+    "model": "The network: any `nn.Module` from pixels in [0, 1] to logits.",
+    "loss": "What is minimised.",
+    "penalty": "A term of the Jacobian that is added to the loss.",
+    "regularisation": "Dropout, weight decay and penalties together.",
+    "optimizer": "How the weights are changed.",
+    "scheduler": "The learning rate over the training.",
+    "trainer": "Lightning's `Trainer`: the device, the number of epochs, the precision.",
+    "callbacks": "What happens during a training. Add one with `callbacks=[default,ema]`.",
+    "logger": "Where curves and pictures go.",
+    "paths": "Folders of data and logs.",
+    "experiment": "Whole recipes: choices and values for all other groups.",
+    "hparams_search": "Searches by Optuna, with `-m`.",
+    "robustness": "Robustness curves of an analysis.",
+    "debug": "To find mistakes.",
+    "hydra": "Hydra's own settings: folders, launchers, sweepers.",
+}
+
+
+# The page of configs.
+
+
+def on_files(files: Files, config: MkDocsConfig) -> Files:
+    """Add the page of all configs, generated from the files."""
+    files.append(File.generated(config, "configs.md", content=config_page()))
+    return files
+
+
+def config_page() -> str:
+    """Return the page: the two primary configs, then each group with its choices."""
+    page = ["# Configs", ""]
+    page += ["Every key can be set on the command line, `KEY=VALUE`; every group chosen, `GROUP=CHOICE`. This page is "]
+    page += ["generated from the files in `configs/`; `--cfg job` shows the whole config of a command.", ""]
+    for name in ("train", "analyze"):
+        page += [f"## {name}", "", *_file(CONFIGS / f"{name}.yaml")]
+    folders = sorted((path for path in CONFIGS.iterdir() if path.is_dir()), key=_order)
+    for folder in folders:
+        page += [f"## {folder.name}", "", GROUPS.get(folder.name, ""), ""]
+        for file in sorted(folder.rglob("*.yaml")):
+            choice = file.relative_to(folder).with_suffix("").as_posix()
+            page += [f"### {folder.name}={choice} {{: #{folder.name}-{choice.replace('/', '-')} }}", "", *_file(file)]
+    return "\n".join(page)
+
+
+def _order(folder: Path) -> tuple[int, str]:
+    names = list(GROUPS)
+    return names.index(folder.name) if folder.name in names else len(names), folder.name
+
+
+def _file(path: Path) -> list[str]:
+    text = path.read_text().removeprefix("# @package _global_\n")
+    first, _, rest = text.partition("\n")
+    purpose, body = (first.removeprefix("# "), rest) if first.startswith("#") else ("", text)
+    while body.startswith("# "):  # a purpose of several lines
+        line, _, body = body.partition("\n")
+        purpose += f" {line.removeprefix('# ')}"
+    return [purpose, "", "```yaml", body.rstrip() or "{}", "```", ""]
+
+
+# Links and formulas.
+
+
+def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:  # noqa: ARG001
+    """Lead links out of docs/ to the files of the repository, and those to documents there to their pages."""
+    pages = {"CONTRIBUTING.md": "contributing.md", "SECURITY.md": "security.md", "CHANGELOG.md": "changelog.md"}
+    if page.file.src_uri in pages.values():  # these files lie at the top of the repository
+        markdown = re.sub(r"\]\(docs/([^)]+)\)", r"](\1)", markdown)
+        markdown = re.sub(r"\]\((?!https?:|#)([\w./]+)\)", lambda m: _link(m[1], pages), markdown)
+    return re.sub(r"\]\(\.\./([\w./-]+)\)", lambda m: _link(m[1], pages), markdown)
+
+
+def _link(target: str, pages: dict[str, str]) -> str:
+    if target in pages:
+        return f"]({pages[target]})"
+    if (ROOT / "docs" / target).exists():
+        return f"]({target})"
+    kind = "tree" if (ROOT / target).is_dir() else "blob"
+    return f"](https://github.com/jacoscope/jacoscope/{kind}/main/{target})"
+
+
+def on_page_content(content: str, page: Page, config: MkDocsConfig, files: Files) -> str:  # noqa: ARG001
+    """Replace formulas by MathML, which browsers draw without a script."""
+    content = re.sub(
+        r'<span class="arithmatex">\\\((.*?)\\\)</span>', lambda m: _mathml(m[1], "inline"), content, flags=re.S
+    )
+    return re.sub(r'<div class="arithmatex">\\\[(.*?)\\\]</div>', lambda m: _mathml(m[1], "block"), content, flags=re.S)
+
+
+def _mathml(formula: str, display: str) -> str:
+    return convert(html.unescape(formula).strip(), display=display)
+
+
+# Docstrings.
+
+
+class Roles(Extension):
+    """Read the roles of docstrings, which are those of Sphinx, as Markdown."""
+
+    def on_object(self, *, obj: Object, **_: Any) -> None:
+        if obj.docstring:
+            obj.docstring = Docstring(
+                as_markdown(obj.docstring.value),
+                parent=obj,
+                lineno=obj.docstring.lineno,
+                parser=obj.docstring.parser,
+                parser_options=obj.docstring.parser_options,
+            )
+
+
+def as_markdown(text: str) -> str:
+    """Return a docstring with its roles replaced: formulas between dollars, names as code.
+
+    >>> as_markdown("The norm :math:`a_1` of :func:`~jacoscope.jacobian`")
+    'The norm $a_1$ of `jacobian`'
+    """
+    text = re.sub(r":math:`([^`]+)`", lambda m: f"${' '.join(m[1].split())}$", text)
+    return re.sub(r":(?:func|class|mod|meth|data|attr):`~?([^`]+)`", lambda m: f"`{m[1].rpartition('.')[2]}`", text)

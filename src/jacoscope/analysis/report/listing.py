@@ -1,0 +1,140 @@
+"""All samples of a split for the page's script: the table of numbers, and the file of pictures beside the page."""
+
+import base64
+import io
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from PIL import Image
+from torch import Tensor
+
+from jacoscope.analysis.report.samples import COARSE_STEPS, Sample
+from jacoscope.measures import shown_in
+from jacoscope.visuals.heatmaps import paint_images, shrink
+
+LISTED = 20_000
+"""Samples in the table, at most: all wrong decisions as far as they fit, then an even spread of the right ones."""
+PICTURE_BYTES = 8_000_000
+"""Of the pictures of all listed samples, before they are compressed."""
+BATCH = 500
+
+ReadImages = Callable[[list[int]], Tensor]
+"""Returns the pixels of samples by their indices, ``[batch, C, H, W]`` in [0, 1]."""
+
+
+def listed_rows(table: pa.Table) -> pa.Table:
+    """Return the rows that the page lists, in the order of the samples."""
+    if len(table) <= LISTED:
+        return table
+    correct = table.column("correct").to_numpy().astype(bool)
+    wrong, right = np.flatnonzero(~correct)[:LISTED], np.flatnonzero(correct)
+    room = min(len(right), LISTED - len(wrong))
+    evenly = right[np.linspace(0, len(right) - 1, room).round().astype(int)] if room else right[:0]
+    return table.take(pa.array(np.sort(np.concatenate([wrong, evenly]))))
+
+
+def samples_table(rows: pa.Table, class_names: Sequence[str]) -> dict[str, Any]:
+    """Return the columns and values of the table of samples, as ``table.js`` reads them.
+
+    Args:
+        rows: those of samples.parquet that are listed, without lists.
+        class_names: one for each class.
+    """
+    measures = [measure for measure in shown_in("samples") if measure.name != "confidence"]
+    columns = [
+        {"key": "picture", "title": "", "kind": "picture"},
+        {"key": "index", "title": "sample", "kind": "number"},
+        {"key": "label", "title": "class", "kind": "text"},
+        {"key": "prediction", "title": "predicted", "kind": "text"},
+        {"key": "decision", "title": "decision", "kind": "text"},
+        {"key": "confidence", "title": "confidence", "kind": "percent"},
+        *({"key": m.name, "title": m.heading, "kind": "number", "empty": "∞"} for m in measures),
+    ]
+    values: dict[str, list[Any]] = {
+        "index": rows["index"].to_pylist(),
+        "label": [class_names[k] for k in rows["label"].to_pylist()],
+        "prediction": [class_names[k] for k in rows["prediction"].to_pylist()],
+        "decision": ["right" if right else "wrong" for right in rows["correct"].to_pylist()],
+    }
+    for name in ("confidence", *(measure.name for measure in measures)):
+        values[name] = [float(f"{value:.5g}") for value in rows[name].to_pylist()]  # infinite ones are null in the page
+    return {"columns": columns, "values": values, "noun": "samples", "link": "index", "as": "sample", "height": "26rem"}
+
+
+def file_beside(rows: pa.Table, samples: Iterable[Sample], read_images: ReadImages) -> bytes:
+    """Return the script beside the page, with pictures of all listed samples and the maps of some.
+
+    Args:
+        rows: those of samples.parquet that are listed.
+        samples: those with maps that are not in the page itself.
+        read_images: reads the pictures.
+    """
+    by_index = {row["index"]: row for row in rows.select(["index", "label", "prediction"]).to_pylist()}
+    entries = [
+        sample.for_script(by_index[sample.index], [], COARSE_STEPS) for sample in samples if sample.index in by_index
+    ]
+    pictures = _pictures(rows["index"].to_pylist(), read_images)
+    content = json.dumps({"samples": entries, "pictures": pictures}, separators=(",", ":"))
+    return f"addSamples({content});\n".encode()
+
+
+def _pictures(indices: list[int], read_images: ReadImages) -> dict[str, Any]:
+    """Return small pictures of samples, side by side in one PNG."""
+    parts = [_small(read_images(indices[i : i + BATCH]), len(indices)) for i in range(0, len(indices), BATCH)]
+    painted = np.concatenate([paint_images(part) for part in parts])
+    count, height, width, _ = painted.shape
+    columns = int(np.ceil(np.sqrt(count)))
+    padded = np.zeros((-(-count // columns) * columns, height, width, 3), np.uint8)
+    padded[:count] = painted
+    sheet = padded.reshape(-1, columns, height, width, 3).swapaxes(1, 2).reshape(-1, columns * width, 3)
+    is_grey = bool((sheet[..., :1] == sheet).all())
+    buffer = io.BytesIO()
+    Image.fromarray(sheet[..., 0] if is_grey else sheet).save(buffer, "PNG")
+    uri = "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
+    return {"uri": uri, "index": indices, "size": [height, width], "columns": columns}
+
+
+def _small(images: Tensor, count: int) -> Tensor:
+    """Shrink images so far that ``count`` of them fit :data:`PICTURE_BYTES`."""
+    channels = 3 if images.shape[1] == 3 else 1
+    return shrink(images, max(8, int((PICTURE_BYTES / (count * channels)) ** 0.5)))
+
+
+def confusion(rows: Mapping[str, "np.ndarray[Any, Any]"], class_names: Sequence[str], most: int) -> dict[str, Any]:
+    """Return how often each class is taken for which, and the most frequent mistakes.
+
+    Args:
+        rows: ``label`` and ``prediction`` of all samples.
+        class_names: one for each class.
+        most: classes that are shown; of more, those with the most mistakes.
+
+    >>> rows = {"label": np.array([0, 0, 1]), "prediction": np.array([0, 1, 1])}
+    >>> confusion(rows, "ab", 20)["counts"], confusion(rows, "ab", 20)["mistakes"]
+    ([[1, 1], [0, 1]], [{'label': 'a', 'prediction': 'b', 'count': 1}])
+    """
+    classes = len(class_names)
+    pairs, counts = np.unique(rows["label"] * classes + rows["prediction"], return_counts=True)
+    labels, predictions = pairs // classes, pairs % classes
+    wrong = labels != predictions
+    mistakes = np.bincount(labels[wrong], counts[wrong], classes) + np.bincount(
+        predictions[wrong], counts[wrong], classes
+    )
+    shown = np.sort(np.argsort(-mistakes, kind="stable")[:most])
+    position = {int(k): place for place, k in enumerate(shown)}
+    matrix = np.zeros((len(shown), len(shown)), int)
+    for label, prediction, count in zip(labels.tolist(), predictions.tolist(), counts.tolist(), strict=True):
+        if label in position and prediction in position:
+            matrix[position[label], position[prediction]] = count
+    order = np.flatnonzero(wrong)[np.argsort(-counts[wrong], kind="stable")[:8]]
+    return {
+        "names": [class_names[k] for k in shown.tolist()],
+        "counts": matrix.tolist(),
+        "most": int((matrix - np.diag(np.diag(matrix))).max(initial=0)),
+        "mistakes": [
+            {"label": class_names[labels[i]], "prediction": class_names[predictions[i]], "count": int(counts[i])}
+            for i in order.tolist()
+        ],
+    }

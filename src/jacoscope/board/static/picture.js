@@ -1,0 +1,75 @@
+// Save what is seen as a picture.
+
+const SIDE = 280, GAP = 24, MARGIN = 32, LINE = 22, MINI = 84;
+
+// view: what was drawn last; colors: of the theme.
+export function savePicture(view, colors) {
+  const theme = colors.theme[document.documentElement.dataset.theme];
+  const panes = [...document.querySelectorAll(".panes figure:not([hidden])")];
+  const rows = [...document.querySelectorAll("#bars tr")], minis = [...document.querySelectorAll("#classes button")];
+  const width = Math.max(2 * MARGIN + panes.length * (SIDE + GAP) + 330, 2 * MARGIN + minis.length * (MINI + 12));
+  const below = MARGIN + 3 * LINE + Math.max(SIDE + 2 * LINE, (rows.length + 2) * LINE) + GAP;
+  const height = below + MINI * view.courses.length + 3 * LINE + MARGIN;
+  const canvas = Object.assign(document.createElement("canvas"), { width: 2 * width, height: 2 * height });
+  const context = canvas.getContext("2d");
+  context.scale(2, 2);
+  context.imageSmoothingEnabled = false;
+  context.fillStyle = theme.paper;
+  context.fillRect(0, 0, width, height);
+  const text = (content, x, y, color = theme.ink, font = "14px system-ui, sans-serif", align = "left") => {
+    Object.assign(context, { fillStyle: color, font, textAlign: align });
+    context.fillText(content, x, y);
+  };
+  const [course] = view.courses, when = document.getElementById("when").textContent;
+  text(`${view.names.join(" | ")}`, MARGIN, MARGIN + 8, theme.ink, "600 18px system-ui, sans-serif");
+  text(`sample ${course.index}, ∂ ${course.output} / ∂ pixels, ${when}`, MARGIN, MARGIN + 8 + LINE, theme.soft);
+  const top = MARGIN + 3 * LINE;
+  panes.forEach((pane, i) => drawPane(context, pane, MARGIN + i * (SIDE + GAP), top, view.state.pixel, course, theme, text));
+  const left = MARGIN + panes.length * (SIDE + GAP);
+  text(document.getElementById("where").textContent, left, top - 8, theme.soft);
+  rows.forEach((row, i) => drawRow(context, row, left, top + (i + 1) * LINE, theme, text));
+  minis.forEach((button, i) => {
+    const x = MARGIN + i * (MINI + 12);
+    [...button.querySelectorAll("canvas")].forEach((mini, j) => context.drawImage(mini, x, below + j * MINI, MINI, MINI));
+    text(button.querySelector(".caption").textContent, x, below + MINI * view.courses.length + 16, theme.soft, "11px system-ui, sans-serif");
+  });
+  const foot = height - MARGIN, low = document.getElementById("low").textContent, high = document.getElementById("high").textContent;
+  text(low, MARGIN, foot, theme.soft);
+  const start = MARGIN + context.measureText(low).width + 10;
+  context.drawImage(document.getElementById("ramp"), start, foot - 11, 180, 12);
+  text(high, start + 190, foot, theme.soft);
+  canvas.toBlob((blob) => {
+    const anchor = document.createElement("a"), address = URL.createObjectURL(blob);
+    Object.assign(anchor, { href: address, download: `jacobian_${course.output}_sample_${course.index}_step_${course.steps[view.places[0]]}.png` });
+    anchor.click();
+    setTimeout(() => URL.revokeObjectURL(address), 10000);
+  });
+}
+
+function drawPane(context, pane, x, y, pixel, course, theme, text) {
+  const canvas = pane.querySelector("canvas"), [title, caption] = pane.querySelectorAll("figcaption");
+  const factor = SIDE / Math.max(canvas.width, canvas.height);
+  context.drawImage(canvas, x, y, canvas.width * factor, canvas.height * factor);
+  context.strokeStyle = theme.mark;
+  context.lineWidth = 2;
+  const row = Math.floor(pixel / course.width), column = pixel % course.width;
+  context.strokeRect(x + column * factor, y + row * factor, factor, factor);
+  text(title.textContent, x, y - 8, theme.ink, "600 14px system-ui, sans-serif");
+  text(caption.textContent, x, y + SIDE + 20, theme.soft, "13px system-ui, sans-serif");
+}
+
+function drawRow(context, row, x, y, theme, text) {
+  const font = (row.className === "on" ? "700 " : "") + "13px system-ui, sans-serif";
+  let at = x;
+  for (const cell of row.cells) {
+    if (cell.className === "bar") {
+      const bar = cell.firstChild.style;
+      context.fillStyle = bar.background;
+      context.fillRect(at + 0.9 * parseFloat(bar.left), y - 10, 0.9 * parseFloat(bar.width), 12);
+      at += 100;
+    } else {
+      text(cell.textContent, at, y, theme.ink, font);
+      at += cell.className === "number" ? 80 : 62;
+    }
+  }
+}

@@ -1,0 +1,95 @@
+"""One forward pass of a batch that is differentiated with respect to the input and, afterwards, to the parameters."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from jacoscope.jacobians.convolution import gradients_of_inputs_only
+from jacoscope.jacobians.outputs import outputs_of
+from jacoscope.jacobians.strategies import forward
+
+Model = Callable[[Tensor], Any]
+
+
+@dataclass(frozen=True)
+class ForwardPass:
+    """A batch, what a model returned for it, and the graph between them, for as many products with J as are wanted.
+
+    A loss of ``logits`` and a penalty share the pass, so that the penalty costs backward passes only. The model runs in
+    the mode that it is in: in training mode, J is the Jacobian of the network that dropout leaves, as in Hoffman et al.
+    With batch normalisation in training mode, samples depend on each other, and products are with the Jacobian of the
+    whole batch.
+
+    Attributes:
+        x: the inputs, ``[batch, *input_shape]``, a leaf of the graph.
+        logits: what the model returned, ``[batch, outputs]``.
+
+    >>> model = torch.nn.Linear(4, 3)
+    >>> at = ForwardPass.of(model, torch.rand(2, 4))
+    >>> torch.equal(at.pull_back(at.logits, torch.eye(3)[:2]), model.weight[:2])
+    True
+    """
+
+    x: Tensor
+    logits: Tensor
+
+    @classmethod
+    def of(cls, model: Model, x: Tensor, rows: int = 1) -> "ForwardPass":
+        """Run the forward pass.
+
+        Args:
+            model: a module or function from ``[batch, *input_shape]`` to ``[batch, outputs]``.
+            x: the inputs.
+            rows: how many cotangents of each sample are pulled back at a time; only speed depends on it.
+
+        Raises:
+            JacobianError: if the model does not return a tensor ``[batch, outputs]``.
+        """
+        leaf, logits = forward(outputs_of(model, "logits"), x.detach(), cotangents=rows * len(x))
+        return cls(leaf, logits)
+
+    def pull_back(self, outputs: Tensor, u: Tensor, *, create_graph: bool = True) -> Tensor:
+        r"""Return :math:`J_b^\top u_b` for every sample.
+
+        Args:
+            outputs: computed from ``logits``, or these themselves, ``[batch, outputs]``.
+            u: weights of the outputs, ``[batch, outputs]``, or several, ``[n, batch, outputs]``.
+            create_graph: whether the result is to be differentiated again.
+
+        Returns:
+            ``[batch, *input_shape]``, or ``[n, batch, *input_shape]``.
+        """
+
+        def of_one(cotangent: Tensor) -> Tensor:
+            (gradient,) = torch.autograd.grad(
+                outputs, self.x, cotangent, retain_graph=True, create_graph=create_graph, materialize_grads=True
+            )
+            return gradient
+
+        u = u.to(outputs.dtype)
+        # Not in the reduced precision of the forward pass: the operations of a backward pass have types of their own.
+        with gradients_of_inputs_only(), torch.autocast(self.x.device.type, enabled=False):
+            return of_one(u) if u.ndim == outputs.ndim else torch.func.vmap(of_one)(u)
+
+    def rows(self, outputs: Tensor, *, create_graph: bool = True) -> Tensor:
+        """Return the whole Jacobian, an output first, ``[outputs, batch, *input_shape]``."""
+        basis = torch.eye(outputs.shape[1], dtype=outputs.dtype, device=outputs.device)
+        return self.pull_back(outputs, basis.unsqueeze(1).expand(-1, *outputs.shape), create_graph=create_graph)
+
+
+def squared_lengths(gradient: Tensor, dims: int, std: Sequence[float] | None = None) -> Tensor:
+    """Return the squared L2 length of gradients, in float32 at least.
+
+    Args:
+        gradient: with respect to inputs, ``[…, *input_shape]``.
+        dims: dimensions of ``input_shape``, of which the first is that of the channels.
+        std: deviation of each channel, for derivatives by standardised inputs; None for inputs as they are.
+    """
+    if gradient.dtype in (torch.float16, torch.bfloat16):
+        gradient = gradient.float()
+    if std is not None:
+        gradient = gradient * gradient.new_tensor(std).view(-1, *[1] * (dims - 1))
+    return gradient.square().flatten(-dims).sum(-1)
