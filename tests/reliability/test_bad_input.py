@@ -61,7 +61,7 @@ TRAIN = [
     ("callbacks.jacobian.max_samples=1.5", "callbacks.jacobian.max_samples=1.5|int"),
     ("callbacks.jacobian.train_samples=3.5", "callbacks.jacobian.train_samples=3.5|int"),
     ("callbacks.jacobian.probe_indices=[1.5]", "callbacks.jacobian.probe_indices=|int"),
-    ("callbacks.jacobian.tab=perhaps", "callbacks.jacobian.tab=perhaps|bool"),
+    ("callbacks.jacobian.tab=perhaps", "callbacks.jacobian.tab='perhaps'|bool"),
     ("+callbacks.jacobian.name=a/b", "JacobianCallback: name='a/b' is not allowed"),
     (
         "+callbacks.two._target_=jacoscope.callbacks.JacobianCallback",
@@ -219,6 +219,10 @@ TRAIN = [
     ("data=-1", "must be a string or a list|Typed: |data=-1"),
     ("trainer.default_root_dir=[1]", "trainer.default_root_dir=[1] is of the wrong type"),
     ("callbacks.checkpoint.monitor=[1]", "callbacks.checkpoint.monitor=[1] is of the wrong type"),
+    (
+        "+logger.tensorboard.more=1",
+        "logger.tensorboard.more: pytorch_lightning.loggers.TensorBoardLogger does not take",
+    ),
     ("extend=true", "extend=true: there is no finished run"),
     ("extend=perhaps", "extend='perhaps' is of the wrong type: it is true or false"),
     ("-m seed=0,1 extend=true", "extend=true extends a single run"),

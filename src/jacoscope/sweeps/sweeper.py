@@ -28,7 +28,7 @@ from jacoscope.errors import UserError
 from jacoscope.files import HANGUP, forget_terminal
 from jacoscope.runs.keys import check_keys, quoted
 from jacoscope.runs.lock import alone_in
-from jacoscope.runs.new_folders import announce
+from jacoscope.runs.new_folders import announce, note_missing, remove_empty
 from jacoscope.runs.processes import SWEEP_PROCESS
 from jacoscope.runs.targets import check_targets
 from jacoscope.sweeps.directory import DONE, LAUNCHER_LOG, LOG, Job, SweepDirectory, name_of_sweep
@@ -102,8 +102,12 @@ class ResumableSweeper(Sweeper):
         self.directory = SweepDirectory.open(path, command)
         self.check(self.planned)
         announce(self.config.paths, self.config.get("data"))
-        with self._open(path, command):
-            ignored = self.run_jobs()
+        note_missing(path)
+        try:
+            with self._open(path, command):
+                ignored = self.run_jobs()
+        finally:
+            remove_empty()
         self._conclude(ignored)
 
     def check(self, jobs: Sequence[Job]) -> None:
