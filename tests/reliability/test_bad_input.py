@@ -223,6 +223,7 @@ TRAIN = [
         "+logger.tensorboard.more=1",
         "logger.tensorboard.more: pytorch_lightning.loggers.TensorBoardLogger does not take",
     ),
+    ("images=1e30", "images=1e+30 is of the wrong type: it has the keys shape, classes"),
     ("extend=true", "extend=true: there is no finished run"),
     ("extend=perhaps", "extend='perhaps' is of the wrong type: it is true or false"),
     ("-m seed=0,1 extend=true", "extend=true extends a single run"),

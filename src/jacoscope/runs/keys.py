@@ -53,7 +53,10 @@ def check_keys(cfg: DictConfig, hydra: Any) -> None:
             f"A key of your own goes into the primary config, or on the command line: +{key}=VALUE"
         )
     for parent, read in NOT_BUILT.items():
-        for key in map(str, cfg.get(parent) or ()):
+        node = cfg.get(parent)
+        if node is not None and not isinstance(node, DictConfig):
+            raise UserError(f"{parent}={node} is of the wrong type: it has the keys {', '.join(read)}")
+        for key in map(str, node or ()):
             name = f"{parent}.{key}"
             if key not in read and name not in added and name not in _interpolations(cfg):
                 raise UserError(
