@@ -11,7 +11,7 @@ from matplotlib import pyplot as plt
 from torch import Tensor, nn
 from torch.func import jacrev, vmap
 
-from benchmarks._machine import in_new_process, peak_memory
+from benchmarks._machine import in_new_process, machine, peak_memory
 from jacoscope.jacobians import jacobian
 from jacoscope.models import LeNet5
 
@@ -59,9 +59,8 @@ def plot_growth(path: Path, tiny: bool = False) -> None:
             axis.grid(alpha=0.3)
     axes[0, 0].set_ylabel("time, ms")
     axes[1, 0].set_ylabel("additional peak memory, MiB")
-    axes[0, 0].legend()
-    axes[1, 0].legend()
-    figure.suptitle("Jacobians of LeNet-5, the result included")
+    figure.legend(*axes[1, 0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
+    figure.suptitle("Jacobians of LeNet-5, the result included · {processor}, {capability}".format_map(machine()))
     figure.savefig(path, dpi=120)
     plt.close(figure)
 

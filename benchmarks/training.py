@@ -125,7 +125,7 @@ def plain(network: nn.Module, x: Tensor, y: Tensor) -> Tensor:
 def by_jacoscope(network: nn.Module, x: Tensor, y: Tensor, projections: int | None) -> Tensor:
     """Compute loss and penalty with a forward pass that they share."""
     penalty = JacobianPenalty(WEIGHT, projections)
-    at = ForwardPass.of(network, x, penalty.rows(x))
+    at = ForwardPass.of(network, x)
     return nn.functional.cross_entropy(at.logits, y) + WEIGHT * penalty.at(at, generator=seeded())
 
 

@@ -16,6 +16,7 @@ from mkdocs.structure.pages import Page
 
 ROOT = Path(__file__).parents[1]
 CONFIGS = ROOT / "configs"
+DOCUMENTS = {"CHANGELOG.md": "changelog.md", "CONTRIBUTING.md": "contributing.md", "SECURITY.md": "security.md"}
 GROUPS = {
     "data": "What is learned from. `images` is the shape and the number of classes that the network is built for.",
     "augmentation": "A random distortion of each training image.",
@@ -41,8 +42,11 @@ GROUPS = {
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
-    """Add the page of all configs, generated from the files."""
+    """Add the page of all configs, generated from the files, and the documents at the top of the repository."""
     files.append(File.generated(config, "configs.md", content=config_page()))
+    for name, uri in DOCUMENTS.items():
+        text = re.sub(r"\]\(docs/", "](", (ROOT / name).read_text())
+        files.append(File.generated(config, uri, content=re.sub(r"\]\((?=(src|configs|[A-Z]+\.md))", "](../", text)))
     return files
 
 
@@ -81,19 +85,13 @@ def _file(path: Path) -> list[str]:
 
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:  # noqa: ARG001
-    """Lead links out of docs/ to the files of the repository, and those to documents there to their pages."""
-    pages = {"CONTRIBUTING.md": "contributing.md", "SECURITY.md": "security.md", "CHANGELOG.md": "changelog.md"}
-    if page.file.src_uri in pages.values():  # these files lie at the top of the repository
-        markdown = re.sub(r"\]\(docs/([^)]+)\)", r"](\1)", markdown)
-        markdown = re.sub(r"\]\((?!https?:|#)([\w./]+)\)", lambda m: _link(m[1], pages), markdown)
-    return re.sub(r"\]\(\.\./([\w./-]+)\)", lambda m: _link(m[1], pages), markdown)
+    """Lead links out of docs/ to the files of the repository."""
+    return re.sub(r"\]\(\.\./([\w./-]+)\)", lambda match: _link(match[1]), markdown)
 
 
-def _link(target: str, pages: dict[str, str]) -> str:
-    if target in pages:
-        return f"]({pages[target]})"
-    if (ROOT / "docs" / target).exists():
-        return f"]({target})"
+def _link(target: str) -> str:
+    if target in DOCUMENTS:
+        return f"]({DOCUMENTS[target]})"
     kind = "tree" if (ROOT / target).is_dir() else "blob"
     return f"](https://github.com/jacoscope/jacoscope/{kind}/main/{target})"
 
@@ -128,10 +126,15 @@ class Roles(Extension):
 
 
 def as_markdown(text: str) -> str:
-    """Return a docstring with its roles replaced: formulas between dollars, names as code.
+    """Return a docstring with formulas between dollars, names as code, and examples as blocks of code.
 
     >>> as_markdown("The norm :math:`a_1` of :func:`~jacoscope.jacobian`")
     'The norm $a_1$ of `jacobian`'
     """
+    text = re.sub(r"(?m)^( *)>>>.*(?:\n(?! *$).*)*", _fenced, text)
     text = re.sub(r":math:`([^`]+)`", lambda m: f"${' '.join(m[1].split())}$", text)
     return re.sub(r":(?:func|class|mod|meth|data|attr):`~?([^`]+)`", lambda m: f"`{m[1].rpartition('.')[2]}`", text)
+
+
+def _fenced(block: re.Match[str]) -> str:
+    return f"{block[1]}```python\n{block[0]}\n{block[1]}```"

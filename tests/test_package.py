@@ -46,3 +46,13 @@ def test_checkpoints_py_alone_unpickles_and_weights_alone() -> None:
         "checkpoints.py: torch.load(file, map_location='cpu', weights_only=True)",
         "arrays.py: np.load(path, allow_pickle=False)",
     }
+
+
+def test_the_command_explains_itself_and_names_what_was_meant() -> None:
+    def typed(*words: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run([sys.executable, "-m", "jacoscope", *words], capture_output=True, text=True)
+
+    assert all(name in typed().stdout for name in ("jacoscope train", "jacoscope analyze", "jacoscope runs"))
+    wrong = typed("trian", "model=mlp")
+    assert wrong.returncode == 2
+    assert wrong.stderr.startswith("There is no jacoscope trian. Did you mean jacoscope train?")

@@ -58,6 +58,10 @@ def test_the_wheel_carries_all_files_mnist_and_its_notice_among_them(wheel: Path
         assert f"jacoscope/scripts/{file}" in names
     assert any(name.endswith("licenses/LICENSE") for name in names)
     assert f"jacoscope-{jacoscope.__version__}-" in wheel.name
+    (entry_points,) = (name for name in names if name.endswith("entry_points.txt"))
+    assert b"[tensorboard_plugins]\njacobians = jacoscope.board.plugin:JacobiansPlugin" in zipfile.ZipFile(wheel).read(
+        entry_points
+    )
 
 
 def test_the_package_index_can_show_it(wheel: Path) -> None:

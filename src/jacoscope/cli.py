@@ -12,7 +12,7 @@ import signal
 import sys
 import traceback
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import wraps
 from pathlib import Path
@@ -160,6 +160,7 @@ def _message(error: Exception, configs: Path, config_name: str) -> str | None:
     from yaml import YAMLError
 
     from jacoscope.runs.keys import misspelt_key
+    from jacoscope.runs.own_configs import note_of_own_configs
     from jacoscope.runs.processes import lost_process
 
     cause: BaseException = error
@@ -168,17 +169,17 @@ def _message(error: Exception, configs: Path, config_name: str) -> str | None:
     if isinstance(cause, UserError):
         return str(cause)
     if isinstance(error, HydraException | OmegaConfBaseException):
-        return _explain_composition(error, configs, config_name)
+        return _explain_composition(error, configs, config_name) + note_of_own_configs()
     if isinstance(error, YAMLError | UnicodeDecodeError):  # Hydra does not wrap these
         return f"A config file cannot be read: {error}"
     if isinstance(error, (ValueError, TypeError, LookupError, AttributeError)) and _raised_in(
         error, "hydra", "omegaconf"
     ):
-        advice = f"A group's config is chosen with GROUP=CHOICE; ~GROUP leaves it out. {_typed()}"
+        advice = f"A group's config is chosen with GROUP=CHOICE; ~GROUP leaves it out. {_words_typed()}"
         reason = str(error) if isinstance(error, ValueError) else "A word cannot be composed"
         is_about_groups = "group" in reason or not isinstance(error, ValueError)
-        misspelt = misspelt_key(sys.argv[1:], configs, config_name)
-        return misspelt or (f"{reason}. {advice}" if is_about_groups else reason)
+        explained = _group_as_switch(sys.argv[1:], configs) or misspelt_key(sys.argv[1:], configs, config_name)
+        return explained or (f"{reason}. {advice}" if is_about_groups else reason)
     if isinstance(error, OSError) and error.errno in _PLACE_ERRORS:
         named = f"{error.filename}: " if error.filename else ""
         return f"{named}{error.strerror}. {remedy(error)}"
@@ -192,17 +193,26 @@ def _message(error: Exception, configs: Path, config_name: str) -> str | None:
     return lost_process(error)
 
 
+def _group_as_switch(words: Iterable[str], configs: Path) -> str | None:
+    """Return a message about the first group that was set to ``true`` or ``false``, or None if none was."""
+    for word in words:
+        group, _, value = word.partition("=")
+        if value.lower() in ("true", "false") and (configs / group).is_dir():
+            choices = ", ".join(f"{group}={file.stem}" for file in sorted((configs / group).glob("*.yaml")))
+            return f"{word}: {group} is a group, of which one config is chosen: {choices}"
+    return None
+
+
 def _explain_composition(error: Exception, configs: Path, config_name: str) -> str:
     """Return what was wrong with a command line or config file, and what to type instead."""
     from hydra.errors import ConfigCompositionException, MissingConfigException, OverrideParseException
 
     from jacoscope.runs.keys import misspelt_key
-    from jacoscope.runs.own_configs import own_configs
 
     if isinstance(error, MissingConfigException) and error.options:
         group, _, choice = str(error.missing_cfg_file).rpartition("/")
         if group == "hydra/sweeper/sampler" and len(error.options) == 1:  # the others come with the plugin
-            return "A search needs Optuna and Hydra's plugin for it: pip install -e '.[sweep]'"
+            return "A search needs Optuna and Hydra's plugin for it: pip install 'jacoscope[sweep]'"
         return (
             f"There is no {group}={choice}.{nearest(choice, error.options, f'{group}=')}\n"
             f"Choices of {group}: {', '.join(sorted(error.options))}"
@@ -217,12 +227,10 @@ def _explain_composition(error: Exception, configs: Path, config_name: str) -> s
         if misspelt := misspelt_key(sys.argv[1:], configs, config_name):
             return misspelt
     reason = f"\n{error.__cause__}" if error.__cause__ and str(error.__cause__) not in str(error) else ""
-    own = own_configs()
-    first = f"\n{own} is read before jacoscope's own configs" if own else ""
-    return f"The configuration cannot be composed: {error}{reason}{first}\n{_typed()}"
+    return f"The configuration cannot be composed: {error}{reason}\n{_words_typed()}"
 
 
-def _typed() -> str:
+def _words_typed() -> str:
     """Return the words of the command line, whose mistake the error of a library does not name."""
     return f"Typed: {' '.join(sys.argv[1:])}"
 

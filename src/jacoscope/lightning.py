@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from pytorch_lightning.callbacks import Checkpoint as Checkpoint
     from pytorch_lightning.callbacks import ModelCheckpoint as ModelCheckpoint
     from pytorch_lightning.loggers import Logger as Logger
+    from pytorch_lightning.loggers import TensorBoardLogger as TensorBoardLogger
     from pytorch_lightning.utilities.combined_loader import CombinedLoader as CombinedLoader
 
 if not hasattr(rank_zero_only, "rank"):  # Lightning sets it when it is imported
@@ -35,7 +36,7 @@ PACKAGES = ("pytorch_lightning", "lightning.pytorch")
 _HOMES = {
     "": ("Callback", "LightningDataModule", "LightningModule", "Trainer"),
     ".callbacks": ("Checkpoint", "ModelCheckpoint"),
-    ".loggers": ("Logger",),
+    ".loggers": ("Logger", "TensorBoardLogger"),
     ".plugins": ("CheckpointIO",),
     ".utilities.combined_loader": ("CombinedLoader",),
 }

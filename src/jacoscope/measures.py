@@ -105,10 +105,10 @@ class Measure:
     def tag(self, output: str = "logits", statistic: Statistic = "mean") -> str:
         """Return the tag of a curve, which is also the name of a metric.
 
-        >>> MEASURES["frobenius"].tag("probs", "median")
-        'jacobian/probs/frobenius/median'
+        >>> MEASURES["frobenius"].tag("probs"), MEASURES["frobenius"].tag("probs", "median")
+        ('jacobian/probs/frobenius/mean', 'jacobian_spread_probs/frobenius/median')
         """
-        return f"jacobian/{self.key(output)}/{statistic}"
+        return curve_tag("jacobian", self.key(output), statistic)
 
     def title(self, output: str = "logits") -> str:
         """Return the heading of a column of its mean.
@@ -135,6 +135,17 @@ class Measure:
         if self.per_output:
             return f"{self.label} of J"
         return f"{self.label} ({self.unit})" if self.unit in (PIXELS, "logits") else self.label
+
+
+def curve_tag(group: str, key: str, statistic: Statistic) -> str:
+    """Return the tag of a curve. TensorBoard makes a group of charts of what is before the first slash: at most twelve.
+
+    Args:
+        group: the samples, ``jacobian`` or ``jacobian_train``.
+        key: of the measure, as :meth:`Measure.key` returns it.
+        statistic: the mean is in the group itself, the others in a group for each output.
+    """
+    return f"{group}/{key}/mean" if statistic == "mean" else f"{group}_spread_{key}/{statistic}"
 
 
 def _shares(values: "Tensor", whole: "Tensor") -> "Tensor":

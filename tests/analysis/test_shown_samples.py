@@ -26,6 +26,7 @@ from jacoscope.analysis.shown_samples import (
     room_in_explorer,
 )
 from jacoscope.analysis.summary import LISTED_COLUMNS, rankings
+from jacoscope.jacobian_batch import of_output
 
 SPEC = NetworkSpec(
     CheckpointFile(Path("best.ckpt"), None), {"images": {"classes": 10, "shape": [1, 28, 28]}}, (), is_unchanged=True
@@ -94,7 +95,7 @@ def test_of_many_samples_few_are_kept() -> None:
 def test_maps_come_back_as_they_were(tmp_path: Path, output: str) -> None:
     x, J, logits = torch.rand(5, 1, 28, 28), torch.randn(5, 10, 1, 28, 28), torch.randn(5, 10)
     labels = torch.arange(5)
-    arrays = kept_arrays([1, 3, 4], [10, 11, 12, 13, 14], x, labels, J, logits, output)
+    arrays = kept_arrays([1, 3, 4], [10, 11, 12, 13, 14], x, labels, of_output(J, logits, output), logits)
     (tmp_path / "shown.npz").write_bytes(as_npz(arrays))
     assert holds_shown_samples(tmp_path / "shown.npz", SPEC)
     assert not holds_shown_samples(
@@ -115,7 +116,7 @@ def test_maps_come_back_as_they_were(tmp_path: Path, output: str) -> None:
 
 def test_the_true_class_has_a_map_however_improbable_it_is() -> None:
     J, logits = torch.randn(2, 30, 1, 4, 4), torch.arange(30.0).repeat(2, 1)
-    arrays = kept_arrays([0, 1], [0, 1], torch.rand(2, 1, 4, 4), torch.tensor([3, 25]), J, logits, "logits")
+    arrays = kept_arrays([0, 1], [0, 1], torch.rand(2, 1, 4, 4), torch.tensor([3, 25]), J, logits)
     assert arrays["classes"].tolist() == [[3, *range(21, 30)], list(range(20, 30))]
     (first, _) = kept_samples(arrays, {})
     torch.testing.assert_close(first.values[0], J[0, 3, 0], rtol=0, atol=float(J.abs().max()) / 30_000)
@@ -123,7 +124,7 @@ def test_the_true_class_has_a_map_however_improbable_it_is() -> None:
 
 def test_a_chunk_without_a_candidate_keeps_nothing(tmp_path: Path) -> None:
     x, J = torch.rand(1, 1, 28, 28), torch.randn(1, 10, 1, 28, 28)
-    arrays = kept_arrays([], [5], x, torch.tensor([3]), J, torch.randn(1, 10), "logits")
+    arrays = kept_arrays([], [5], x, torch.tensor([3]), J, torch.randn(1, 10))
     (tmp_path / "none.npz").write_bytes(as_npz(arrays))
     assert holds_shown_samples(tmp_path / "none.npz", SPEC)
     assert list(kept_samples(arrays, {})) == []

@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 import subprocess
 import sys
 import time
@@ -11,10 +12,13 @@ from urllib.parse import quote, urlencode
 
 import numpy as np
 import pytest
+import torch
 from tensorboard.compat.proto.summary_pb2 import Summary
 from torch.utils.tensorboard import SummaryWriter
 
+from jacoscope import board
 from jacoscope.board.plugin import JacobiansPlugin
+from jacoscope.visuals import heatmaps
 
 from .logs import NAMES, exact, get, log, tensorboard
 
@@ -147,11 +151,33 @@ def test_strange_and_damaged_logs_are_named_and_stop_nothing(tmp_path: Path) -> 
         assert get(f"{address}/data/environment")[0] == 200
 
 
+def test_of_a_long_run_all_steps_are_shown_as_make_board_starts_it(tmp_path: Path) -> None:
+    with SummaryWriter(str(tmp_path / "logs" / "long")) as writer:
+        for step in range(250):
+            J = torch.full((1, 2, 1, 3, 3), float(step))
+            board.write(writer, step, torch.zeros(1, 1, 3, 3), J, torch.tensor([[0.0, 1.0]]), outputs=["logits"])
+    with tensorboard(tmp_path / "logs", tmp_path, "--samples_per_plugin=images=1000,jacobians=1000") as address:
+        end, steps = time.monotonic() + 20, 0
+        while time.monotonic() < end and steps < 250:
+            time.sleep(0.1)
+            if runs(address):
+                head, maps = course(address, run="long", tag="jacobians/0", output="logits")
+                steps = len(head["steps"])  # type: ignore[arg-type]
+        assert maps[:, 1, 2, 2].tolist() == list(range(250))
+
+
 def test_a_folder_without_jacobians_has_a_page_that_is_not_active(tmp_path: Path) -> None:
     (tmp_path / "logs").mkdir()
     with tensorboard(tmp_path / "logs", tmp_path) as address:
         assert json.loads(get(f"{address}{DATA}/probes")[2]) == {"runs": []}
         assert json.loads(get(f"{address}/data/plugins_listing")[2])["jacobians"]["enabled"] is False
+
+
+def test_the_page_has_the_rule_of_the_colours_that_all_pictures_have() -> None:
+    script = Path(board.__file__).with_name("static") / "view.js"
+    found = re.search(r"const EVEN = (\S+), SMALLEST = (\S+);", script.read_text())
+    assert found
+    assert (float(found[1]), float(found[2])) == (heatmaps.EVEN, heatmaps.SMALLEST)
 
 
 def test_tensorboard_loads_neither_torch_nor_matplotlib_for_it() -> None:

@@ -33,7 +33,7 @@ def test_mlflow_has_numbers_and_pictures(tmp_path: Path) -> None:
 
 
 def test_wandb_has_numbers_and_pictures_offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("wandb", reason="wandb is not installed: pip install -e '.[wandb]'")
+    pytest.importorskip("wandb", reason="wandb is not installed: pip install 'jacoscope[wandb]'")
     from pytorch_lightning.loggers import WandbLogger
 
     monkeypatch.setenv("WANDB_SILENT", "true")

@@ -5,7 +5,6 @@ import json
 import math
 import re
 from dataclasses import replace
-from html import escape
 from itertools import product
 from pathlib import Path
 from statistics import fmean, stdev
@@ -19,8 +18,9 @@ from rich.console import Console
 
 from jacoscope.comparison.collect import Run, Setting
 from jacoscope.comparison.page import sweep_page
-from jacoscope.comparison.table import NORM, RunTable, pareto_front
+from jacoscope.comparison.table import RunTable, pareto_front
 from jacoscope.comparison.terminal import print_table
+from jacoscope.comparison.text import NORM
 from jacoscope.errors import UserError
 from jacoscope.runs.__main__ import main
 from jacoscope.runs.result import Result
@@ -122,9 +122,8 @@ def test_values_are_shown_as_they_are_whatever_they_look_like(folder: Path) -> N
     table = of_values(folder, "outputs", *values)
     print_table(table, console)
     printed, page = console.export_text(), sweep_page(table, folder)
-    for value in values:
-        assert value in printed
-        assert f"<td>{escape(value)}</td>" in page
+    assert all(value in printed for value in values)
+    assert data_of(page)["runs"]["values"]["outputs_text"] == list(values)
     assert "<i>&amp;</i>" not in page[: page.index('<script type="application/json"')]
 
 
@@ -141,10 +140,15 @@ def test_values_keep_the_order_of_the_sweep_however_the_table_is_sorted(folder: 
     assert of_values(folder, "x", 3.0, 0.5, 10.0, 0.5).values("x") == [0.5, 3.0, 10.0]
 
 
-def test_long_values_are_shortened_on_the_page(folder: Path) -> None:
+def test_long_values_are_shortened_in_the_means_and_whole_in_the_table(folder: Path) -> None:
     value = "a_very_long_name_of_something_that_is_swept"
-    page = sweep_page(of_values(folder, "x", value, "short"), folder)
+    runs = [
+        replace(run, settings={"x": value if i % 2 else "short", "seed": float(i)})
+        for i, run in enumerate(RunTable.read(folder).runs[:6])
+    ]
+    page = sweep_page(RunTable(folder, runs), folder)
     assert f'<td><span title="{value}">a_very_long_n…that_is_swept</span></td>' in page
+    assert data_of(page)["runs"]["values"]["x"][1] == value
 
 
 def test_mistakes_are_told_with_what_is_allowed(
@@ -228,17 +232,70 @@ def test_runs_that_were_pruned_stand_in_the_table_and_not_in_the_effects(folder:
     charts = data_of(told)["charts"]
     names = ("tradeoff", "gap", "effect-model-test/accuracy")
     assert [len(charts[name]["data"][-1]["x"]) for name in names] == [4, 4, 4]
-    assert len(charts["parallel"]["data"][0]["line"]["color"]) == 6
+    assert data_of(told)["runs"]["values"]["status"][:3] == ["pruned", "pruned", "finished"]
     assert "6 of them were pruned" in page(6)
 
 
 def test_the_page_stands_alone_and_names_every_run(folder: Path) -> None:
     page = sweep_page(RunTable.read(folder), folder)
     assert "accuracy against sensitivity" in page.lower()
-    assert all(f'<a href="{number}/">{number}</a>' in page for number in range(7))
+    assert data_of(page)["runs"]["values"]["run"] == list("0123456")
+    assert [about["folder"] for about in data_of(page)["about"]] == [f"{number}/" for number in range(7)]
     body = page[: page.index('<script type="application/json"')]
     assert 'src="http' not in body
     assert "95.00 %" in body  # the best test accuracy
+
+
+def test_only_runs_that_meet_every_filter_are_shown(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = [str(folder), "--no-html", "--json", "--filter=test/accuracy>=0.92", "--filter=model!=a"]
+    assert main(words) == 0
+    assert [row["run"] for row in json.loads(capsys.readouterr().out)] == ["3", "4", "5"]
+    assert main([*words[:3], "--filter=model=c", "--columns=model,test/accuracy"]) == 0
+    (waiting,) = json.loads(capsys.readouterr().out)
+    assert (waiting["status"], waiting["model"], waiting["test/accuracy"]) == ("waiting", "c", None)
+    for wrong, told in (
+        ("model", "has no comparison"),
+        ("mode=a", "Did you mean model?"),
+        ("test/accuracy>high", "that column has numbers"),
+        ("model=z", "No run meets --filter=model=z"),
+    ):
+        assert main([*words[:2], f"--filter={wrong}"]) == 1
+        assert told in capsys.readouterr().err
+
+
+def test_runs_of_a_folder_come_newest_first_and_fit_a_hundred_columns(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for i in range(5):
+        run, settings = (
+            tmp_path / "train" / "runs" / f"2026-01-0{i + 1}_lenet5",
+            [f"a.setting_number_{j}={i}" for j in range(9)],
+        )
+        config = {"objective": "val/accuracy", "a": {f"setting_number_{j}": i for j in range(9)}}
+        metrics = {"val/accuracy": 0.9, "test/accuracy": 0.9 + i / 100, NORM: 5.0}
+        Result("finished", config, 0, f"2026-01-0{(i + 2) % 5 + 1}T00:00:00+00:00", metrics).write(run / "result.json")
+        (run / ".hydra").mkdir()
+        (run / ".hydra" / "overrides.yaml").write_text(json.dumps(settings))
+    assert main([str(tmp_path), "--no-html"]) == 0
+    table = capsys.readouterr().out
+    assert re.findall(r"train/runs/2026-01-0(\d)", table) == ["3", "2", "1", "5", "4"]
+    assert max(map(len, table.splitlines()[:8])) <= 100
+    assert "Not shown: setting_number_" in table
+    assert main([str(tmp_path), "--no-html", "--columns=setting_number_8,test/accuracy"]) == 0
+    assert "setting_number_8" in capsys.readouterr().out
+
+
+def test_numbers_have_the_digits_that_tell_runs_apart(folder: Path) -> None:
+    assert [row[1] for row in of_values(folder, "x", 0.00431171, 0.0264, 0.0251).as_text().rows] == [
+        "0.0043",
+        "0.026",
+        "0.025",
+    ]
+    assert [row[1] for row in of_values(folder, "x", 0.12345, 0.12342, 0.5).as_text().rows] == [
+        "0.1235",
+        "0.1234",
+        "0.5",
+    ]
 
 
 metrics = st.tuples(st.integers(0, 6), st.integers(0, 6))

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from torch.utils.tensorboard import SummaryWriter
 
-from jacoscope.comparison.collect import read_curves
+from jacoscope.comparison.collect import read_training
 
 
 def write(folder: Path, values: list[float], suffix: str) -> Path:
@@ -31,7 +31,7 @@ def test_files_that_come_and_go_while_they_are_read_take_nothing_of_the_others(t
     thread.start()
     try:
         for _ in range(200):
-            assert read_curves(tmp_path, ["val/loss"]) == {"val/loss": ([0, 1, 2], [3, 2, 1])}
+            assert read_training(tmp_path, ["val/loss"]).curves == {"val/loss": ([0, 1, 2], [3, 2, 1])}
     finally:
         over.set()
         thread.join()

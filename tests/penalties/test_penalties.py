@@ -7,8 +7,10 @@ from typing import Any
 
 import pytest
 import torch
+from pytorch_lightning import LightningModule, Trainer
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
+from torch.utils.data import DataLoader, TensorDataset
 
 from jacoscope.jacobians import boundary_distance, frobenius_norm, jacobian, spectral_norm
 from jacoscope.models import LeNet5
@@ -171,6 +173,34 @@ def test_the_weight_over_a_training_has_the_mean_that_was_asked_for() -> None:
     assert weights[49:] == [0.3] * 51
     assert weights[24] == pytest.approx(0.15)
     assert not any(NoPenalty().weight_at(step, 100) for step in range(100))
+
+
+def test_it_trains_by_several_optimizers_in_manual_optimisation() -> None:
+    class Alternating(LightningModule):
+        def __init__(self) -> None:
+            super().__init__()
+            torch.manual_seed(0)
+            self.network = nn.Sequential(nn.Linear(4, 8), nn.Tanh(), nn.Linear(8, 3))
+            self.automatic_optimization = False
+            self.penalty = JacobianPenalty(projections=None)
+
+        def configure_optimizers(self) -> list[torch.optim.Optimizer]:
+            return [torch.optim.SGD(self.network[i].parameters(), lr=0.1) for i in (0, 2)]
+
+        def training_step(self, batch: list[Tensor], batch_idx: int) -> None:  # noqa: ARG002
+            optimizer: Any = self.optimizers()
+            for one in optimizer:
+                one.zero_grad()
+                self.manual_backward(self.penalty(self.network, batch[0]))
+                one.step()
+
+    x, module = torch.rand(32, 4), Alternating()
+    before = module.penalty(module.network, x).item()
+    loader = DataLoader(TensorDataset(x), batch_size=8)
+    Trainer(max_epochs=3, accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False).fit(
+        module, loader
+    )
+    assert module.penalty(module.network, x).item() < 0.7 * before
 
 
 @pytest.mark.parametrize(

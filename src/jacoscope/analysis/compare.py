@@ -17,7 +17,9 @@ from jacoscope.analysis.figures import mean_maps_figure, rendered, scatter_figur
 from jacoscope.analysis.folder import AnswerFolder, answer_path, drawn_by, short_digest, shown_from
 from jacoscope.analysis.network import NetworkSpec, TrainedNetwork
 from jacoscope.analysis.question import Question
-from jacoscope.analysis.reduction import MapSums, Reduction, logits_jacobian
+from jacoscope.analysis.reduction import Reduction
+from jacoscope.analysis.report.other_pages import comparison_page
+from jacoscope.analysis.split import command_for
 from jacoscope.analysis.streaming import Devices, Part, Work, chunk_size_for, stream
 from jacoscope.analysis.summary import known, quantiles
 from jacoscope.analysis.tables import ALWAYS_THERE, Column, arrow_schema, as_table, columns, finite_rows, left_out
@@ -27,6 +29,7 @@ from jacoscope.files import write_whole
 from jacoscope.measures import shown_in
 
 TABLE, SUMMARY, MAPS, SCATTER = "comparison.parquet", "comparison.json", "maps.png", "scatter.png"
+REPORT = "report.html"
 OF_EACH = ("prediction", "correct", *(measure.name for measure in shown_in("networks")))
 """Columns of samples.parquet that are there for both networks, with ``_a`` or ``_b`` behind the name."""
 
@@ -66,7 +69,9 @@ def comparison_folder(question: Question, specs: Sequence[NetworkSpec]) -> Answe
     }
     name = f"compare_{short_digest(decides)}_{question.scope_name}"
     path = answer_path(question, specs[0], name, of_run=True)
-    return AnswerFolder(path, decides, (TABLE, SUMMARY, MAPS, SCATTER), is_the_users=question.output_dir is not None)
+    return AnswerFolder(
+        path, decides, (TABLE, SUMMARY, MAPS, SCATTER, REPORT), is_the_users=question.output_dir is not None
+    )
 
 
 def compare(
@@ -100,6 +105,7 @@ def compare(
             "strategy": strategy,
         }
         summary = about | summarise_comparison(folder.file(TABLE))
+        maps = None
         if sums := work.parts.sums():
             rows = {
                 f"{mark}: {name}": (sums[f"own_{mark}"].sum(1) / sums[f"count_{mark}"].view(-1, 1, 1)).float()
@@ -107,8 +113,15 @@ def compare(
             }
             samples_drawn = f", {summary['samples']:,} {question.split} samples"
             figure = mean_maps_figure(rows, networks[0].class_names, output, samples_drawn)
-            write_whole(folder.file(MAPS), rendered(figure))
+            maps = rendered(figure)
+            write_whole(folder.file(MAPS), maps)
         table = finite_rows(folder.file(TABLE))
+        commands = {
+            mark: " ".join((command_for(question, network), "sample="))
+            for mark, network in zip("ab", networks, strict=True)
+        }
+        page = comparison_page(summary, table, names, networks[0].class_names, maps, commands)
+        write_whole(folder.file(REPORT), page)
         write_whole(folder.file(SCATTER), rendered(scatter_figure(table, names, output)))
         write_whole(folder.file(SUMMARY), (json.dumps(summary, indent=2) + "\n").encode())
     work.parts.clear()
@@ -132,8 +145,8 @@ class ComparisonTable(Work):
 
     @cached_property
     def reduction(self) -> Reduction:
-        """From Jacobians to rows."""
-        return Reduction(self.output)
+        """From images to rows."""
+        return Reduction(self.output, self.strategy)
 
     def make(self, networks: Sequence[TrainedNetwork], indices: list[int]) -> Part:
         x, labels = networks[0].read_samples(self.split, indices)
@@ -141,13 +154,11 @@ class ComparisonTable(Work):
         sums: dict[str, Tensor] = {}
         both = []
         for network, mark in zip(networks, "ab", strict=True):
-            spec = network.spec
-            added = MapSums.zero(spec.classes, spec.shape) if spec.keeps_maps else None
-            reduced, J = self.reduction(x, labels, *logits_jacobian(network, x, self.strategy), added)
-            values |= {f"{name}_{mark}": reduced[name] for name in OF_EACH}
-            values["finite"] = values["finite"] & reduced["finite"]
-            sums |= {f"{k}_{mark}": v for k, v in (added.arrays().items() if added is not None else ())}
-            both.append(J)
+            reduced = self.reduction(network, x, labels)
+            values |= {f"{name}_{mark}": reduced.rows[name] for name in OF_EACH}
+            values["finite"] = values["finite"] & reduced.rows["finite"]
+            sums |= {f"{name}_{mark}": total for name, total in reduced.sums.items()}
+            both.append(reduced.J)
         return Part(as_table({**values, "cosine": cosine(*both)}, self.schema), sums, {})
 
 

@@ -3,17 +3,19 @@
 import csv
 import io
 import json
+import shutil
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
 from rich.console import Console
 
+from jacoscope.analysis.arrays import UNREADABLE
 from jacoscope.analysis.figures import rendered
-from jacoscope.analysis.folder import AnswerFolder
+from jacoscope.analysis.folder import AnswerFolder, computed_by, drawn_by, short_digest, shown_from
 from jacoscope.analysis.network import TrainedNetwork
 from jacoscope.analysis.question import Question
 from jacoscope.analysis.robustness.figure import curves_figure
@@ -27,9 +29,13 @@ from jacoscope.analysis.terminal import progress_bar
 from jacoscope.errors import UserError
 from jacoscope.files import write_whole
 
-STAGE = "robustness"
+STAGE, FIGURE_STAGE = "robustness", "robustness_figure"
 TABLE, CURVES, SUMMARY, FIGURE = "robustness.parquet", "robustness.csv", "robustness.json", "robustness.png"
+PARTS = ("perturbations", "table", "summary")
 FILES = (TABLE, SUMMARY, CURVES, FIGURE)
+
+COMPUTES = tuple(f"analysis/{name}.py" for name in ("attack", *(f"robustness/{part}" for part in PARTS)))
+"""Files that decide the numbers."""
 
 
 class _TimeIsUpError(Exception):
@@ -38,13 +44,20 @@ class _TimeIsUpError(Exception):
 
 def robustness_asked(question: Question) -> dict[str, Any] | None:
     """Return what the stage is asked for; ``None`` where no curves are."""
-    return None if question.robustness is None else question.robustness.decides
+    if question.robustness is None:
+        return None
+    return {"settings": question.robustness.decides, "computed_by": computed_by(COMPUTES)}
+
+
+def figure_asked(folder: AnswerFolder) -> dict[str, str]:
+    """Return what the figure is made from: the other files, and the code that draws it."""
+    return folder.made(STAGE) | {"drawn_by": drawn_by()}
 
 
 def measure(
     folder: AnswerFolder, question: Question, network: TrainedNetwork, devices: Devices, console: Console
 ) -> None:
-    """Measure the robustness of a network and write the table, the summary, the curves and the figure.
+    """Measure the robustness of a network and write the table, the summary and the curves.
 
     Every part of 100 samples is kept once it is done. When the time is up, the samples that are done make the answer,
     and the stage counts as not done, so that the same command continues.
@@ -56,7 +69,7 @@ def measure(
     assert settings is not None
     work = robustness_table(folder, question, network)
     asked = robustness_asked(question) or {}
-    with folder.stage(STAGE, asked, FILES):
+    with folder.stage(STAGE, asked, (TABLE, SUMMARY, CURVES)):
         minutes = f" for at most {settings.max_minutes:g} min" if settings.max_minutes else ""
         with progress_bar(console, f"Robustness{minutes}", work.samples) as show, _until_time_is_up():
             stream(work, [network], devices, _watched(show, settings.max_minutes))
@@ -81,10 +94,21 @@ def measure(
         summary["metrics"] = metrics(summary)
         write_whole(folder.file(SUMMARY), (json.dumps(summary, indent=2, allow_nan=False) + "\n").encode())
         write_whole(folder.file(CURVES), curves_csv({"": summary}))
-        title = f"{summary['samples']:,} {question.split} samples"
+    for parts in folder.path.glob("parts_robustness_*"):
+        if done == work.samples or parts != work.folder:  # of other settings
+            shutil.rmtree(parts, ignore_errors=True)
+
+
+def draw(folder: AnswerFolder) -> None:
+    """Draw the figure of the curves that :func:`measure` has found.
+
+    Raises:
+        UserError: if the folder cannot be written, or holds something else.
+    """
+    with folder.stage(FIGURE_STAGE, figure_asked(folder), [FIGURE]), shown_from(folder.path):
+        summary = folder.json(SUMMARY)
+        title = f"{summary['samples']:,} {summary['split']} samples"
         write_whole(folder.file(FIGURE), rendered(curves_figure({"": summary}, title)))
-    if done == work.samples:
-        work.parts.clear()
 
 
 def robustness_table(folder: AnswerFolder, question: Question, network: TrainedNetwork) -> RobustnessTable:
@@ -99,7 +123,7 @@ def robustness_table(folder: AnswerFolder, question: Question, network: TrainedN
         question.split,
         samples,
         chunk_size,
-        folder.file("parts_robustness"),
+        folder.file(f"parts_robustness_{short_digest(robustness_asked(question))}"),
         "logits",
         network.usable_strategy(question.strategy),
         question.robustness,
@@ -109,10 +133,9 @@ def robustness_table(folder: AnswerFolder, question: Question, network: TrainedN
 
 def is_sound(folder: AnswerFolder) -> bool:
     """Return whether an earlier robustness.parquet has the columns of what its stage was asked for."""
-    asked = {key: value for key, value in folder.manifest.done[STAGE]["asked"].items() if key != "stopped_after"}
     try:
-        settings = Robustness.from_config(asked)
-    except UserError:
+        settings = Robustness.from_config(folder.manifest.done[STAGE]["asked"]["settings"])
+    except (UserError, *UNREADABLE):
         return False
     if settings is None:
         return False
@@ -169,7 +192,5 @@ def _watched(show: Callable[[int], None], minutes: float | None) -> Callable[[in
 
 @contextmanager
 def _until_time_is_up() -> Iterator[None]:
-    try:
+    with suppress(_TimeIsUpError):
         yield
-    except _TimeIsUpError:
-        pass

@@ -62,10 +62,9 @@ def scatter_figure(table: pa.Table, names: tuple[str, str], output: str) -> Figu
     a, b, cosine, right_a, right_b = (
         table[name].to_numpy() for name in ("frobenius_a", "frobenius_b", "cosine", "correct_a", "correct_b")
     )
-    top = float(max(a.max(), b.max())) * 1.03 or 1.0
     figure = Figure(figsize=(9.4, 4.6), layout="constrained", dpi=DOTS)
     left, right = figure.subplots(1, 2)
-    left.plot([0, top], [0, top], "--", color="0.5", linewidth=1, label="equally sensitive")
+    left.axline((1, 1), slope=1, linestyle="--", color="0.5", linewidth=1, label="equally sensitive")
     both = right_a.astype(bool) & right_b.astype(bool)
     for which, color, size, label in (
         (both, COLORS["right"], 4, "both right"),
@@ -73,10 +72,10 @@ def scatter_figure(table: pa.Table, names: tuple[str, str], output: str) -> Figu
     ):
         label += f" ({int(which.sum()):,})"
         left.scatter(a[which], b[which], s=size, alpha=0.5, linewidths=0, color=color, label=label)
-    left.set(xlabel=f"a: {names[0]}", ylabel=f"b: {names[1]}", aspect="equal", xlim=(0, top), ylim=(0, top))
+    left.set(xlabel=f"a: {names[0]}", ylabel=f"b: {names[1]}", xlim=_ends(a), ylim=_ends(b))
     left.set_title(f"{MEASURES['frobenius'].label} of ∂ {output} / ∂ pixels", fontsize=11)
     left.legend(frameon=False, fontsize=8, markerscale=2)
-    right.hist(cosine, bins=np.linspace(min(0.0, float(cosine.min())), 1, 41), color=COLORS["right"])
+    right.hist(cosine, bins=40, color=COLORS["right"])
     right.yaxis.get_major_locator().set_params(integer=True)
     right.axvline(float(np.median(cosine)), color=COLORS["wrong"], label=f"median {np.median(cosine):.2f}")
     right.set(xlabel="cosine: 1 same direction, 0 unrelated", ylabel="samples")
@@ -105,7 +104,6 @@ def history_figure(rows: Sequence[dict[str, Any]], samples: str, output: str) ->
         band = {"alpha": 0.2, "linewidth": 0, "label": "middle 90 % of the samples"}
         axis.fill_between(steps, low, high, color=COLORS["right"], **band)
         axis.plot(steps, median, "o-", color=COLORS["right"], markersize=4, label="median")
-        axis.set_ylim(0, 1.05 * axis.get_ylim()[1])
         axis.set_title(measure.axis().replace(" of J", f" of ∂ {output} / ∂ pixels"), fontsize=11)
     panels[0].legend(frameon=False, fontsize=9)
     accuracy = panels[len(measures)]
@@ -158,6 +156,13 @@ def rendered(figure: Figure, kind: str = "png") -> bytes:
     with matplotlib.rc_context({"svg.fonttype": "none"}):
         figure.savefig(buffer, format=kind, dpi=DOTS)
     return buffer.getvalue()
+
+
+def _ends(values: "np.ndarray[Any, Any]") -> tuple[float, float]:
+    """Return the ends of an axis that the values fill."""
+    low, high = float(values.min()), float(values.max())
+    margin = 0.03 * (high - low) or 0.5
+    return low - margin, high + margin
 
 
 def _show_image(axis: Axes, pixels: Tensor, title: str) -> None:

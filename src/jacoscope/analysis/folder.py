@@ -26,18 +26,21 @@ from jacoscope.runs.result import installed_versions
 PACKAGE = Path(jacoscope.__file__).parent
 COMPUTES = ("measures.py", "jacobian_batch.py", "analysis/tables.py", "analysis/reduction.py")
 """Files that decide the numbers of an answer."""
-DRAWS = ("visuals/*.py", "pages/*.*", "analysis/figures.py", "analysis/report/*.*")
+DRAWS = ("visuals/*.py", "pages/*.*", "analysis/figures.py", "analysis/robustness/figure.py", "analysis/report/*.*")
 """Files that decide how an answer looks."""
 
 
 @cache
-def computed_by() -> str:
+def computed_by(names: tuple[str, ...] = COMPUTES) -> str:
     """Return a digest of the code that decides the numbers, apart from comments and docstrings.
 
     An answer with another digest is computed again.
+
+    Args:
+        names: of the files that hold the code.
     """
     digest = hashlib.sha256()
-    for name in COMPUTES:
+    for name in names:
         tree = ast.parse((PACKAGE / name).read_bytes())
         for node in ast.walk(tree):
             if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef):

@@ -14,8 +14,9 @@ from jacoscope.analysis.figures import history_figure, mean_maps_figure, rendere
 from jacoscope.analysis.folder import AnswerFolder, answer_path, drawn_by, shown_from
 from jacoscope.analysis.network import CheckpointFile, NetworkSpec, TrainedNetwork
 from jacoscope.analysis.question import Question
+from jacoscope.analysis.report.other_pages import history_page
 from jacoscope.analysis.shown_samples import evenly_spread
-from jacoscope.analysis.split import MAPS, SUMMARY, TABLE, analyse, split_folder
+from jacoscope.analysis.split import MAPS, REPORT, SUMMARY, TABLE, analyse, command_for, split_folder
 from jacoscope.analysis.streaming import Devices
 from jacoscope.analysis.summary import quantiles
 from jacoscope.analysis.tables import as_parquet, finite_rows, holds_table, left_out
@@ -76,7 +77,9 @@ def history_folder(question: Question, specs: Sequence[NetworkSpec]) -> AnswerFo
         **question.scope,
     }
     path = answer_path(question, specs[0], f"history_{question.scope_name}", of_run=True)
-    return AnswerFolder(path, decides, (HISTORY, CURVES, MAPS_FIGURE), is_the_users=question.output_dir is not None)
+    return AnswerFolder(
+        path, decides, (HISTORY, CURVES, MAPS_FIGURE, REPORT), is_the_users=question.output_dir is not None
+    )
 
 
 def follow(
@@ -107,7 +110,7 @@ def follow(
         )
     table_only = replace(question, history=False, report=False, attack=0, save_jacobians=False, output_dir=None)
     with folder.stage("history", drawn_by(), folder.names):
-        rows, maps = [], {}
+        rows, maps, map_figure = [], {}, None
         for step in sorted(distinct):
             network = distinct[step]
             folder_of_one = split_folder(table_only, network.spec)
@@ -119,7 +122,12 @@ def follow(
         if maps:
             drawn = dict(list(maps.items())[place] for place in evenly_spread(len(maps), MAPS_SHOWN))
             figure = mean_maps_figure(drawn, networks[0].class_names, output, f" through training, {samples}")
-            write_whole(folder.file(MAPS_FIGURE), rendered(figure))
+            map_figure = rendered(figure)
+            write_whole(folder.file(MAPS_FIGURE), map_figure)
+        commands = {network.spec.checkpoint.path.name: command_for(question, network) for network in distinct.values()}
+        name = networks[0].spec.checkpoint.home.resolve().name
+        page = history_page(rows, f"The checkpoints of {name}", samples, output, map_figure, commands)
+        write_whole(folder.file(REPORT), page)
         write_whole(folder.file(CURVES), rendered(history_figure(rows, samples, output)))
         write_whole(folder.file(HISTORY), as_parquet(pa.Table.from_pylist(rows, SCHEMA)))
 

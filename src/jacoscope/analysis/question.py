@@ -26,7 +26,10 @@ QUESTIONS = {
     "history": "history",
     "split": "split",
 }
-"""The file that answers each question, by the key that asks it; without such a key, it is that about a whole split."""
+"""The file that answers each question, by the key that asks it; without such a key, it is that about a whole split.
+
+With ``robustness``, ``compare`` asks about curves, see :attr:`Question.file`.
+"""
 CHOICES = {
     "split": ("test", "val", "train"),
     "output": ("logits", "probs", "log_probs"),
@@ -117,6 +120,11 @@ class Question:
     def asked(self) -> str:
         """The key of :data:`QUESTIONS` that was typed."""
         return next(iter(self._typed), "split")
+
+    @property
+    def file(self) -> str:
+        """The name of the file that answers it."""
+        return "compare_robustness" if self.compare and self.robustness else QUESTIONS[self.asked]
 
     @property
     def _typed(self) -> list[str]:

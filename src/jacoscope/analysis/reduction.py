@@ -1,6 +1,7 @@
 """From a chunk of Jacobians to a row of numbers for each sample, and to sums of maps for each class."""
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -95,37 +96,50 @@ class MapSums:
         return {name: getattr(self, name) for name in self.__dataclass_fields__}
 
 
+class Reduced(NamedTuple):
+    """What is kept of a chunk of samples."""
+
+    rows: dict[str, Tensor]
+    """The columns by name, all but ``index``."""
+    J: Tensor
+    """Jacobians of the output, ``[batch, outputs, C, H, W]``."""
+    logits: Tensor
+    """``[batch, classes]``."""
+    sums: dict[str, Tensor]
+    """Those of :class:`MapSums`; none where the maps are too large to be kept."""
+
+
 class Reduction:
-    """Reduces chunks of Jacobians. It keeps its working memory from one chunk to the next.
+    """Computes Jacobians and reduces them. It keeps its working memory from one chunk to the next.
 
     Args:
         output: the output whose Jacobian the rows describe.
+        strategy: of :func:`jacoscope.jacobians.jacobian`.
     """
 
-    def __init__(self, output: str) -> None:
+    def __init__(self, output: str, strategy: str) -> None:
         self.output = output
+        self.strategy = strategy
         self._workspace = Workspace()
         # How long its lists are does not matter here.
         self._computed = {column.name: column.compute for column in columns(1, 1, output) if column.compute}
 
-    def __call__(
-        self, x: Tensor, labels: Tensor, J: Tensor, logits: Tensor, sums: MapSums | None = None
-    ) -> tuple[dict[str, Tensor], Tensor]:
+    def __call__(self, network: TrainedNetwork, x: Tensor, labels: Tensor) -> Reduced:
         """Reduce a chunk, a piece at a time.
 
         Where a sample's Jacobian or logits are not finite, the column ``finite`` is false, its other columns mean
         nothing, and nothing is added to the sums.
 
         Args:
+            network: the network.
             x: images, ``[batch, C, H, W]``.
             labels: true classes, ``[batch]``.
-            J: Jacobians of the logits, ``[batch, classes, C, H, W]``.
-            logits: ``[batch, classes]``.
-            sums: that the chunk's maps are added to, if maps are wanted.
 
-        Returns:
-            The columns by name (all but ``index``), and the Jacobians of ``output``.
+        Raises:
+            UserError: if the network has no such Jacobians.
         """
+        J, logits = logits_jacobian(network, x, self.strategy)
+        sums = MapSums.zero(network.spec.classes, network.spec.shape) if network.spec.keeps_maps else None
         step = max(1, PIECE_ENTRIES // J[0].numel())
         rows: list[dict[str, Tensor]] = []
         outputs: list[Tensor] = []
@@ -137,7 +151,10 @@ class Reduction:
             if sums is not None:
                 own = batch.J[torch.arange(len(batch.J)), labels[part]]
                 squares = batch.magnitudes.square_()  # in place: no column of the piece is computed after this
-                sensitivity = squares.mean(1).sqrt_().view_as(own)
-                sums.add(x[part], labels[part], own, sensitivity, batch.finite)
-        table = {name: torch.cat([row[name] for row in rows]) for name in rows[0]}
-        return table, J if self.output == "logits" else torch.cat(outputs)
+                sums.add(x[part], labels[part], own, squares.mean(1).sqrt_().view_as(own), batch.finite)
+        return Reduced(
+            {name: torch.cat([row[name] for row in rows]) for name in self._computed},
+            J if self.output == "logits" else torch.cat(outputs),
+            logits,
+            {} if sums is None else sums.arrays(),
+        )

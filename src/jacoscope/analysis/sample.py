@@ -15,7 +15,6 @@ import torch
 from matplotlib.figure import Figure
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 from torch import Tensor
 
 from jacoscope.analysis.attack import REACH, Crossing, crossing_along
@@ -24,18 +23,20 @@ from jacoscope.analysis.folder import answer_path
 from jacoscope.analysis.network import NetworkSpec, TrainedNetwork
 from jacoscope.analysis.question import Question
 from jacoscope.analysis.reduction import logits_jacobian
+from jacoscope.analysis.report.other_pages import sample_page
 from jacoscope.analysis.streaming import Devices
 from jacoscope.analysis.summary import known
-from jacoscope.analysis.terminal import show_files, show_labelled
+from jacoscope.analysis.terminal import show_files, show_labelled, text_table
 from jacoscope.errors import UserError
 from jacoscope.files import write_together
 from jacoscope.jacobian_batch import JacobianBatch
 from jacoscope.jacobians import BoundaryDistance, as_matrix, boundary_distance, output_norms
-from jacoscope.measures import MEASURES, shown_in
+from jacoscope.measures import MEASURES, SINGULAR, shown_in
 from jacoscope.runs.records import UNREADABLE, read_json
 from jacoscope.visuals.figure import jacobian_figure
 
-FILES = ("reading.json", "jacobian.npy", "jacobian.csv", "heatmap.png", "heatmap.svg", "decision.png")
+PICTURES = ("heatmap.png", "heatmap.svg", "decision.png")
+FILES = ("reading.json", "jacobian.npy", "jacobian.csv", *PICTURES, "report.html")
 
 
 def answer(question: Question, specs: Sequence[NetworkSpec], devices: Devices, console: Console) -> None:  # noqa: ARG001
@@ -174,10 +175,10 @@ def require_own(folder: Path, asked: dict[str, Any]) -> None:
 
 
 def save(reading: Reading, class_names: list[str], folder: Path) -> list[Path]:
-    """Write ``reading.json``, ``jacobian.npy``, ``jacobian.csv``, ``heatmap.png``, ``.svg``, ``decision.png``.
+    """Write the numbers, the Jacobian, the pictures and the page of a sample.
 
     Returns:
-        The files, in that order.
+        The files.
 
     Raises:
         UserError: if the folder cannot be written or the disk is full; then none is written.
@@ -187,13 +188,21 @@ def save(reading: Reading, class_names: list[str], folder: Path) -> list[Path]:
     )
     matrix = io.BytesIO()
     np.save(matrix, reading.matrix.contiguous().numpy())
+    record = as_record(reading, class_names)
+    heatmap, decision = rendered(figure, "png"), rendered(decision_figure(reading, class_names), "png")
+    pictures = {
+        f"The derivative of each {SINGULAR[reading.output]}": heatmap,
+        "What changes the decision": decision,
+    }
+    J, p, label = reading.J, reading.probabilities, reading.label
     contents = (
-        (json.dumps(as_record(reading, class_names), indent=2) + "\n").encode(),
+        (json.dumps(record, indent=2) + "\n").encode(),
         matrix.getvalue(),
         _csv(reading, class_names),
-        rendered(figure, "png"),
+        heatmap,
         rendered(figure, "svg"),
-        rendered(decision_figure(reading, class_names), "png"),
+        decision,
+        sample_page(record, reading.pixels, J, p, label, class_names, pictures),
     )
     return write_together(folder, dict(zip(FILES, contents, strict=True)), advice=", output_dir=FOLDER")
 
@@ -215,10 +224,7 @@ def show(console: Console, reading: Reading, class_names: list[str]) -> None:
         f"{rows}×{columns}, J[i, k] = ∂ {reading.output} k / ∂ pixel i; strategy {reading.strategy}; "
         f"{', '.join(norms)}",
     )
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
-    table.add_column("class")
-    for heading in ("prob.", "‖∂‖₂"):
-        table.add_column(heading, justify="right")
+    table = text_table("class", "prob.", "‖∂‖₂")
     table.add_column("strongest pixels\n(row, column)", min_width=17)
     table.add_column()
     table.add_column()
@@ -310,10 +316,11 @@ def decision_figure(reading: Reading, class_names: list[str]) -> Figure:
         reading.crossing.changed[0],
         titles=(
             before,
-            f"the change: L2 length {float(reading.crossing.distance):.3g}",
+            f"the change that turns it: L2 length {float(reading.crossing.distance):.3g}\n"
+            f"(predicted to first order: {float(reading.boundary.distance):.3g})",
             f"changed: {class_names[int(reading.crossing.prediction)]}",
         ),
-        title=f"{reading.title}: the smallest change to first order that turns the decision",
+        title=f"{reading.title}: the decision along the direction of the smallest change to first order",
     )
 
 

@@ -17,7 +17,6 @@ from jacoscope.analysis.arrays import UNREADABLE, holds_arrays, read_arrays
 from jacoscope.analysis.network import NetworkSpec
 from jacoscope.analysis.report import Sample
 from jacoscope.analysis.report.samples import CLASSES_SHOWN
-from jacoscope.jacobian_batch import of_output
 
 BYTES = 2_500_000
 """Of maps in the report itself, as text."""
@@ -91,7 +90,7 @@ class Candidates:
 
 
 def kept_arrays(
-    places: list[int], indices: list[int], x: Tensor, labels: Tensor, J: Tensor, logits: Tensor, output: str
+    places: list[int], indices: list[int], x: Tensor, labels: Tensor, J: Tensor, logits: Tensor
 ) -> dict[str, Tensor]:
     """Make the derivative maps of some samples of a chunk, as arrays with a row for each sample.
 
@@ -100,14 +99,12 @@ def kept_arrays(
         indices: of all samples of the chunk in the split.
         x: images, ``[batch, C, H, W]``.
         labels: true classes, ``[batch]``.
-        J: Jacobians of the logits, ``[batch, classes, C, H, W]``.
+        J: Jacobians of the outputs that are shown, ``[batch, classes, C, H, W]``.
         logits: ``[batch, classes]``.
-        output: the output whose derivatives are shown.
     """
-    wanted = of_output(J[places], logits[places], output)
     probabilities = logits[places].softmax(1)
     samples = [
-        Sample.of(indices[place], "", x[place], wanted[row], probabilities[row], int(labels[place]))
+        Sample.of(indices[place], "", x[place], J[place], probabilities[row], int(labels[place]))
         for row, place in enumerate(places)
     ]
     maps, (channels, height, width) = min(CLASSES_SHOWN, J.shape[1]), x.shape[1:]

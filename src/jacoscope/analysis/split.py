@@ -15,13 +15,14 @@ import torch
 from rich.console import Console
 
 from jacoscope.analysis import curves
+from jacoscope.analysis.adversarial import search
 from jacoscope.analysis.arrays import JacobianStore, as_npz, holds_arrays, read_arrays
-from jacoscope.analysis.attack import SCHEMA, compare_distances, search
+from jacoscope.analysis.attack import SCHEMA, compare_distances
 from jacoscope.analysis.folder import AnswerFolder, answer_path, drawn_by, shown_from
 from jacoscope.analysis.network import NetworkSpec, TrainedNetwork
 from jacoscope.analysis.question import Question
-from jacoscope.analysis.reduction import MapSums, Reduction, logits_jacobian
-from jacoscope.analysis.report import BESIDE, write_report
+from jacoscope.analysis.reduction import MapSums, Reduction
+from jacoscope.analysis.report import BESIDE, robustness_section, write_report
 from jacoscope.analysis.shown_samples import (
     OF_EACH_RANKING,
     RANKINGS,
@@ -79,7 +80,7 @@ def split_folder(question: Question, spec: NetworkSpec) -> AnswerFolder:
 def to_do(folder: AnswerFolder, question: Question) -> list[str]:
     """Return the stages that are asked for and not done.
 
-    They are ``table``, ``adversarial``, ``robustness``, ``summary`` and ``report``.
+    They are ``table``, ``adversarial``, ``robustness``, ``robustness_figure``, ``summary`` and ``report``.
     """
     stages = []
     # Jacobians that were saved earlier do no harm where they are not asked for.
@@ -89,6 +90,8 @@ def to_do(folder: AnswerFolder, question: Question) -> list[str]:
         stages.append("adversarial")
     if question.robustness and not folder.has(curves.STAGE, curves.robustness_asked(question)):
         stages.append(curves.STAGE)
+    if question.robustness and (curves.STAGE in stages or not _has_figure(folder)):
+        stages.append(curves.FIGURE_STAGE)
     if stages or not folder.has("summary", folder.made("table", "adversarial")):
         stages.append("summary")
     if question.report and (stages or not folder.has("report", _report_asked(folder))):
@@ -130,6 +133,8 @@ def analyse(
             write_whole(folder.file(ADVERSARIAL), as_parquet(found))
     if curves.STAGE in stages:
         curves.measure(folder, question, network, devices, console)
+    if curves.FIGURE_STAGE in stages:
+        curves.draw(folder)
     # What this start has not computed itself may hold anything.
     reading = nullcontext if "table" in stages else partial(shown_from, folder.path)
     if "summary" in stages and not folder.has("summary", folder.made("table", "adversarial")):
@@ -167,8 +172,8 @@ class SplitTable(Work):
 
     @cached_property
     def reduction(self) -> Reduction:
-        """From Jacobians to rows."""
-        return Reduction(self.output)
+        """From images to rows."""
+        return Reduction(self.output, self.strategy)
 
     @cached_property
     def candidates(self) -> Candidates:
@@ -178,14 +183,13 @@ class SplitTable(Work):
     def make(self, networks: Sequence[TrainedNetwork], indices: list[int]) -> Part:
         (network,) = networks
         x, labels = network.read_samples(self.split, indices)
-        J, logits = logits_jacobian(network, x, self.strategy)
-        sums = MapSums.zero(network.spec.classes, network.spec.shape) if network.spec.keeps_maps else None
-        reduced, wanted = self.reduction(x, labels, J, logits, sums)
+        reduced = self.reduction(network, x, labels)
         if self.store is not None:
-            self.store.write(indices[0], wanted)
-        kept = kept_arrays(self.candidates.choose(indices, reduced), indices, x, labels, J, logits, self.output)
-        rows = as_table({"index": torch.tensor(indices), **reduced}, self.schema)
-        return Part(rows, sums.arrays() if sums is not None else {}, kept)
+            self.store.write(indices[0], reduced.J)
+        chosen = self.candidates.choose(indices, reduced.rows)
+        kept = kept_arrays(chosen, indices, x, labels, reduced.J, reduced.logits)
+        rows = as_table({"index": torch.tensor(indices), **reduced.rows}, self.schema)
+        return Part(rows, reduced.sums, kept)
 
 
 def split_table(folder: AnswerFolder, question: Question, network: TrainedNetwork, about: dict[str, Any]) -> SplitTable:
@@ -278,15 +282,22 @@ def _write_report(work: SplitTable, folder: AnswerFolder, question: Question, ne
         table=table,
         maps=read_arrays(file(MAPS)) if network.spec.keeps_maps else None,
         adversarial=pq.read_table(file(ADVERSARIAL)) if folder.has("adversarial") else None,
+        robustness=robustness_section(folder.json(curves.SUMMARY), finite_rows(file(curves.TABLE)))
+        if folder.has(curves.STAGE)
+        else None,
         samples=kept_samples(shown, explored(network.spec, work.samples, summary, table)),
         read_images=lambda indices: network.read_samples(question.split, indices)[0],
-        command=f"{_command(question, network)} sample=",
+        command=f"{command_for(question, network)} sample=",
         about=_described(folder, question, network),
     )
 
 
 def _table_asked(question: Question) -> dict[str, Any]:
     return {"jacobians": question.jacobian_dtype if question.save_jacobians else None}
+
+
+def _has_figure(folder: AnswerFolder) -> bool:
+    return folder.has(curves.FIGURE_STAGE, curves.figure_asked(folder))
 
 
 def _report_asked(folder: AnswerFolder) -> dict[str, str]:
@@ -324,11 +335,11 @@ def _described(folder: AnswerFolder, question: Question, network: TrainedNetwork
         f"strategy {network.usable_strategy(question.strategy)}",
         "time": ", ".join(f"{stage} {spent:.1f} s" for stage, spent in manifest.seconds.items() if spent >= 0.05),
         "versions": ", ".join(f"{name} {version}" for name, version in manifest.versions.items()),
-        "to repeat": f"{' '.join((_command(question, network), *words))}{changed}",
+        "to repeat": f"{' '.join((command_for(question, network), *words))}{changed}",
     }
 
 
-def _command(question: Question, network: TrainedNetwork) -> str:
+def command_for(question: Question, network: TrainedNetwork) -> str:
     """Return the command that analyses the same network and output."""
     words = [as_typed("checkpoint", str(network.spec.checkpoint.path)), f"split={question.split}"]
     words += [f"output={question.named_output}", *trust_override(question.trust)]

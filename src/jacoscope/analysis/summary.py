@@ -130,9 +130,9 @@ RANK_CORRELATION = ("spearman", "spearman_low", "spearman_high")
 def rank_correlation(a: Values, b: Values) -> dict[str, float | None]:
     r"""Return Spearman's rank correlation of finite pairs, and the ends of its 95 % interval.
 
-    The interval is :math:`\tanh(\operatorname{artanh} \rho \pm 1.96 \sqrt{(1 + \rho^2 / 2) / (n - 3)})` (Bonett & Wright,
-    2000). Null where it is not defined: one of the two is constant; for the interval, four pairs or fewer, or a
-    perfect correlation.
+    The interval is :math:`\tanh(\operatorname{artanh} \rho \pm 1.96 s)` with :math:`s^2 = (1 + \rho^2 / 2) / (n - 3)`
+    (Bonett & Wright, 2000). Null where it is not defined: one of the two is constant; for the interval, four pairs or
+    fewer, or a perfect correlation.
 
     Args:
         a: values.

@@ -11,8 +11,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColum
 from rich.table import Table
 from rich.text import Text
 
-from jacoscope.analysis.robustness.figure import curve_label, panels
-from jacoscope.analysis.robustness.summary import verdict
+from jacoscope.analysis.robustness.figure import curve_label, norm_of, panels
+from jacoscope.analysis.robustness.perturbations import NORMS
+from jacoscope.analysis.robustness.summary import distances_in_words, verdict
 from jacoscope.measures import shown_in
 
 
@@ -55,7 +56,7 @@ def show_summary(console: Console, summary: dict[str, Any]) -> None:
     """Print summary.json as tables: all samples, then each class."""
     accuracy = f"{summary['accuracy']:.2%}"
     _head(console, summary, f"accuracy {accuracy} ({summary['errors']} errors)")
-    overall = _table("", "median", "5 %", "95 %", "max", "right", "wrong", "AUROC")
+    overall = text_table("", "median", "5 %", "95 %", "max", "right", "wrong", "AUROC")
     for measure in shown_in("terminal"):
         numbers = summary["measures"][measure.name]
         cells = [numbers["median"], numbers["percentile_5"], numbers["percentile_95"], numbers["max"]]
@@ -67,7 +68,7 @@ def show_summary(console: Console, summary: dict[str, Any]) -> None:
     if infinite := summary["measures"]["boundary_distance"]["infinite"]:
         overall.caption += f"; means leave out {infinite:,} infinite boundary distances"
     overall.caption_justify = "left"
-    classes = _table("class", "samples", "accuracy", *(measure.heading for measure in shown_in("classes")))
+    classes = text_table("class", "samples", "accuracy", *(measure.heading for measure in shown_in("classes")))
     for name, group in summary["by_class"].items():
         means = [number(group[measure.name]) for measure in shown_in("classes")]
         classes.add_row(escape(name), f"{group['samples']:,}", share(group["accuracy"]), *means)
@@ -81,7 +82,7 @@ def show_comparison(console: Console, summary: dict[str, Any]) -> None:
     for mark, path in zip("ab", summary["checkpoints"], strict=True):
         console.print(f"{mark}           {path}", highlight=False, markup=False, soft_wrap=True)
     _head(console, summary)
-    table = _table("", "a", "b")
+    table = text_table("", "a", "b")
     table.add_row("accuracy", *(share(summary[mark]["accuracy"]) for mark in "ab"))
     for measure in shown_in("networks"):
         medians = [number(summary[mark][f"median_{measure.name}"]) for mark in "ab"]
@@ -114,7 +115,7 @@ def show_history(console: Console, rows: Sequence[dict[str, Any]], about: dict[s
     strategies = " and ".join(sorted({row["strategy"] for row in rows}))
     _head(console, {**about, "samples": samples, "strategy": strategies}, more=f"; medians{left_out}")
     measures = shown_in("networks", "classes")
-    table = _table("checkpoint", "epoch", "step", "accuracy", *(measure.heading for measure in measures))
+    table = text_table("checkpoint", "epoch", "step", "accuracy", *(measure.heading for measure in measures))
     for row in rows:
         counts = [f"{row[key]:,}" for key in ("epoch", "global_step")]
         medians = [number(row[f"{measure.name}_median"]) for measure in measures]
@@ -123,39 +124,51 @@ def show_history(console: Console, rows: Sequence[dict[str, Any]], about: dict[s
 
 
 def show_robustness(console: Console, summary: dict[str, Any]) -> None:
-    """Print robustness.json: a table for each norm, a line for each corruption, distances, signs of masked gradients."""
+    """Print robustness.json: a table for each norm and corruption, distances, signs of masked gradients."""
     clean = summary["accuracy"]
     console.print(
-        f"\n[bold]robustness, {summary['samples']:,} {summary['split']} samples: accuracy {share(clean['accuracy'])}[/] "
-        f"as they are ({share(clean['low'])} to {share(clean['high'])}, 95 % interval)",
+        f"\n[bold]robustness, {summary['samples']:,} {summary['split']} samples[/]; accuracy as they are "
+        f"{share(clean['accuracy'])} ({share(clean['low'])} to {share(clean['high'])}, 95 % interval)",
         highlight=False,
+        soft_wrap=True,
     )
     for title, names in panels(summary):
-        points = summary["curves"][names[0]]
-        table = _table(title, *(f"{point['size']:g}" for point in points))
+        table = text_table(title, *(f"{point['size']:g}" for point in summary["curves"][names[0]]))
         for name in names:
-            table.add_row(curve_label(name), *(share(point["accuracy"]) for point in summary["curves"][name]))
+            label = curve_label(name) if len(names) > 1 or name not in title else "accuracy"
+            table.add_row(label, *(share(point["accuracy"]) for point in summary["curves"][name]))
         console.print(table)
     console.print(left_out_in_words(summary["left_out"]), highlight=False)
     for text in (distances_in_words(summary), verdict(summary)):
-        console.print(escape(text), highlight=False, soft_wrap=True)
+        console.print(text, highlight=False, markup=False, soft_wrap=True)
 
 
-def distances_in_words(summary: dict[str, Any]) -> str:
-    """Describe how the first-order distances of robustness.json compare with those that DDN found."""
-    if "distances" not in summary:
-        return f"Median first-order distance to another decision: {number(summary['median_predicted_distance'])}"
-    found = summary["distances"]["attack"]
-    text = (
-        f"Another decision is {number(summary['median_predicted_distance'])} away to first order, and "
-        f"{number(summary['median_attack_distance'])} by the attack DDN (medians, L2)"
+def show_robustness_of_several(console: Console, summaries: dict[str, dict[str, Any]]) -> None:
+    """Print a row for each network, with its accuracy under each noise, attack and corruption of a middle size."""
+    first = next(iter(summaries.values()))
+    middle = {name: len(points) // 2 for name, points in first["curves"].items()}
+    of_norms = {NORMS[key].symbol: [name for name in middle if norm_of(name) == key] for key in NORMS}
+    for title, names in {**of_norms, "corruptions": [name for name in middle if norm_of(name) is None]}.items():
+        columns = [f"{curve_label(name)} {first['curves'][name][middle[name]]['size']:g}" for name in names]
+        table = text_table(title, "as it is", *columns)
+        for network, summary in summaries.items():
+            points = [summary["accuracy"], *(summary["curves"][name][middle[name]] for name in names)]
+            table.add_row(escape(network), *(share(point["accuracy"]) for point in points))
+        if names:
+            console.print(table)
+    if "median_attack_distance" in first:
+        table = text_table("median distance, L2", "by DDN", "to first order")
+        for network, summary in summaries.items():
+            distances = (summary["median_attack_distance"], summary["median_predicted_distance"])
+            table.add_row(escape(network), *map(number, distances))
+        console.print(table)
+    counts = " and ".join(f"{count:,}" for count in sorted({summary["samples"] for summary in summaries.values()}))
+    console.print(
+        f"{counts} {first['split']} samples, a middle size of each change; robustness.csv has all sizes, and the 95 % "
+        "intervals",
+        highlight=False,
+        soft_wrap=True,
     )
-    if found["spearman"] is None:
-        return text
-    interval = ""
-    if found["spearman_low"] is not None:
-        interval = f" ({found['spearman_low']:.2f} to {found['spearman_high']:.2f}, 95 % interval)"
-    return f"{text}; rank correlation {found['spearman']:.2f}{interval} over {found['found']:,} samples"
 
 
 def show_labelled(console: Console, label: str, text: str) -> None:
@@ -198,8 +211,8 @@ def _head(console: Console, about: dict[str, Any], result: str = "", more: str =
     console.print(f"\n{samples}; J = ∂ {about['output']} / ∂ pixels{strategy}{more}", highlight=False)
 
 
-def _table(*headings: str) -> Table:
-    """A table whose first column is text and whose others are numbers."""
+def text_table(*headings: str) -> Table:
+    """Return a table whose first column is text and whose others are numbers."""
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
     for place, heading in enumerate(headings):
         table.add_column(heading, justify="right" if place else "left")

@@ -81,7 +81,7 @@ class Probe:
     @property
     def map_size(self) -> int:
         """Entries of all maps of a step, at most."""
-        return len(self.class_names) * self.image.shape[-1] * self.image.shape[-2]
+        return len(self.class_names) * int(np.prod(self.image.shape[-2:]))
 
     def to_json(self) -> bytes:
         """Return it as the content of the metadata of a series of numbers."""
@@ -197,17 +197,16 @@ def encode(tag: str, probe: Probe, moment: Moment) -> list[Summary.Value]:
         probe: what does not change.
         moment: what does.
     """
-    columns = [moment.classes, moment.logits, moment.probabilities]
     encoded: dict[str, NDArray[np.int16]] = {}
+    scales: dict[str, NDArray[np.float64]] = {}
     for output in probe.outputs:
-        integers, scales = _to_integers(moment.maps[output])
-        if output == "probs" and "logits" in encoded:
-            kept = _from_integers(encoded["logits"], columns[3])
-            if _follow(kept, moment.probabilities, moment.maps["probs"]):
-                scales = np.full(len(scales), np.nan)
-        if not np.isnan(scales).any():
-            encoded[output] = integers
-        columns.append(scales)
+        encoded[output], scales[output] = _to_integers(moment.maps[output])
+    if "probs" in encoded and "logits" in encoded:
+        kept = _from_integers(encoded["logits"], scales["logits"])
+        if _follow(kept, moment.probabilities, moment.maps["probs"]):
+            del encoded["probs"]
+            scales["probs"] = np.full(len(kept), np.nan)
+    columns = [moment.classes, moment.logits, moment.probabilities, *scales.values()]
     table = np.stack(columns, axis=1).astype(_FLOAT64)
     numbers = np.concatenate([np.asarray(moment.values, _FLOAT64), table.ravel()])
     return [
@@ -316,7 +315,7 @@ def probs_from_logits(maps: Floats, probabilities: Floats) -> NDArray[np.float64
 def _follow(logits_maps: Floats, probabilities: Floats, expected: Floats) -> bool:
     if not np.isfinite(expected).all() or abs(float(probabilities.sum()) - 1) > 1e-5:  # not of all classes
         return False
-    error = np.abs(probs_from_logits(logits_maps, probabilities.astype(np.float64)) - expected).max()
+    error = np.abs(probs_from_logits(logits_maps, probabilities) - expected).max()
     return bool(error <= 0.5 * TOLERANCE * np.abs(expected).max())
 
 

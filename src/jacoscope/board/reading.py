@@ -38,7 +38,7 @@ def read(log_dir: str | Path) -> dict[str, Course]:
     for tag, content in contents.items():
         if b'"image"' in content:
             probe = Probe.from_json(content)
-            maps = {name: series(key) for name in probe.outputs if (key := maps_tag(tag, name)) in contents}
-            missing = {name: [] for name in probe.outputs if name not in maps}
-            found[tag] = decode(probe, series(tag), {**maps, **missing})
+            tags = {name: maps_tag(tag, name) for name in probe.outputs}
+            maps = {name: series(key) if key in contents else [] for name, key in tags.items()}
+            found[tag] = decode(probe, series(tag), maps)
     return found

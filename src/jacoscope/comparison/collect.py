@@ -3,11 +3,13 @@
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from jacoscope.comparison.robustness import robustness_below
 from jacoscope.errors import UserError
 from jacoscope.files import require_file
 from jacoscope.runs.result import Result, flatten
@@ -18,6 +20,7 @@ Curve = tuple[list[int], list[float]]
 
 NO_SETTINGS = ("run_name", "hparams_search", "paths")  # they do not change what a run computes
 CURVE_POINTS = 200  # more than a screen shows
+SHEET = "/probe_sheet"  # how the tag of the picture of a run ends
 
 
 @dataclass(frozen=True)
@@ -29,10 +32,12 @@ class Run:
         path: its directory.
         status: ``finished``, ``pruned``, ``running``, ``interrupted``, ``failed`` or ``waiting``.
         settings: those that differ between the runs that are compared; empty text where one is unknown.
-        metrics: what it measured, and ``gap``, training minus test accuracy, where both are known.
+        metrics: what it measured; ``gap``, training minus test accuracy, where both are known; and its robustness,
+            where ``analyze.py`` has measured it.
         seconds: how long it took; ``None`` if it has not started.
         error: why it failed.
         objectives: the metrics that it was to optimise.
+        started: when it was first started, ISO 8601 with time zone; empty if it has not started.
     """
 
     name: str
@@ -43,6 +48,7 @@ class Run:
     seconds: float | None = None
     error: str | None = None
     objectives: tuple[str, ...] = ()
+    started: str = ""
 
     @property
     def failure(self) -> str | None:
@@ -53,7 +59,7 @@ class Run:
 
 
 def runs_below(folder: Path) -> list[Run]:
-    """Return the runs of a sweep, waiting ones too, or all runs below any other folder.
+    """Return the runs of a sweep, waiting ones too, or all runs below any other folder, the newest first.
 
     Raises:
         UserError: if there is none.
@@ -73,14 +79,32 @@ def runs_below(folder: Path) -> list[Run]:
         typed = {path: _overrides(_typed_words(path)) for path in paths}
     results = {path: result_of(path) for path in typed}
     settings = _differing_settings(typed, results)
-    return [_run(folder, path, results[path], settings[path]) for path in typed]
+    robustness = robustness_below(folder)
+    runs = [_run(folder, path, results[path], settings[path], robustness) for path in typed]
+    if (folder / MANIFEST).exists():
+        return runs
+    return sorted(
+        runs, key=lambda run: datetime.fromisoformat(run.started).timestamp() if run.started else 0.0, reverse=True
+    )
 
 
-def read_curves(run: Path, tags: Iterable[str]) -> dict[str, Curve]:
-    """Read scalars from the TensorBoard files of a run: steps and values by tag.
+@dataclass(frozen=True)
+class Training:
+    """What TensorBoard's files hold of a run.
 
-    Where a step was logged twice, the later value counts. The run may be training: a file that it removes meanwhile,
-    since another one holds the same values, is left out.
+    Attributes:
+        curves: by tag, steps and values. Where a step was logged twice, the later value counts.
+        picture: the last sheet of derivatives, as the bytes of a PNG.
+    """
+
+    curves: dict[str, Curve]
+    picture: bytes | None = None
+
+
+def read_training(run: Path, tags: Iterable[str]) -> Training:
+    """Read scalars and the last sheet of derivatives from the TensorBoard files of a run.
+
+    The run may be training: a file that it removes meanwhile, since another one holds the same values, is left out.
 
     Args:
         run: its directory.
@@ -88,20 +112,24 @@ def read_curves(run: Path, tags: Iterable[str]) -> dict[str, Curve]:
     """
     files = sorted(file for file in (run / "tensorboard").glob("events.out.tfevents.*") if file.is_file())
     if not files:
-        return {}
+        return Training({})
     from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
     from tensorboard.compat import tf
     from tensorboard.util.tensor_util import make_ndarray
 
     wanted = set(tags)
     points: dict[str, dict[int, float]] = {}
+    pictures: dict[str, bytes] = {}
     for file in files:
         with suppress(tf.errors.NotFoundError, FileNotFoundError):  # when it is opened; while it is read
             for event in EventFileLoader(str(file)).Load():
                 for value in event.summary.value:
                     if value.tag in wanted:
                         points.setdefault(value.tag, {})[event.step] = float(make_ndarray(value.tensor))
-    return {tag: _thinned(values) for tag, values in points.items()}
+                    elif value.tag.endswith(SHEET):
+                        pictures[value.tag] = value.tensor.string_val[2]  # after its width and its height
+    curves = {tag: _thinned(values) for tag, values in points.items()}
+    return Training(curves, pictures[min(pictures)] if pictures else None)  # that of the logits, if there are several
 
 
 def _thinned(values: dict[int, float]) -> Curve:
@@ -112,16 +140,23 @@ def _thinned(values: dict[int, float]) -> Curve:
     return kept, [values[step] for step in kept]
 
 
-def _run(folder: Path, path: Path, result: Result | None, settings: dict[str, Setting]) -> Run:
+def _run(
+    folder: Path,
+    path: Path,
+    result: Result | None,
+    settings: dict[str, Setting],
+    robustness: dict[str, dict[str, float]],
+) -> Run:
     name = str(path.relative_to(folder)) if path != folder else path.resolve().name
     if result is None:
         return Run(name, path, state_of_run(path), settings, {})
-    metrics = dict(result.metrics)
+    metrics = {**result.metrics, **robustness.get(name, {})}
     if {"train/accuracy", "test/accuracy"} <= metrics.keys():
         metrics["gap"] = metrics["train/accuracy"] - metrics["test/accuracy"]
     objective = result.config.get("objective")
     objectives = tuple(map(str, objective if isinstance(objective, list) else [objective] if objective else []))
-    return Run(name, path, state_of_run(path), settings, metrics, result.wall_seconds, result.error, objectives)
+    state, seconds = state_of_run(path), result.wall_seconds
+    return Run(name, path, state, settings, metrics, seconds, result.error, objectives, result.started)
 
 
 def _differing_settings(

@@ -1,29 +1,37 @@
 """sweep.html: runs side by side, as one file that needs no network."""
 
+import base64
+import io
 import math
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 import plotly.graph_objects as go
 from markupsafe import Markup
+from PIL import Image
 
+from jacoscope.commands import typed
 from jacoscope.comparison import charts
-from jacoscope.comparison.collect import Run, read_curves
+from jacoscope.comparison.collect import Run, Training, read_training
 from jacoscope.comparison.importance import importances
-from jacoscope.comparison.table import NORM, RunTable, metric_text, pareto_front, shortened, title
+from jacoscope.comparison.robustness import PREFIX
+from jacoscope.comparison.table import RunTable, are_numbers, pareto_front
+from jacoscope.comparison.text import NORM, is_share, metric_text, shortened, title
 from jacoscope.measures import shown_in
-from jacoscope.pages import render
+from jacoscope.pages import named, render
+from jacoscope.runs.keys import as_typed
 from jacoscope.runs.result import duration
 from jacoscope.sweeps.directory import DONE
 
 CURVES = ("val/accuracy", "val/loss", "train/loss", *(measure.tag() for measure in shown_in("runs")))
 MAX_CURVES = 100  # runs; more cannot be told apart
 MIN_PAIRS = 4  # for a rank correlation
-DIMENSION_WIDTH = 5  # rem between two axes of the parallel coordinates, at least
+PICTURE_WIDTH = 900  # pixels of a run's picture, at most
+PICTURE_BYTES = 6_000_000  # of all pictures in the page
 LONGEST = 28  # letters of a value in a table; the pointer shows all
-STATUS = Markup('<span class="{0}">{0}</span>')
 
 
 def sweep_page(table: RunTable, home: Path) -> str:
@@ -37,61 +45,65 @@ def sweep_page(table: RunTable, home: Path) -> str:
     front = pareto_front(whole.runs, *whole.tradeoff) if whole.tradeoff else []
     found = importances(table.folder)
     shares = {f"importance-{metric}": charts.importance(each.shares, metric) for metric, each in found.items()}
-    effects, curves = _effects(whole), _curves(table)
+    trained = {run.name: read_training(run.path, CURVES) for run in table.runs[:MAX_CURVES]}
+    effects, curves = _effects(whole), _curves(table, trained)
     done = [run for run in table.runs if run.status in DONE]
     seeds = table.over_seeds_as_text()
     return render(
         "comparison/sweep.html",
         title=f"{len(table.runs)} runs of {table.folder.resolve().name}",
         subtitle=f"by {', '.join(table.keys) or 'one setting'}",
-        charts={**_overview(table, whole, front), **effects, **shares, **curves},
+        charts={**_overview(whole, front), **effects, **shares, **curves},
+        data={"runs": _runs(table), "about": _about(table, home, _pictures(trained))},
         table=table,
         done=done,
         pruned=len(table.runs) - len(whole.runs),
         failed=[run for run in table.runs if run.failure],
         duration=duration(sum(run.seconds or 0.0 for run in table.runs)),
         best=_best(table.main_metric, done),
-        seeds=seeds and ([*seeds.settings, *seeds.results], [[_short(text) for text in row] for row in seeds.rows]),
-        runs=_runs(table, home),
+        seeds=seeds
+        and (
+            [Markup(named(text)) for text in [*seeds.settings, *seeds.results]],
+            [[_short(text) for text in row] for row in seeds.rows],
+        ),
         front=front,
         correlation=_correlation_with_gap(whole),
         effects=list(effects),
-        parallel_width=DIMENSION_WIDTH * (len(table.keys) + len(table.metrics) + 1),
         importances=found,
         curves=list(curves),
         max_curves=MAX_CURVES,
-        title_of=title,
+        title_of=lambda metric: Markup(named(title(metric))),
         metric_text=metric_text,
     )
 
 
-def _overview(table: RunTable, whole: RunTable, front: list[Run]) -> dict[str, go.Figure]:
-    """Return the charts of all runs by their names in the template. Pruned runs are in the last one only."""
+def _overview(whole: RunTable, front: list[Run]) -> dict[str, go.Figure]:
+    """Return the charts of all runs that were not pruned by their names in the template."""
     drawn = {}
     if whole.tradeoff:
         drawn["tradeoff"] = charts.scatter(whole, *whole.tradeoff, front)
     if NORM in whole.metrics and "gap" in whole.metrics:
         drawn["gap"] = charts.scatter(whole, NORM, "gap")
-    if table.keys and table.metrics:
-        drawn["parallel"] = charts.parallel_coordinates(table)
     return drawn
 
 
 def _effects(table: RunTable) -> dict[str, go.Figure]:
-    """Return the charts of the main metric and of the norm against each setting."""
+    """Return the charts of the main metric, the norm and robustness against each setting."""
     if not table.metrics:
         return {}
-    shown = dict.fromkeys((table.main_metric or table.metrics[0], *([NORM] if NORM in table.metrics else [])))
+    robustness = [name for name in table.metrics if name.startswith(PREFIX)]
+    shown = dict.fromkeys(
+        (table.main_metric or table.metrics[0], *([NORM] if NORM in table.metrics else []), *robustness)
+    )
     keys = [key for key in table.keys if key != "seed"] or table.keys
     return {f"effect-{key}-{name}": charts.effect(table, key, name) for key in keys for name in shown}
 
 
-def _curves(table: RunTable) -> dict[str, go.Figure]:
+def _curves(table: RunTable, trained: dict[str, Training]) -> dict[str, go.Figure]:
     """Return the charts of what was logged at more than one step."""
-    found = {run.name: read_curves(run.path, CURVES) for run in table.runs[:MAX_CURVES]}
     drawn = {}
     for tag in CURVES:
-        series = {name: curves[tag] for name, curves in found.items() if tag in curves}
+        series = {name: training.curves[tag] for name, training in trained.items() if tag in training.curves}
         if any(len(steps) > 1 for steps, _ in series.values()):
             drawn[f"curve-{tag}"] = charts.curves(table, series, tag)
     return drawn
@@ -117,20 +129,65 @@ def _correlation_with_gap(table: RunTable) -> tuple[int, float] | None:
     return len(pairs), float(spearmanr(pairs).statistic)
 
 
-def _runs(table: RunTable, home: Path) -> tuple[list[str], list[list[str]]]:
-    """Return the headings and the rows of the table of runs, with links to their directories and reports."""
+def _runs(table: RunTable) -> dict[str, Any]:
+    """Return the table of all runs, as ``table.js`` reads it."""
     text = table.as_text()
-    reports = [sorted(run.path.glob("analysis/**/report.html")) for run in table.runs]
-    rows = []
-    for run, (name, *values, status, time), files in zip(table.runs, text.rows, reports, strict=True):
-        row = [_link(run.path, home, name, "/"), *map(_short, values), STATUS.format(status), time]
-        links = Markup(" ").join(_link(file, home, file.parent.name) for file in files)
-        rows.append([*row, links] if any(reports) else row)
-    return [*text.settings, *text.results, *(["analysis"] if any(reports) else [])], rows
+    keys = ["run", *table.keys, *table.metrics, "status", "time"]
+    numbers = {key: are_numbers([run.settings[key] for run in table.runs]) for key in table.keys}
+    values: dict[str, list[Any]] = {
+        "run": [run.name for run in table.runs],
+        "status": [run.status for run in table.runs],
+        "time": [run.seconds for run in table.runs],
+    }
+    values |= {key: [run.settings[key] for run in table.runs] for key in table.keys if numbers[key]}
+    values |= {name: [run.metrics.get(name) for run in table.runs] for name in table.metrics}
+    columns = []
+    for key, heading, texts in zip(keys, text.settings + text.results, zip(*text.rows, strict=True), strict=True):
+        is_number = numbers.get(key, key in table.metrics or key == "time")
+        kind = "text" if not is_number else "percent" if key in table.metrics and is_share(key) else "number"
+        columns.append({"key": key, "title": heading, "kind": kind})
+        values.setdefault(key, list(texts))  # texts are filtered as they are shown
+        values[f"{key}_text"] = list(map(str, texts))
+    return {"columns": columns, "values": values, "noun": "runs", "link": "run", "as": "run", "height": "30rem"}
 
 
-def _link(path: Path, home: Path, text: str, end: str = "") -> Markup:
-    return Markup('<a href="{}">{}</a>').format(quote(os.path.relpath(path, home)) + end, text)
+def _about(table: RunTable, home: Path, pictures: dict[str, str]) -> list[dict[str, Any]]:
+    """Return what opens when a run is clicked on: its folder, its reports or the command for one, its picture."""
+    return [
+        {
+            "folder": _address(run.path, home) + "/",
+            "reports": [
+                {"href": _address(file, home), "title": file.parent.name}
+                for file in sorted(run.path.glob("analysis/**/report.html"))
+            ],
+            "command": f"{typed('analyze')} {as_typed('checkpoint', os.path.relpath(run.path))}",
+            "picture": pictures.get(run.name),
+            "failure": run.failure,
+        }
+        for run in table.runs
+    ]
+
+
+def _pictures(trained: dict[str, Training]) -> dict[str, str]:
+    """Return the runs' pictures of derivatives as URIs, smaller than in TensorBoard, as many as fit."""
+    pictures, room = {}, PICTURE_BYTES
+    for name, training in trained.items():
+        if training.picture is None or room <= 0:
+            continue
+        try:
+            picture = Image.open(io.BytesIO(training.picture)).convert("RGB")
+        except (OSError, ValueError):  # someone else's file
+            continue
+        picture.thumbnail((PICTURE_WIDTH, 2 * PICTURE_WIDTH), Image.Resampling.LANCZOS)
+        buffer = io.BytesIO()
+        picture.quantize(64).save(buffer, "PNG", optimize=True)
+        pictures[name] = "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
+        room -= len(pictures[name])
+    return pictures
+
+
+def _address(path: Path, home: Path) -> str:
+    return quote(os.path.relpath(path, home))
 
 
 def _short(text: str) -> str:

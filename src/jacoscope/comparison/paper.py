@@ -77,7 +77,8 @@ class Comparison:
         digits = max(0, -math.floor(math.log10(self.metric.rounded_to or 0.01)))
         spread = "" if self.deviation is None else f" ± {self.deviation:.{digits + 1}f}"
         theirs = "" if self.theirs is None else f"{self.theirs:.{digits}f}"
-        difference = "" if self.theirs is None else f"{self.mean - self.theirs:+.{digits + 1}f}"
+        away = round(self.mean - (self.theirs or 0.0), digits + 1) + 0.0  # + 0.0 takes the sign of -0.0 away
+        difference = "" if self.theirs is None else f"{away:+.{digits + 1}f}"
         ours = f"{self.mean:.{digits + 1}f}{spread}"
         return [self.row, self.metric.title, theirs, ours, str(len(self.ours)), difference]
 

@@ -47,15 +47,15 @@ def as_markdown(paper: Paper) -> str:
 
 
 def as_picture(paper: Paper) -> bytes:
-    """Return a PNG: ours against the paper's for each metric, or the two metrics that are correlated."""
+    """Return a PNG: the paper's figures and ours for each metric, or the two metrics that are correlated."""
     by_metric: dict[str, list[Comparison]] = {}
     for comparison in paper.comparisons:
-        if comparison.theirs is not None:
-            by_metric.setdefault(comparison.metric.title, []).append(comparison)
-    figure = Figure(figsize=(5.2 * max(1, len(by_metric)), 4.6), layout="constrained", dpi=150)
+        by_metric.setdefault(comparison.metric.title, []).append(comparison)
+    rows = max(map(len, by_metric.values()), default=8)
+    figure = Figure(figsize=(1.4 + 4.2 * max(1, len(by_metric)), 1.4 + 0.36 * rows), layout="constrained", dpi=150)
     FigureCanvasAgg(figure)
     for number, (title, found) in enumerate(by_metric.items()):
-        _draw_comparisons(figure.add_subplot(1, len(by_metric), number + 1), title, found)
+        _draw_comparisons(figure.add_subplot(1, len(by_metric), number + 1), title, found, names=number == 0)
     if not by_metric:
         _draw_pairs(figure.add_subplot(), paper)
     buffer = io.BytesIO()
@@ -63,20 +63,24 @@ def as_picture(paper: Paper) -> bytes:
     return buffer.getvalue()
 
 
-def _draw_comparisons(axis: Axes, title: str, found: list[Comparison]) -> None:
-    theirs, ours = [float(each.theirs or 0) for each in found], [each.mean for each in found]
-    low, high = min(*theirs, *ours), max(*theirs, *ours)
-    if low > 0 and high > WIDE * low:
+def _draw_comparisons(axis: Axes, title: str, found: list[Comparison], names: bool) -> None:
+    places, means = range(len(found)), [each.mean for each in found]
+    theirs = [(each.theirs, place) for each, place in zip(found, places, strict=True) if each.theirs is not None]
+    x, y = [value for value, _ in theirs], [place for _, place in theirs]
+    axis.scatter(x, y, s=60, facecolors="none", edgecolors=LIGHT["wrong"], label="paper")
+    deviations = [each.deviation or 0.0 for each in found]
+    axis.errorbar(means, places, xerr=deviations, fmt="o", color=LIGHT["right"], capsize=3, markersize=4, label="ours")
+    values = [*means, *x]
+    if min(values) > 0 and max(values) > WIDE * min(values):
         axis.set_xscale("log")
-        axis.set_yscale("log")
-    axis.axline((low, low), (high, high), color=LIGHT["soft"], linewidth=1)
-    axis.errorbar(theirs, ours, [each.deviation or 0.0 for each in found], fmt="o", color=LIGHT["right"], capsize=3)
-    for each, x, y in zip(found, theirs, ours, strict=True):
-        if len(found) <= WIDE:
-            axis.annotate(each.row, (x, y), xytext=(6, -10), textcoords="offset points", fontsize=8)
-    axis.set_xlabel("paper")
-    axis.set_ylabel("ours, mean ± standard deviation")
-    axis.set_title(title, fontsize=10)
+    axis.set_yticks(places, [each.row for each in found] if names else [])
+    axis.invert_yaxis()
+    axis.margins(y=0.5 / len(found))
+    axis.grid(axis="y", color=LIGHT["line"], linewidth=0.6)
+    axis.set_axisbelow(True)
+    axis.set_xlabel(title)
+    if names:
+        axis.legend(loc="best", fontsize=8)
 
 
 def _draw_pairs(axis: Axes, paper: Paper) -> None:

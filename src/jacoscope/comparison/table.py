@@ -9,21 +9,19 @@ from statistics import fmean, stdev
 from typing import Any, TypeGuard
 
 from jacoscope.comparison.collect import Run, Setting, runs_below
+from jacoscope.comparison.robustness import robustness_columns
+from jacoscope.comparison.text import (
+    NORM,
+    TITLES,
+    metrics_text,
+    numbers_text,
+    spread_text,
+    title,
+    value_text,
+)
 from jacoscope.errors import UserError, nearest
 from jacoscope.files import write_whole
-from jacoscope.measures import MEASURES, shown_in
 from jacoscope.runs.result import duration
-
-NORM = MEASURES["frobenius"].tag()
-"""The metric of sensitivity that the accuracy is weighed against."""
-
-TITLES = {
-    "val/accuracy": "val accuracy",
-    "test/accuracy": "test accuracy",
-    "gap": "train − test",
-    **{measure.tag(): measure.title() for measure in shown_in("runs")},
-}
-"""The metrics that have a column, and how it is headed. To add a measure, add ``runs`` to its entry in measures.py."""
 
 
 @dataclass(frozen=True)
@@ -61,10 +59,12 @@ class RunTable:
     Attributes:
         folder: the folder.
         runs: in the order that is shown.
+        chosen: the metrics that have a column, if the user chose them.
     """
 
     folder: Path
     runs: list[Run]
+    chosen: tuple[str, ...] | None = None
 
     @classmethod
     def read(cls, folder: Path, sort: str | None = None) -> "RunTable":
@@ -103,6 +103,10 @@ class RunTable:
         own = str(value).rpartition(".")[2]
         return own if sum(name.rpartition(".")[2] == own for name in names) == 1 else str(value)
 
+    def _texts(self, key: str) -> list[str]:
+        values = [run.settings[key] for run in self.runs]
+        return numbers_text(values) if are_numbers(values) else [self.text(key, value) for value in values]
+
     def describe(self, run: Run) -> str:
         """Return the settings of a run in words."""
         return ", ".join(f"{key} {self.text(key, value)}" for key, value in run.settings.items())
@@ -120,9 +124,13 @@ class RunTable:
 
     @property
     def metrics(self) -> list[str]:
-        """The metrics that have a column: those of :data:`TITLES` and the objectives; if there is none, all."""
+        """The metrics with a column: the chosen ones, or those of :data:`TITLES`, objectives and robustness, or all."""
+        if self.chosen is not None:
+            return list(self.chosen)
         measured = dict.fromkeys(name for run in self.runs for name in run.metrics)
-        return [name for name in dict.fromkeys([*TITLES, *self.objectives]) if name in measured] or list(measured)
+        robustness = robustness_columns(run.metrics for run in self.runs)
+        shown = dict.fromkeys([*TITLES, *self.objectives, *robustness])
+        return [name for name in shown if name in measured] or list(measured)
 
     @property
     def main_metric(self) -> str | None:
@@ -139,8 +147,8 @@ class RunTable:
         return None
 
     def rows(self) -> list[dict[str, Any]]:
-        """Return a flat mapping for each run, with all that it measured; ``None`` for an empty cell."""
-        measured = dict.fromkeys(name for run in self.runs for name in run.metrics)
+        """Return a flat mapping for each run, with all that was measured or chosen; ``None`` for an empty cell."""
+        measured = self.chosen or dict.fromkeys(name for run in self.runs for name in run.metrics)
         return [
             {
                 "run": run.name,
@@ -154,13 +162,21 @@ class RunTable:
             for run in self.runs
         ]
 
+    def column(self, name: str) -> str:
+        """Return the key of a column by its key, or by its heading where that is the last part of a key.
+
+        Raises:
+            UserError: if there is no such column.
+        """
+        known = list(self.rows()[0])
+        key = name if name in known else {label: key for key, label in self.labels.items()}.get(name, name)
+        if key not in known:
+            raise UserError(f"There is no column {name}.{nearest(name, known)}\nColumns: {', '.join(known)}")
+        return key
+
     def sorted_by(self, column: str) -> "RunTable":
         """Return the table sorted by a column; empty cells come last."""
-        rows, name = self.rows(), column.removeprefix("-")
-        if name not in rows[0]:
-            name = {label: key for key, label in self.labels.items()}.get(name, name)
-        if name not in rows[0]:
-            raise UserError(f"There is no column {name}.{nearest(name, rows[0])}\nColumns: {', '.join(rows[0])}")
+        rows, name = self.rows(), self.column(column.removeprefix("-"))
         cells = [row[name] for row in rows]
         known = [i for i, cell in enumerate(cells) if cell is not None and cell == cell]  # NaN is not equal to itself
         numbers = all(isinstance(cells[i], (int, float)) for i in known)
@@ -184,27 +200,31 @@ class RunTable:
 
     def as_text(self) -> TextTable:
         """Return every run: its name, settings, metrics, status and time."""
-        rows = [
-            [
-                run.name,
-                *(self.text(key, value) for key, value in run.settings.items()),
-                *(metric_text(name, run.metrics.get(name)) for name in self.metrics),
-                run.status,
-                duration(run.seconds or 0.0),
-            ]
-            for run in self.runs
+        columns = [
+            [run.name for run in self.runs],
+            *(self._texts(key) for key in self.keys),
+            *(metrics_text(name, [run.metrics.get(name) for run in self.runs]) for name in self.metrics),
+            [run.status for run in self.runs],
+            [duration(run.seconds or 0.0) for run in self.runs],
         ]
+        rows = [list(row) for row in zip(*columns, strict=True)]
         return TextTable(["run", *self.labels.values()], [*map(title, self.metrics), "status", "time"], rows)
 
     def over_seeds_as_text(self) -> TextTable | None:
-        """Return mean and standard deviation over seeds; ``None`` where there is one seed of each."""
+        """Return mean and standard deviation over seeds, with the settings in which the groups differ.
+
+        ``None`` where there is one seed of each.
+        """
         groups = self.over_seeds() if "seed" in self.keys else []
         if not groups:
             return None
-        labels = [label for key, label in self.labels.items() if key != "seed"]
+        different = [
+            key for key in groups[0].settings if len(groups) == 1 or len({group.settings[key] for group in groups}) > 1
+        ]
+        labels = [self.labels[key] for key in different]
         rows = [
             [
-                *([self.text(key, value) for key, value in group.settings.items()] or ["seeds"]),
+                *([self.text(key, group.settings[key]) for key in different] or ["seeds"]),
                 *(
                     spread_text(name, *group.metrics[name][:2]) if name in group.metrics else ""
                     for name in self.metrics
@@ -255,65 +275,6 @@ def pareto_front(runs: Sequence[Run], small: str, large: str) -> list[Run]:
 def are_numbers(values: Sequence[Setting]) -> TypeGuard[Sequence[float]]:
     """Return whether all values of a setting are numbers."""
     return all(isinstance(value, float) for value in values)
-
-
-def title(metric: str) -> str:
-    """Return the name of a metric for people."""
-    return TITLES.get(metric, metric)
-
-
-def is_share(metric: str) -> bool:
-    """Return whether a metric is written in percent."""
-    return metric.endswith("accuracy") or metric == "gap"
-
-
-def metric_text(name: str, value: float | None) -> str:
-    """Return the value of a metric as text.
-
-    >>> metric_text("val/accuracy", 0.98765), metric_text("gap", -0.00001), metric_text("val/loss", 0.03456)
-    ('98.77 %', '0.00 %', '0.03456')
-    """
-    if value is None or not math.isfinite(value):
-        return "" if value is None else str(value)
-    if is_share(name):
-        return f"{round(value, 4) + 0.0:.2%}".replace("%", " %")  # + 0.0 takes the sign of -0.0 away
-    return f"{value:.4g}"
-
-
-def spread_text(name: str, mean: float, deviation: float) -> str:
-    """Return a mean and its standard deviation, both to the two leading digits of the latter.
-
-    >>> spread_text("test/accuracy", 0.9938, 0.00031), spread_text("val/loss", 0.03456, 0.00123)
-    ('99.38 % ± 0.03 %', '0.0346 ± 0.0012')
-    >>> spread_text(NORM, 73.23, 16.4), spread_text(NORM, 73.23, 0.0)
-    ('73 ± 16', '73.23 ± 0')
-    """
-    text = metric_text(name, deviation)
-    if text.endswith("%") or not (deviation > 0 and math.isfinite(mean) and math.isfinite(deviation)):
-        return f"{metric_text(name, mean)} ± {text}"
-    digits = max(0, 1 - math.floor(math.log10(deviation)))
-    return f"{mean:.{digits}f} ± {deviation:.{digits}f}"
-
-
-def value_text(value: Setting) -> str:
-    """Return the value of a setting as text.
-
-    >>> value_text(0.00431171), value_text(1e-4), value_text(1234567.0), value_text("lenet5")
-    ('0.004312', '0.0001', '1234567', 'lenet5')
-    """
-    if not isinstance(value, float):
-        return str(value)
-    return str(int(value)) if value.is_integer() and abs(value) < 1e15 else f"{value:.4g}"
-
-
-def shortened(text: str, length: int = 28) -> str:
-    """Leave out the middle of a text that is longer than ``length``.
-
-    >>> shortened("SwishWithLearnableTemperature", 17)
-    'SwishWit…perature'
-    """
-    half = (length - 1) // 2
-    return text if len(text) <= length else f"{text[:half]}…{text[-half:]}"
 
 
 def _natural(name: str) -> list[tuple[str, int]]:

@@ -1,21 +1,28 @@
 """Show the runs of a sweep, or of any folder, in the terminal, and write their page and exports."""
 
+import json
+import math
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 from rich import box
-from rich.console import Console
+from rich.console import Console, Group
 from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
 from jacoscope.comparison.paper import Paper
-from jacoscope.comparison.table import RunTable, TextTable, pareto_front, title
+from jacoscope.comparison.selection import filtered, with_columns
+from jacoscope.comparison.table import RunTable, TextTable, pareto_front
+from jacoscope.comparison.text import title
 from jacoscope.errors import UserError
 from jacoscope.files import write_whole
 from jacoscope.tensorboard_command import tensorboard_command
 
+WIDTH = 100  # of what is not printed in a terminal
+NARROWEST = 10  # letters of a column of settings that are not folded
 STATUS_STYLES = {"failed": "red", "interrupted": "yellow", "running": "cyan", "waiting": "dim", "pruned": "dim"}
 
 
@@ -23,8 +30,11 @@ def show_sweep(
     folder: Path,
     *,
     sort: str | None = None,
+    conditions: Sequence[str] = (),
+    columns: Sequence[str] | None = None,
     page: bool | Path = True,
     export: Iterable[Path] = (),
+    as_json: bool = False,
     paper: bool | None = None,
 ) -> None:
     """Write the page of all runs below a folder and print their table.
@@ -32,15 +42,20 @@ def show_sweep(
     Args:
         folder: the directory of a sweep, or any folder that holds runs.
         sort: a column to sort by; with a minus before it, from large to small.
+        conditions: that the runs must meet, see :func:`jacoscope.comparison.selection.filtered`.
+        columns: settings and metrics that are printed; by default those that differ, as many as fit.
         page: whether to write the page, as ``sweep.html`` in the folder; or the file to write it to.
         export: files to write all columns to, ``.csv`` or ``.parquet``.
+        as_json: print the runs as JSON, a list with an object for each run, and nothing else.
         paper: whether to show the result of the paper that the sweep repeats; None: if it repeats one.
 
     Raises:
         UserError: if there is no run, no such column or no such paper, or if an export, or the page in a file that was
             named, cannot be written. The table is printed even if the page cannot be written.
     """
-    table, exports = RunTable.read(folder, sort), list(export)
+    everything, exports = RunTable.read(folder, sort), list(export)
+    table = filtered(everything, conditions)
+    printed = table if columns is None else with_columns(table, [everything.column(name) for name in columns])
     repeated = Paper.require(folder) if paper else None if paper is False else Paper.of_sweep(folder)
     for file in exports:
         table.export(file)
@@ -48,16 +63,21 @@ def show_sweep(
     refusal = ""
     if page is True and page_file and page_file.is_file() and b"jacoscope" not in page_file.read_bytes():
         refusal, page_file = f"{page_file} is not written: that file is no page of jacoscope. Type --html FILE", None
-    elif page_file and any(run.metrics for run in table.runs):
+    elif page_file and any(run.metrics for run in everything.runs):
         try:  # before anything is printed: the page is there even if a pipe is closed after the first lines
-            write_page(table, page_file)
+            write_page(everything, page_file)
         except UserError as error:  # the table is shown all the same
             refusal, page_file = str(error), None
     elif page_file:
         refusal = "" if page is True else f"{page_file} is not written: no run below {folder} has metrics"
         page_file = None
+    if as_json:
+        print(json.dumps([_finite(row) for row in printed.rows()], indent=2))
+        if refusal:
+            raise UserError(refusal)
+        return
     console = Console(highlight=False)
-    print_table(table, console)
+    print_table(printed, console)
     if repeated:
         from jacoscope.comparison.paper_page import show_paper  # matplotlib is not needed for the table
 
@@ -73,6 +93,11 @@ def show_sweep(
         raise UserError(refusal)
 
 
+def _finite(row: dict[str, Any]) -> dict[str, Any]:
+    """Return a row for JSON, which knows neither NaN nor infinity."""
+    return {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in row.items()}
+
+
 def write_page(table: RunTable, file: Path) -> None:
     """Write the page of a table.
 
@@ -85,10 +110,10 @@ def write_page(table: RunTable, file: Path) -> None:
 
 
 def print_table(table: RunTable, console: Console) -> None:
-    """Print all runs, their mean over seeds, and what went wrong."""
+    """Print all runs, their mean over seeds, and what went wrong; only as many settings as fit."""
     if not console.is_terminal:
-        console.width = 10_000  # lines of a file may be long
-    console.print(_grid(table.as_text()))
+        console.width = WIDTH
+    console.print(_as_wide_as_fits(table, console))
     if seeds := table.over_seeds_as_text():
         console.print("Mean ± standard deviation over seeds:")
         console.print(_grid(seeds))
@@ -103,11 +128,33 @@ def print_table(table: RunTable, console: Console) -> None:
     console.print(", ".join(f"{number} {status}" for status, number in counts.items()))
 
 
+def _as_wide_as_fits(table: RunTable, console: Console) -> Group:
+    """Return the table with as many settings as fit, narrow ones first, and a line that names the others."""
+    unbounded = console.options.update(width=10_000)
+
+    def fits(keys: list[str]) -> bool:
+        grid = _grid(with_columns(table, [*keys, *table.metrics]).as_text())
+        return console.measure(grid, options=unbounded).minimum <= console.width
+
+    shown = list(table.keys)
+    if not fits(shown):
+        shown = []
+        for key in sorted(table.keys, key=lambda key: (key == "seed", len(table.labels[key]))):
+            shown += [key] if fits([*shown, key]) else []
+    columns = [key for key in table.keys if key in shown]
+    left_out = [label for key, label in table.labels.items() if key not in shown]
+    names = ",".join([*left_out[:2], *table.metrics[:1]])
+    note = f"Not shown: {', '.join(left_out)}. To choose columns, type for example --columns={names}"
+    grid = _grid(with_columns(table, [*columns, *table.metrics]).as_text())
+    return Group(grid, *([Text(note)] if left_out else []))
+
+
 def _grid(table: TextTable) -> Table:
     """Return the table for rich: where the terminal is narrow, settings are folded and results stay in one line."""
     grid = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, collapse_padding=True)
     for i, name in enumerate(table.settings):
-        grid.add_column(name, justify="left" if i == 0 else "right", overflow="fold")
+        longest = max([len(name), *(len(row[i]) for row in table.rows)])
+        grid.add_column(name, justify="left" if i == 0 else "right", overflow="fold", min_width=min(NARROWEST, longest))
     for name in table.results:
         grid.add_column(Text("\n".join(name.rsplit(" ", 1))), justify="right", no_wrap=True)
     for row in table.rows:

@@ -162,40 +162,49 @@ def as_function(model: Model, x: Tensor, output: Output, *, freeze: bool) -> Ite
 
 
 @dataclass(frozen=True)
-class _Alone:
-    """The forward pass of the last sample alone: how many outputs there are, and what they should be.
-
-    The last, for where a model takes the batch for a sequence, it may depend on those before it.
-    """
+class ForwardPass:
+    """A forward pass that can be pulled back."""
 
     leaf: Tensor
     outputs: Tensor
-    """`[1, outputs]`."""
+    """`[batch, outputs]`."""
     hooked: bool
     """Whether hooks were registered on the way, by the model on its tensors or by PyTorch for its backward hooks."""
 
     @classmethod
-    def of(cls, function: Function, x: Tensor) -> "_Alone":
-        """Run the forward pass; of zeros if there is no sample."""
-        before = next_handle()
-        # A batch of one needs no other pass: this graph is the one that is differentiated.
-        leaf, outputs = first_forward(function, _last(x), x)
+    def of(cls, function: Function, x: Tensor, batch: Tensor) -> "ForwardPass":
+        """Run the first forward pass of a call.
+
+        Args:
+            function: to be differentiated.
+            x: the samples of this pass.
+            batch: all samples of the call.
+
+        Raises:
+            JacobianError: the outputs do not depend on `x`, or as `first_forward`.
+        """
+        before = _next_handle()
+        leaf, outputs = first_forward(function, x, batch)
         if not outputs.requires_grad:
             raise JacobianError(
                 "The outputs do not depend on x through differentiable steps, so they have no Jacobian. Look for "
                 "detach(), torch.no_grad(), argmax or rounding between the input and the outputs, or for a model that "
                 "is optimised for inference alone, as by torch.jit.optimize_for_inference."
             )
-        return cls(leaf, outputs, hooked=next_handle() != before + 1)
+        return cls(leaf, outputs, hooked=_next_handle() != before + 1)
+
+
+def _next_handle() -> int:
+    """Return the number of the next hook: every hook takes a handle, and handles are numbered."""
+    return RemovableHandle(OrderedDict()).id
 
 
 def _last(x: Tensor) -> Tensor:
+    """Return the last sample, or zeros if there is none.
+
+    The last, for where a model takes the batch for a sequence, it may depend on those before it.
+    """
     return x[-1:].detach() if len(x) else x.new_zeros(1, *x.shape[1:])
-
-
-def next_handle() -> int:
-    """Return the number of the next hook: every hook takes a handle, and handles are numbered."""
-    return RemovableHandle(OrderedDict()).id
 
 
 def _compute(
@@ -212,7 +221,8 @@ def _compute(
         x = x.clone()
     if not torch.is_grad_enabled():
         x = x.detach()
-    alone = _Alone.of(function, x)
+    # A batch of one needs no other pass: this graph is the one that is differentiated.
+    alone = ForwardPass.of(function, _last(x), x)
     count = alone.outputs.shape[1]
     if not len(x) or not count:
         return x.new_zeros(len(x), count, *x.shape[1:]), alone.outputs.detach().new_zeros(len(x), count), strategy
@@ -239,7 +249,8 @@ def _compute(
             if name == "backward":
                 if not can_be_computed(function, x):
                     raise fixed_batch_size(1, len(x), error) from error
-                raise not_differentiable(f"Ordinary backward passes{_before(tried)}", error) from error
+                before = f", tried after {' and '.join(tried)}," if tried else ""
+                raise not_differentiable(f"Ordinary backward passes{before}", error) from error
             if strategy != "auto":
                 raise StrategyError(f"{name} cannot carry out a step of the model: {error}\nUse 'auto'.") from error
             tried.append(name)
@@ -247,11 +258,7 @@ def _compute(
     raise AssertionError("the last of the strategies returns or raises")
 
 
-def _before(tried: list[str]) -> str:
-    return f", tried after {' and '.join(tried)}," if tried else ""
-
-
-def _by_chunks(function: Function, x: Tensor, strategy: str, pieces: Plan, alone: _Alone) -> Result:
+def _by_chunks(function: Function, x: Tensor, strategy: str, pieces: Plan, alone: ForwardPass) -> Result:
     compute, count = STRATEGIES[strategy], alone.outputs.shape[1]
     if len(x) == 1 and strategy == "vmap-vjp" and not x.requires_grad:
         return pulled_back(alone.leaf, alone.outputs, pieces.rows)
@@ -285,7 +292,7 @@ def _pieces(function: Function, x: Tensor, outputs: int, chunk_size: ChunkSize, 
     return plan(len(x), outputs, footprint, budget, x.device)
 
 
-def _candidates(strategy: str, x: Tensor, alone: _Alone) -> list[tuple[str, str]]:
+def _candidates(strategy: str, x: Tensor, alone: ForwardPass) -> list[tuple[str, str]]:
     """Return the strategies to try, one after another, each with the reason; the same for the same model and shape."""
     if alone.hooked and strategy not in ("auto", "backward"):
         raise StrategyError(
@@ -302,7 +309,7 @@ def _candidates(strategy: str, x: Tensor, alone: _Alone) -> list[tuple[str, str]
     return [("vmap-vjp", "auto"), last]
 
 
-def _check_derivatives(function: Function, x: Tensor, J: Tensor, alone: _Alone) -> None:
+def _check_derivatives(function: Function, x: Tensor, J: Tensor, alone: ForwardPass) -> None:
     """Compare a random combination of the last sample's derivatives with an ordinary backward pass of it alone.
 
     Raises:

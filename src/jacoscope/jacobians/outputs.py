@@ -15,16 +15,11 @@ Output = str | Callable[[Any], Tensor]
 """A name from `OUTPUTS`, or a callable from what the model returns to a tensor `[batch, outputs]`."""
 
 
-def _logits(z: Any) -> Any:
-    return z
-
-
-def _probs(z: Tensor) -> Tensor:
-    return torch.softmax(_several(z), dim=1)
-
-
-def _log_probs(z: Tensor) -> Tensor:
-    return torch.log_softmax(_several(z), dim=1)
+OUTPUTS: dict[str, Callable[[Any], Any]] = {
+    "logits": lambda z: z,
+    "probs": lambda z: torch.softmax(_several(z), dim=1),
+    "log_probs": lambda z: torch.log_softmax(_several(z), dim=1),
+}
 
 
 def _several(z: Tensor) -> Tensor:
@@ -34,9 +29,6 @@ def _several(z: Tensor) -> Tensor:
             "one logit, use output=torch.sigmoid."
         )
     return z
-
-
-OUTPUTS: dict[str, Callable[[Any], Any]] = {"logits": _logits, "probs": _probs, "log_probs": _log_probs}
 
 
 def output_function(output: Output) -> Callable[[Any], Any]:
@@ -119,26 +111,9 @@ def probs_jacobian_from_logits(J: Tensor, logits: Tensor) -> Tensor:
 
 
 def log_probs_jacobian_from_logits(J: Tensor, logits: Tensor) -> Tensor:
-    r"""Jacobian of the log-probabilities from the Jacobian of the logits, without a second pass.
+    r"""Jacobian of the log-probabilities, :math:`\partial \ln p_k = \partial z_k - \sum_j p_j \, \partial z_j`.
 
-    :math:`\partial \ln p_k = \partial z_k - \sum_j p_j \, \partial z_j`.
-
-    Args:
-        J: Jacobian of the logits, `[batch, outputs, *input_shape]`.
-        logits: the logits at the same inputs, `[batch, outputs]`.
-
-    Returns:
-        The Jacobian of `log_probs`, of the shape of `J`.
-
-    Raises:
-        JacobianError: the shapes do not belong together.
-
-    >>> model = torch.nn.Linear(4, 3)
-    >>> x = torch.rand(2, 4)
-    >>> from jacoscope.jacobians import jacobian
-    >>> J, logits = jacobian(model, x, return_outputs=True)
-    >>> torch.allclose(log_probs_jacobian_from_logits(J, logits), jacobian(model, x, "log_probs"), atol=1e-6)
-    True
+    Arguments, result and errors are those of `probs_jacobian_from_logits`.
     """
     return J - _mean_row(J, torch.softmax(_logits_of(J, logits), dim=1))
 

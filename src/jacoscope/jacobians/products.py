@@ -8,7 +8,7 @@ from torch import Tensor
 
 from .checks import check_independence, check_inputs
 from .diagnosis import coarsest_type, first_forward, not_differentiable
-from .engine import as_function, next_handle
+from .engine import ForwardPass, as_function
 from .errors import JacobianError
 from .outputs import Output
 from .purity import Model
@@ -69,24 +69,20 @@ class Products:
 
     def __init__(self, function: Model, x: Tensor) -> None:
         self._function = function
-        self._x = x.detach().clone().requires_grad_()
-        handle = next_handle()
-        self._graph: Tensor = first_forward(function, self._x, self._x)[1]
-        self._hooked = next_handle() != handle + 1
-        if not self._graph.requires_grad:
-            raise JacobianError("The outputs do not depend on x through differentiable steps; there is no Jacobian.")
+        self._pass = ForwardPass.of(function, x.detach(), x)
 
     @property
     def outputs(self) -> Tensor:
         """`[batch, outputs]`."""
-        return self._graph.detach()
+        return self._pass.outputs.detach()
 
     def vjp(self, u: Tensor) -> Tensor:
         """`[batch, outputs]` to `[batch, *input_shape]`."""
+        leaf, outputs = self._pass.leaf, self._pass.outputs
         try:
             with torch.autocast(u.device.type, enabled=False):
                 (product,) = torch.autograd.grad(
-                    self._graph, self._x, u.to(self._graph.dtype), retain_graph=True, materialize_grads=True
+                    outputs, leaf, u.to(outputs.dtype), retain_graph=True, materialize_grads=True
                 )
         except torch.OutOfMemoryError:
             raise
@@ -96,15 +92,14 @@ class Products:
 
     def jvp(self, v: Tensor) -> Tensor:
         """`[batch, *input_shape]` to `[batch, outputs]`."""
-        if self._hooked:
+        if self._pass.hooked:
             raise JacobianError(
                 "The model has backward hooks, or registers hooks on tensors while it runs, and forward "
                 "differentiation does not run them. Use vjp, or jacobian(…, strategy='backward')."
             )
+        x = self._pass.leaf.detach()
         try:
-            tangent = torch.func.jvp(lambda x: self._function(x.clone()), (self._x.detach(),), (v.to(self._x.dtype),))[
-                1
-            ]
+            tangent = torch.func.jvp(lambda x: self._function(x.clone()), (x,), (v.to(x.dtype),))[1]
         except (JacobianError, torch.OutOfMemoryError):
             raise
         except RuntimeError as error:

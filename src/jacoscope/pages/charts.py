@@ -53,6 +53,15 @@ def figure(*traces: Any, **layout: Any) -> go.Figure:
     return go.Figure(traces, layout={"template": "jacoscope", **go.Layout(**layout).to_plotly_json()})
 
 
+def named(text: str) -> str:
+    """Return a name of ours or of a user in the form that plotly and a page show as it is, with ‖J‖F as a subscript.
+
+    >>> named("‖J‖F logits"), named("<b>")
+    ('‖J‖<sub>F</sub> logits', '&lt;b&gt;')
+    """
+    return plain(text).replace("‖J‖F", "‖J‖<sub>F</sub>")
+
+
 def plain(text: str) -> str:
     """Return a text in the form that plotly shows as it is.
 

@@ -23,6 +23,7 @@ const darkOf = new Map(Object.entries(data.theme.light).map(([name, color]) => [
 
 function setTheme(name) {
   root.dataset.theme = name;
+  root.dispatchEvent(new Event("theme"));
   drawn.forEach(drawChart);
 }
 
@@ -66,10 +67,10 @@ function drawChart(place) {
 
 const drawAllCharts = () => places.forEach(drawChart);
 
-// A trace whose meta is {click: KEY} leads to "#KEY=VALUE": the point's customdata, or the first entry of it.
+// A trace whose meta is {click: KEY} leads to "#KEY=VALUE": meta.value, or the point's customdata or its first entry.
 function followPoint(point) {
-  const key = point.data.meta && point.data.meta.click;
-  const found = point.customdata ?? (point.data.customdata || [])[point.data.x.indexOf(point.x)]; // boxes have none of their own
+  const { click: key, value: ofTrace } = point.data.meta || {};
+  const found = ofTrace ?? point.customdata ?? (point.data.customdata || [])[point.data.x.indexOf(point.x)]; // boxes have none of their own
   const value = [].concat(found)[0];
   if (key && value !== undefined) goTo({ [key]: value });
 }

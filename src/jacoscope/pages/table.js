@@ -38,11 +38,17 @@ class DataTable {
     this.drawHead();
   }
 
+  // A title, with the index of a norm as a subscript.
+  title(column) {
+    const [before, after] = column.title.split("‖J‖F");
+    return after === undefined ? [before] : [before + "‖J‖", element("sub", { textContent: "F" }), after];
+  }
+
   drawHead() {
     this.inputs = {};
     const titles = element("tr"), filters = element("tr", { className: "filters" });
     for (const column of this.columns) {
-      const button = element("button", { type: "button", textContent: column.title, onclick: () => this.sortBy(column.key) });
+      const button = element("button", { type: "button", onclick: () => this.sortBy(column.key) }, ...this.title(column));
       const isPicture = column.kind === "picture";
       titles.append(element("th", { scope: "col", "data-key": column.key, className: column.kind }, isPicture ? column.title : button));
       const input = element("input", {
@@ -163,7 +169,7 @@ class DataTable {
       const link = "#" + new URLSearchParams({ [this.as]: this.values[this.link][i] });
       cell.append(element("a", { href: link, textContent: this.text(i, column) }));
     } else {
-      cell.textContent = this.text(i, column);
+      cell.textContent = cell.title = this.text(i, column);
       cell.dir = "auto";
     }
     return cell;

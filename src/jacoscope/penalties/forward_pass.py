@@ -1,6 +1,6 @@
 """One forward pass of a batch that is differentiated with respect to the input and, afterwards, to the parameters."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,18 +37,17 @@ class ForwardPass:
     logits: Tensor
 
     @classmethod
-    def of(cls, model: Model, x: Tensor, rows: int = 1) -> "ForwardPass":
+    def of(cls, model: Model, x: Tensor) -> "ForwardPass":
         """Run the forward pass.
 
         Args:
             model: a module or function from ``[batch, *input_shape]`` to ``[batch, outputs]``.
             x: the inputs.
-            rows: how many cotangents of each sample are pulled back at a time; only speed depends on it.
 
         Raises:
             JacobianError: if the model does not return a tensor ``[batch, outputs]``.
         """
-        leaf, logits = forward(outputs_of(model, "logits"), x.detach(), cotangents=rows * len(x))
+        leaf, logits = forward(outputs_of(model, "logits"), x.detach(), cotangents=len(x))
         return cls(leaf, logits)
 
     def pull_back(self, outputs: Tensor, u: Tensor, *, create_graph: bool = True) -> Tensor:
@@ -74,10 +73,23 @@ class ForwardPass:
         with gradients_of_inputs_only(), torch.autocast(self.x.device.type, enabled=False):
             return of_one(u) if u.ndim == outputs.ndim else torch.func.vmap(of_one)(u)
 
-    def rows(self, outputs: Tensor, *, create_graph: bool = True) -> Tensor:
-        """Return the whole Jacobian, an output first, ``[outputs, batch, *input_shape]``."""
+    def parts(self, outputs: Tensor) -> Iterator[Tensor]:
+        """Yield the Jacobian with its graph, some outputs at a time, ``[outputs, batch, *input_shape]``.
+
+        On a CPU a part is one output: what is computed of it stays in the cache, also for its derivative.
+        """
+        basis = self._basis(outputs)
+        for part in basis.split(1 if self.x.device.type == "cpu" else len(basis)):
+            yield self.pull_back(outputs, part[0]).unsqueeze(0) if len(part) == 1 else self.pull_back(outputs, part)
+
+    def jacobian(self, outputs: Tensor) -> Tensor:
+        """Return the whole Jacobian without a graph, ``[batch, outputs, *input_shape]``."""
+        return self.pull_back(outputs, self._basis(outputs), create_graph=False).transpose(0, 1)
+
+    def _basis(self, outputs: Tensor) -> Tensor:
+        """Return the cotangents that are one at one output of every sample, ``[outputs, batch, outputs]``."""
         basis = torch.eye(outputs.shape[1], dtype=outputs.dtype, device=outputs.device)
-        return self.pull_back(outputs, basis.unsqueeze(1).expand(-1, *outputs.shape), create_graph=create_graph)
+        return basis.unsqueeze(1).expand(-1, *outputs.shape)
 
 
 def squared_lengths(gradient: Tensor, dims: int, std: Sequence[float] | None = None) -> Tensor:

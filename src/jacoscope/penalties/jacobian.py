@@ -53,10 +53,8 @@ class JacobianPenalty(Penalty):
     def at(self, at: ForwardPass, y: Tensor | None = None, generator: torch.Generator | None = None) -> Tensor:  # noqa: ARG002
         values = self.values(at)
         if self.projections is None:
-            return self.squared_lengths(at.rows(values), at).sum() / (2 * len(at.x))
+            squares = [self.squared_lengths(part, at).sum() for part in at.parts(values)]
+            return torch.stack(squares).sum() / (2 * len(at.x))
         v = self.directions(self.projections, values, generator)
         gradient = at.pull_back(values, v[0] if self.projections == 1 else v)
         return values.shape[1] * self.squared_lengths(gradient, at).sum() / (2 * self.projections * len(at.x))
-
-    def rows(self, x: Tensor) -> int:  # noqa: ARG002
-        return self.projections or 10

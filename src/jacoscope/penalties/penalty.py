@@ -83,15 +83,11 @@ class Penalty(nn.Module, ABC):
         Returns:
             A scalar, the mean over the batch, not multiplied by λ.
         """
-        return self.at(ForwardPass.of(model, x, self.rows(x)), y, generator)
+        return self.at(ForwardPass.of(model, x), y, generator)
 
     @abstractmethod
     def at(self, at: ForwardPass, y: Tensor | None = None, generator: torch.Generator | None = None) -> Tensor:
         """Compute R from a forward pass that the loss shares."""
-
-    def rows(self, x: Tensor) -> int:  # noqa: ARG002
-        """Return how many cotangents of each sample are pulled back at a time."""
-        return 1
 
     def weight_at(self, step: int, total_steps: int) -> float:
         """Return λ at a step, 0 where the penalty is left out.

@@ -15,6 +15,15 @@ def main(words: list[str] | None = None) -> int:
     parser.add_argument("folder", type=Path, help="the directory of a sweep, or any folder that holds runs, as logs")
     parser.add_argument("--sort", metavar="COLUMN", help="sort by a column; --sort=-COLUMN from large to small")
     parser.add_argument(
+        "--filter",
+        metavar="CONDITION",
+        action="append",
+        default=[],
+        help="show only runs that meet it: test/accuracy>0.99, model=lenet5; may be given several times",
+    )
+    parser.add_argument("--columns", metavar="A,B", help="show these settings and metrics; a setting by its last part")
+    parser.add_argument("--json", action="store_true", help="print the runs as JSON, and nothing else")
+    parser.add_argument(
         "--export",
         metavar="FILE",
         type=Path,
@@ -33,7 +42,16 @@ def main(words: list[str] | None = None) -> int:
     options = parser.parse_args(words)
     try:
         page = False if options.no_html else options.html or True
-        show_sweep(options.folder, sort=options.sort, page=page, export=options.export, paper=options.paper or None)
+        show_sweep(
+            options.folder,
+            sort=options.sort,
+            conditions=options.filter,
+            columns=None if options.columns is None else options.columns.split(","),
+            page=page,
+            export=options.export,
+            as_json=options.json,
+            paper=options.paper or None,
+        )
     except UserError as mistake:
         print(f"\n{mistake}", file=sys.stderr)
         return 1

@@ -15,6 +15,12 @@ def own_configs() -> Path | None:
     return folder if folder.is_dir() and not folder.samefile(SCRIPTS / "configs") else None
 
 
+def note_of_own_configs() -> str:
+    """Return a line that names the folder, for the message about a config that cannot be composed; or nothing."""
+    folder = own_configs()
+    return f"\n{folder} is read before jacoscope's own configs" if folder else ""
+
+
 class OwnConfigs(SearchPathPlugin):
     """Put the user's own configs before jacoscope's."""
 

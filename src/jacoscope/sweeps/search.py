@@ -64,7 +64,7 @@ class SearchSweeper(ResumableSweeper):
         try:
             from jacoscope.sweeps.study import Space
         except ImportError as error:
-            raise UserError(f"A search needs Optuna ({error}): pip install -e '.[sweep]'") from error
+            raise UserError(f"A search needs Optuna ({error}): pip install 'jacoscope[sweep]'") from error
 
         for name, value in (("n_trials", self.n_trials), ("n_jobs", self.n_jobs)):
             if value is not None and value < 1:

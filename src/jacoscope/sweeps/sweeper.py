@@ -225,7 +225,7 @@ class ResumableSweeper(Sweeper):
         except (ImportError, AttributeError, TypeError, ValueError, RuntimeError) as error:
             raise UserError(
                 f"{_launcher_name(self.config)} cannot be used: {error}. "
-                "Install its plugin with pip install -e '.[sweep]'; hydra/launcher=basic needs none"
+                "Install its plugin with pip install 'jacoscope[sweep]'; hydra/launcher=basic needs none"
             ) from error
 
     def _conclude(self, ignored: Collection[int]) -> None:

@@ -5,6 +5,7 @@ from jacoscope.training.classifier import ClassifierModule
 from jacoscope.training.losses import RubbishClassLoss
 from jacoscope.training.muon import Muon
 from jacoscope.training.schedules import constant, cosine, one_cycle, steps
+from jacoscope.training.tensorboard_logger import TensorBoardLogger
 
 __all__ = [
     "CheckpointFiles",
@@ -12,6 +13,7 @@ __all__ = [
     "LastCheckpoint",
     "Muon",
     "RubbishClassLoss",
+    "TensorBoardLogger",
     "constant",
     "cosine",
     "one_cycle",

@@ -8,11 +8,10 @@ from collections.abc import Sequence
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.cm import ScalarMappable
-from matplotlib.colors import Normalize
+from matplotlib.colors import AsinhNorm, Normalize
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from jacoscope.measures import DERIVATIVE
 from jacoscope.visuals.colors import Pixels
 from jacoscope.visuals.heatmaps import Scale, brightness_derivative, heatmap, paint_images, percent
 
@@ -28,8 +27,9 @@ def jacobian_figure(
 ) -> Figure:
     """Draw one sample and the derivative of every output with respect to its pixels.
 
-    All maps share one symmetric scale. The true class has a heavy frame; above each map stand the class and its
-    probability. With more than ``max_classes`` outputs, the most probable ones are shown.
+    All maps share one symmetric scale, which is logarithmic where maps of probabilities would be empty. The true class
+    has a heavy frame; above each map stand the class and its probability. With more than ``max_classes`` outputs, the
+    most probable ones are shown.
 
     Args:
         image: pixels in [0, 1], ``[channels, height, width]``.
@@ -50,7 +50,7 @@ def jacobian_figure(
     """
     maps = brightness_derivative(J)
     shown = sorted(probabilities.topk(min(max_classes, len(probabilities))).indices.tolist())
-    scale = Scale.signed(maps[shown], DERIVATIVE.get(output, f"∂ {output} / ∂ pixel"))
+    scale = Scale.of_derivatives(maps[shown], output)
     columns = -(-len(shown) // 2) if len(shown) > 3 else len(shown)
     rows = -(-len(shown) // columns)
     figure = Figure(figsize=(1.75 * (columns + rows) + 1.1, 2.0 * rows + 0.6), layout="constrained", dpi=150)
@@ -86,14 +86,19 @@ def add_color_bar(
     Args:
         figure: whose axes they are.
         axes: beside which it stands.
-        scale: an even one.
+        scale: of the axes' pictures.
         fraction: share of the axes' width that it takes.
         pad: share of the axes' width between them and the bar.
         aspect: how many times as high as wide it is.
     """
-    colors = ScalarMappable(Normalize(scale.low, scale.high), scale.colors)
-    extend = "both" if scale.low else "max"
+    is_even = scale.bend is None
+    norm = Normalize(scale.low, scale.high) if is_even else AsinhNorm(scale.bend, scale.low, scale.high)
+    extend = "neither" if not is_even else "both" if scale.low else "max"
+    colors = ScalarMappable(norm, scale.colors)
     bar = figure.colorbar(colors, ax=axes, extend=extend, fraction=fraction, pad=pad, aspect=aspect)
+    if not is_even:
+        bar.set_ticks(scale.bent_ticks(), labels=scale.ticks(), minor=False)
+        bar.minorticks_off()
     bar.set_label(scale.units)
 
 

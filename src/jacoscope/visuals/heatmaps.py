@@ -10,7 +10,13 @@ from matplotlib.colors import Colormap
 from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d
 
+from jacoscope.measures import DERIVATIVE
 from jacoscope.visuals.colors import NOT_FINITE, Pixels, diverging, sequential
+
+SMALLEST = 1e-8
+"""Of the largest derivative: what is smaller is not told from zero."""
+EVEN = 0.05
+"""Of the largest derivative: if the weakest map reaches this, an even scale shows all."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +68,32 @@ class Scale:
         return cls(colors or diverging(), -limit, limit, units, bend)
 
     @classmethod
+    def of_derivatives(cls, maps: Tensor, output: str) -> "Scale":
+        """Return one symmetric scale for the derivatives of several samples and classes.
+
+        The derivatives of probabilities shrink with confidence, by orders of magnitude from one sample to the next: on
+        an even scale the least certain sample would fade all others to nothing. Theirs is logarithmic if a row or a
+        column of maps would be empty, from a tenth of the largest derivative of the weakest of them; ``units`` says so.
+
+        Args:
+            maps: ``[samples, classes, height, width]``, or ``[classes, height, width]`` of one sample.
+            output: what was differentiated.
+
+        >>> maps = torch.tensor([1.0, 0.001]).view(2, 1, 1).expand(2, 3, 3)
+        >>> Scale.of_derivatives(maps, "probs").units, Scale.of_derivatives(maps, "logits").units
+        ('∂ probability / ∂ pixel (log scale)', '∂ logit / ∂ pixel')
+        """
+        units = DERIVATIVE.get(output, f"∂ {output} / ∂ pixel")
+        if output == "probs":
+            limit = symmetric_limit(maps, 1.0)
+            peaks = maps.detach().abs().nan_to_num(0.0).flatten(-2).amax(-1)
+            for_all = peaks if peaks.ndim == 1 else torch.cat([peaks.amax(0), peaks.amax(1)])
+            weakest = max(float(for_all.min()), SMALLEST * limit)
+            if weakest < EVEN * limit:
+                return cls.signed(maps, f"{units} (log scale)", limit=limit, bend=weakest / 10)
+        return cls.signed(maps, units)
+
+    @classmethod
     def magnitude(
         cls,
         values: Tensor,
@@ -88,10 +120,15 @@ class Scale:
         ['≥ 2', '0', '≤ −2']
         """
         if self.bend is not None:
-            halfway = self.bend * math.sinh(math.asinh(self.high / self.bend) / 2)
-            return [number(value) for value in (self.high, halfway, 0.0, -halfway, self.low)]
+            return [number(value) for value in self.bent_ticks()]
         lowest = f"≤ {number(self.low)}" if self.low else "0"
         return [f"≥ {number(self.high)}", number((self.low + self.high) / 2), lowest]
+
+    def bent_ticks(self) -> list[float]:
+        """Return the values at the ends, halfway to them and in the middle, from above, of a scale with a bend."""
+        assert self.bend is not None
+        halfway = self.bend * math.sinh(math.asinh(self.high / self.bend) / 2)
+        return [self.high, halfway, 0.0, -halfway, self.low]
 
 
 def heatmap(values: Tensor, scale: Scale) -> Pixels:

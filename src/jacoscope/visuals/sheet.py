@@ -7,7 +7,7 @@ possible to draw sheets during training.
 import struct
 import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
@@ -27,6 +27,8 @@ _BAR_WIDTH = 20
 _TITLE_FROM = 20
 """Points of a title, at least: TensorBoard shows a sheet some 340 pixels wide at first."""
 _LABEL_FROM = 17
+_LABEL_WIDTH = 220
+"""Pixels of a row's label, at least before it is shortened."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +70,8 @@ def compose_sheet(
     size = max(_TITLE_FROM, round(grid_w / 26))  # the wider the sheet, the larger its type
     large, small = font(size), font(max(_LABEL_FROM, round(0.6 * size)))
     heads = large if all(large.getlength(text) <= cell_w for text in column_labels) else small
-    label_w = max((max(large.getlength(label.title), small.getlength(label.detail)) for label in row_labels), default=0)
+    row_labels = [_fitted_label(label, large, small, max(_LABEL_WIDTH, grid_w / 4)) for label in row_labels]
+    label_w = max((max(_width(label.title, large), _width(label.detail, small)) for label in row_labels), default=0)
     left = _MARGIN + int(label_w) + (10 if label_w else 0)
     top = _MARGIN + round(1.5 * size) + (round(1.3 * heads.size) if any(column_labels) else 0)
     above = round(1.4 * small.size) if captions else 0
@@ -84,7 +87,7 @@ def compose_sheet(
     draw.text((_MARGIN, _MARGIN - 4), title, SHEET["ink"], large)
     for column, text in enumerate(column_labels):
         center = left + column * (cell_w + _GAP) + cell_w / 2
-        draw.text((center, top - 6), fitted(text, heads, cell_w), SHEET["ink"], heads, anchor="ms")
+        draw.text((center, top - 6), fitted(text, heads, cell_w), SHEET["ink"], face_for(text, heads), anchor="ms")
     for row, pictures in enumerate(tiles):
         y = top + row * (row_h + _GAP)
         if row_labels:
@@ -93,7 +96,8 @@ def compose_sheet(
             x = left + column * (cell_w + _GAP)
             if captions:
                 caption = fitted(captions[row][column], small, cell_w)
-                draw.text((x + cell_w / 2, y + above - 5), caption, SHEET["ink"], small, anchor="ms")
+                face = face_for(caption, small)
+                draw.text((x + cell_w / 2, y + above - 5), caption, SHEET["ink"], face, anchor="ms")
             if picture is not None:
                 enlarged = Image.fromarray(picture).resize((cell_w, cell_h), Image.Resampling.NEAREST)
                 page.paste(enlarged, (x, y + (above + row_h - cell_h) // 2))
@@ -108,8 +112,48 @@ def font(size: int) -> ImageFont.FreeTypeFont:
     return ImageFont.truetype(str(Path(matplotlib.get_data_path()) / "fonts/ttf/DejaVuSans.ttf"), size)
 
 
+def face_for(text: str, face: ImageFont.FreeTypeFont) -> ImageFont.FreeTypeFont:
+    """Return a font of the same size that has all letters of a text: another one of this machine, if need be."""
+    letters = tuple(sorted({letter for letter in text if letter not in "…" and ord(letter) not in _letters_of(None)}))
+    path = _font_with(letters) if letters else None
+    return face if path is None else ImageFont.truetype(path, face.size)
+
+
+@cache
+def _letters_of(path: str | None) -> frozenset[int]:
+    """Return the letters of a font file; of DejaVu Sans, where none is given."""
+    from matplotlib.ft2font import FT2Font
+
+    file = path or str(Path(matplotlib.get_data_path()) / "fonts/ttf/DejaVuSans.ttf")
+    try:
+        return frozenset(FT2Font(file).get_charmap())
+    except (RuntimeError, OSError):  # a file that is no font, or is gone
+        return frozenset()
+
+
+@cache
+def _font_with(letters: tuple[str, ...]) -> str | None:
+    """Return the file of an installed font that has some letters, such as Chinese ones; ``None`` if there is none."""
+    from matplotlib.font_manager import fontManager  # takes a moment to import, and is seldom needed
+
+    wanted = set(map(ord, letters))
+    paths = [font.fname for font in fontManager.ttflist if "LastResort" not in font.fname]  # which has boxes for all
+    return next((path for path in paths if wanted <= _letters_of(path)), None)
+
+
+def _width(text: str, face: ImageFont.FreeTypeFont) -> float:
+    return face_for(text, face).getlength(text)
+
+
+def _fitted_label(
+    label: RowLabel, large: ImageFont.FreeTypeFont, small: ImageFont.FreeTypeFont, width: float
+) -> RowLabel:
+    return replace(label, title=fitted(label.title, large, width), detail=fitted(label.detail, small, width))
+
+
 def fitted(text: str, face: ImageFont.FreeTypeFont, width: float) -> str:
     """Shorten a text until it is no wider than ``width`` pixels."""
+    face = face_for(text, face)
     if face.getlength(text) <= width:
         return text
     while len(text) > 1 and face.getlength(f"{text}…") > width:
@@ -153,11 +197,11 @@ def _draw_row_label(
 ) -> None:
     color = SHEET["wrong" if label.marked else "ink"]
     if label.detail:
-        draw.text((right, middle + 0.1 * large.size), label.title, color, large, anchor="rs")
+        draw.text((right, middle + 0.1 * large.size), label.title, color, face_for(label.title, large), anchor="rs")
         faint = SHEET["wrong" if label.marked else "faint"]
-        draw.text((right, middle + 0.3 * large.size), label.detail, faint, small, "rt")
+        draw.text((right, middle + 0.3 * large.size), label.detail, faint, face_for(label.detail, small), "rt")
     else:
-        draw.text((right, middle), label.title, color, large, anchor="rm")
+        draw.text((right, middle), label.title, color, face_for(label.title, large), anchor="rm")
 
 
 def _bar(scale: Scale, height: int, face: ImageFont.FreeTypeFont) -> Image.Image:

@@ -17,7 +17,6 @@ from jacoscope.visuals.heatmaps import (
     percent,
     shrink,
     strongest_outputs,
-    symmetric_limit,
     to_unit_range,
 )
 from jacoscope.visuals.line_chart import Line, line_chart
@@ -72,7 +71,7 @@ def probe_sheet(
     maps = shrink(brightness_derivative(J), tile_size)
     shown = strongest_outputs(maps, max_classes)
     pictures = paint_images(shrink(images, tile_size))
-    scale = _scale_of_samples(maps[:, shown], output)
+    scale = Scale.of_derivatives(maps[:, shown], output)
     painted = heatmap(maps[:, shown], scale)
     rows = [[pictures[i], *painted[i]] for i in range(len(images))]
     predictions = [None] * len(images) if probabilities is None else probabilities.cpu()
@@ -156,7 +155,7 @@ def maps_over_epochs(
     """
     epochs = sorted(history)
     maps = torch.stack([shrink(brightness_derivative(history[epoch]), tile_size) for epoch in epochs], dim=1)
-    scale = _scale_of_samples(maps, output)
+    scale = Scale.of_derivatives(maps, output)
     pictures, painted = paint_images(shrink(images, tile_size)), heatmap(maps, scale)
     rows = [[pictures[i], *painted[i]] for i in range(len(images))]
     columns = ["epoch", *map(str, epochs)]
@@ -182,23 +181,6 @@ def spectrum_over_epochs(history: Mapping[int, Tensor], output: str = "logits") 
         lines.append(Line(values, tuple(shade), name))
     title = "How many directions of the input matter, and how much"
     return line_chart(lines, title, "singular value, from the largest", f"mean σ of ∂ {output} / ∂ pixels")
-
-
-def _scale_of_samples(maps: Tensor, output: str) -> Scale:
-    """Return one symmetric scale for maps ``[samples, …, height, width]``.
-
-    The derivatives of probabilities shrink with confidence, by orders of magnitude from one sample to the next: on an
-    even scale the least certain sample would fade all others to nothing. Theirs is logarithmic, down to the largest
-    derivative of the sample that moves least.
-    """
-    units = DERIVATIVE.get(output, f"∂ {output} / ∂ pixel")
-    if output == "probs":
-        limit = symmetric_limit(maps, 1.0)
-        peaks = maps.abs().nan_to_num(0.0).flatten(1).amax(1)
-        bend = min(max(float(peaks.min()), 1e-6 * limit), limit)
-        if bend < 0.05 * limit:
-            return Scale.signed(maps, units, limit=limit, bend=bend)
-    return Scale.signed(maps, units)
 
 
 def _gallery(pictures: Pixels, captions: Sequence[str], title: str, scale: Scale, tile_size: int) -> Pixels:

@@ -2,4 +2,5 @@
 
 from jacoscope.analysis.report.page import BESIDE as BESIDE
 from jacoscope.analysis.report.page import write_report as write_report
+from jacoscope.analysis.report.robustness import robustness_section as robustness_section
 from jacoscope.analysis.report.samples import Sample as Sample

@@ -14,6 +14,7 @@ from PIL import Image
 from jacoscope.analysis.report import charts
 from jacoscope.analysis.report.listing import ReadImages, confusion, file_beside, listed_rows, samples_table
 from jacoscope.analysis.report.numbers import Numbers
+from jacoscope.analysis.report.robustness import RobustnessSection
 from jacoscope.analysis.report.samples import Sample
 from jacoscope.files import write_whole
 from jacoscope.measures import SINGULAR, shown_in
@@ -37,6 +38,7 @@ def write_report(
     table: pa.Table,
     maps: Mapping[str, "np.ndarray[Any, Any]"] | None,
     adversarial: pa.Table | None,
+    robustness: RobustnessSection | None,
     samples: Iterable[Sample],
     read_images: ReadImages,
     command: str,
@@ -53,6 +55,7 @@ def write_report(
         table: the content of samples.parquet, without lists and rows that are not finite.
         maps: the content of maps.npz, if maps were kept.
         adversarial: predicted and found distances, if they were searched.
+        robustness: what is shown about robustness, if it was measured.
         samples: those for the explorer, in its order, then all others with maps, among them the first :data:`ROWS` of
             each list of the summary that is shown.
         read_images: reads pixels of samples by their indices.
@@ -71,6 +74,7 @@ def write_report(
         "spectrum": charts.spectrum(summary),
         **by_class,
         **({} if adversarial is None else {"distances": charts.distances(adversarial)}),
+        **(robustness.charts if robustness else {}),
     }
     rows = listed_rows(table)
     explored = [sample for sample in samples if sample.why]
@@ -103,6 +107,7 @@ def write_report(
             "confident_errors": _rows(sure[:ROWS], samples, class_names),
         },
         about=about,
+        robustness=robustness,
     )
     beside = file_beside(rows, (sample for sample in samples if sample.index not in in_page), read_images)
     write_whole(path.parent / BESIDE, beside)

@@ -46,8 +46,19 @@ def panels(summary: Mapping[str, Any]) -> list[tuple[str, list[str]]]:
     return [(title, names) for title, names in shown if names]
 
 
-def norm_of(name: str) -> str:
-    """Return the norm of a curve's sizes."""
+def panel_for_each(summary: Mapping[str, Any]) -> list[tuple[str, list[str]]]:
+    """Return the titles of the axes with one curve in each."""
+    return [
+        (CORRUPTIONS[name].unit if norm_of(name) is None else title, [name])
+        for title, names in panels(summary)
+        for name in names
+    ]
+
+
+def norm_of(name: str) -> str | None:
+    """Return the norm of a curve's sizes; ``None`` for a corruption."""
+    if name in CORRUPTIONS:
+        return None
     return ATTACKS[name].norm if name in ATTACKS else "l2"
 
 
@@ -60,10 +71,10 @@ def curves_figure(summaries: Mapping[str, Mapping[str, Any]], title: str) -> Fig
         title: above all.
     """
     first = next(iter(summaries.values()))
-    drawn = panels(first) if len(summaries) == 1 else _panel_for_each(first)
-    columns = 2 if len(drawn) <= 4 else 3
+    drawn = panels(first) if len(summaries) == 1 else panel_for_each(first)
+    columns = len(drawn) if len(drawn) <= 3 else min(4, -(-len(drawn) // 2))
     rows = -(-len(drawn) // columns)
-    figure = Figure(figsize=(4.1 * columns, 3.1 * rows + 0.5), layout="constrained", dpi=160)
+    figure = Figure(figsize=(3.5 * columns, 3 * rows + 0.5), layout="constrained", dpi=160)
     axes = figure.subplots(rows, columns, squeeze=False, sharey=True)
     for axis, (label, names) in zip(axes.flat, drawn, strict=False):
         if len(summaries) == 1:
@@ -75,6 +86,7 @@ def curves_figure(summaries: Mapping[str, Mapping[str, Any]], title: str) -> Fig
         else:
             for (network, summary), look in zip(summaries.items(), _looks(len(summaries)), strict=True):
                 _draw(axis, summary, names[0], label=network, **look)
+            axis.set_title(curve_label(names[0]), fontsize=10)
         axis.set_xlabel(label, fontsize=9)
         axis.set_ylim(0, 1.02)
         axis.set_xlim(left=0)
@@ -91,15 +103,6 @@ def curves_figure(summaries: Mapping[str, Mapping[str, Any]], title: str) -> Fig
         figure.legend(handles, labels, loc="outside lower center", ncols=min(4, len(labels)), frameon=False, fontsize=8)
     figure.suptitle(f"Accuracy under noise, attacks and corruptions, {title}", fontsize=11)
     return figure
-
-
-def _panel_for_each(summary: Mapping[str, Any]) -> list[tuple[str, list[str]]]:
-    """Return a panel for each curve."""
-    return [
-        (title if title.startswith(curve_label(name)) else f"{curve_label(name)}, {title}", [name])
-        for title, names in panels(summary)
-        for name in names
-    ]
 
 
 def _draw(axis: Axes, summary: Mapping[str, Any], name: str, **look: Any) -> None:

@@ -78,7 +78,7 @@ class Corruption:
         parameter: the name of its size, in columns.
         unit: of its size, on an axis.
         allowed: sizes.
-        kind: of its sizes, ``int`` or ``float``.
+        kind: the annotation of its sizes.
         change: changes images.
     """
 
@@ -86,7 +86,7 @@ class Corruption:
     parameter: str
     unit: str
     allowed: Range
-    kind: type
+    kind: Any
     change: Callable[[Tensor, float], Tensor]
 
 
@@ -123,7 +123,8 @@ ATTACKS = {
 def blurred(x: Tensor, sigma: float) -> Tensor:
     """Blur by a Gaussian of standard deviation ``sigma``, which is cut off at three of them or at the image's side."""
     reach = [min(round(3 * sigma), side - 1) for side in x.shape[:-3:-1]]  # torchvision takes width, then height
-    return transforms.gaussian_blur(x, [2 * each + 1 for each in reach], [sigma, sigma]).clamp_(0, 1)
+    changed: Tensor = transforms.gaussian_blur(x, [2 * each + 1 for each in reach], [sigma, sigma])
+    return changed.clamp_(0, 1)
 
 
 def rotated(x: Tensor, degrees: float) -> Tensor:
@@ -132,7 +133,8 @@ def rotated(x: Tensor, degrees: float) -> Tensor:
         transforms.rotate(x, angle, interpolation=InterpolationMode.BILINEAR) for angle in (degrees, -degrees)
     )
     to_left = torch.rand(len(x), 1, 1, 1, device=x.device) < 0.5
-    return left.where(to_left, right).clamp_(0, 1)
+    changed: Tensor = left.where(to_left, right)
+    return changed.clamp_(0, 1)
 
 
 def faded(x: Tensor, loss: float) -> Tensor:
@@ -141,7 +143,8 @@ def faded(x: Tensor, loss: float) -> Tensor:
     >>> faded(torch.tensor([[[[0.0, 1.0]]]]), 0.5).flatten().tolist()
     [0.25, 0.75]
     """
-    return transforms.adjust_contrast(x, 1 - loss)
+    changed: Tensor = transforms.adjust_contrast(x, 1 - loss)
+    return changed
 
 
 def occluded(x: Tensor, side: float) -> Tensor:
@@ -158,17 +161,22 @@ def occluded(x: Tensor, side: float) -> Tensor:
 
 def noisy(x: Tensor, sigma: float) -> Tensor:
     """Add Gaussian noise to every pixel, and clip to [0, 1]."""
-    return transforms.gaussian_noise(x, sigma=sigma)
+    changed: Tensor = transforms.gaussian_noise(x, sigma=sigma)
+    return changed
 
 
 CORRUPTIONS = {
     "noise": Corruption(
-        "Gaussian noise", "sigma", "standard deviation of each pixel", Range(0, above=True), float, noisy
+        "Gaussian noise", "sigma", "standard deviation of each pixel", Range(0, above=True), list[float], noisy
     ),
-    "blur": Corruption("blur", "sigma", "standard deviation, pixels", Range(0, 1000, above=True), float, blurred),
-    "rotation": Corruption("rotation", "degrees", "degrees, to either side", Range(0, 180, above=True), float, rotated),
-    "contrast": Corruption("loss of contrast", "loss", "share that is lost", Range(0, 1, above=True), float, faded),
-    "occlusion": Corruption("occlusion", "side", "side of the square, pixels", Range(1, 8192), int, occluded),
+    "blur": Corruption("blur", "sigma", "standard deviation, pixels", Range(0, 1000, above=True), list[float], blurred),
+    "rotation": Corruption(
+        "rotation", "degrees", "degrees, to either side", Range(0, 180, above=True), list[float], rotated
+    ),
+    "contrast": Corruption(
+        "loss of contrast", "loss", "share that is lost", Range(0, 1, above=True), list[float], faded
+    ),
+    "occlusion": Corruption("occlusion", "side", "side of the square, pixels", Range(1, 8192), list[int], occluded),
 }
 """All corruptions by name, in the order in which they are shown."""
 
@@ -251,4 +259,5 @@ def loss_gradient(module: nn.Module, x: Tensor, labels: Tensor) -> Tensor:
     with torch.enable_grad():
         loss = nn.functional.cross_entropy(module(pixels), labels, reduction="sum")
         gradient: Any = torch.autograd.grad(loss, pixels)[0]
-    return torch.linalg.vector_norm(gradient.flatten(1), dim=1)
+    norm: Tensor = torch.linalg.vector_norm(gradient.flatten(1), dim=1)
+    return norm

@@ -94,7 +94,8 @@ class Robustness:
             users = [name for name, attack in ATTACKS.items() if NORMS[attack.norm] is norm] + [DDN] * norm.has_ddn
             if not getattr(self, norm.key) and (asked := [name for name in users if name in self.attacks]):
                 raise UserError(
-                    f"robustness.{norm.key}=[]: {' and '.join(asked)} needs at least one size, robustness.{norm.key}=[0.1]"
+                    f"robustness.{norm.key}=[]: name at least one size for {', '.join(asked)}, "
+                    f"robustness.{norm.key}=[0.1]"
                 )
         for name, sizes in self.corruptions.items():
             key = f"robustness.corruptions.{name}"
@@ -103,8 +104,8 @@ class Robustness:
                     f"There is no {key}.{nearest(name, CORRUPTIONS)}\nCorruptions: {', '.join(CORRUPTIONS)}"
                 )
             kind = CORRUPTIONS[name].kind
-            if not fits(sizes, list[kind], MISSING):
-                raise UserError(f"{key}={sizes!r} is of the wrong type: it is {type_name(list[kind])}")
+            if not fits(sizes, kind, MISSING):
+                raise UserError(f"{key}={sizes!r} is of the wrong type: it is {type_name(kind)}")
             if not sizes:
                 raise UserError(f"{key}=[]: name at least one size, or leave it out, ~{key}")
             _check_range(key, sizes, CORRUPTIONS[name].allowed)

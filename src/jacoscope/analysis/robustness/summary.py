@@ -15,8 +15,10 @@ from jacoscope.analysis.tables import finite_rows, left_out
 
 CONFIDENCE = 0.95
 """Of the intervals of accuracies."""
+CHANCE = 0.01
+"""Probabilities from which on a difference is taken for chance."""
 FLAT = 1e-12
-"""A gradient of the loss with a smaller L2 norm is flat: foolbox divides by at least this, so the attack cannot move."""
+"""A loss with a gradient of a smaller L2 norm is flat: foolbox divides by at least this, so an attack cannot move."""
 FIRST_ORDER = "first_order"
 """The curve that the first-order distances predict."""
 
@@ -60,7 +62,8 @@ def masked(table: pa.Table, settings: Robustness) -> dict[str, Any]:
 
     Only samples that are decided rightly as they are count. The signs (Athalye et al., 2018; Carlini et al., 2019):
 
-    - ``above``: sizes at which more of them stand PGD than noise, or one step of FGSM, of the same size.
+    - ``above``: sizes at which more of them stand PGD than noise, or one step of FGSM, of the same size. ``p`` is the
+      probability of such a difference by chance: a sign test over the samples that stand one of the two.
     - ``flat``: for each kind of PGD, how many of them stand its largest size (``standing``), and at how many of these
       (``flat``) the gradient of the loss is shorter than :data:`FLAT`, so that the attack cannot move.
 
@@ -69,29 +72,28 @@ def masked(table: pa.Table, settings: Robustness) -> dict[str, Any]:
         settings: that it was made with.
 
     Returns:
-        ``suspected``, whether there is any sign, and the signs.
+        The signs, and ``suspected``: whether some ``p`` is below :data:`CHANCE`, or the loss is flat at some sample.
     """
     correct = _column(table, "correct").astype(bool)
     is_flat = _column(table, "loss_gradient") < FLAT
-    above, flat = [], {}
+    above: list[dict[str, Any]] = []
+    flat: dict[str, dict[str, Any]] = {}
     sizes = settings.sizes()
     for name in (name for name in sizes if name in ATTACKS and ATTACKS[name].has_steps):
         norm = ATTACKS[name].norm
         weaker = [other for other in sizes if other in ATTACKS and other != name and ATTACKS[other].norm == norm]
-        stands = {size: correct & _column(table, column_of(name, size)).astype(bool) for size in sizes[name]}
+        standing = {size: correct & _column(table, column_of(name, size)).astype(bool) for size in sizes[name]}
         for other in weaker:
-            for size, standing in stands.items():
+            for size, stands in standing.items():
                 others = correct & _column(table, column_of(other, size)).astype(bool)
-                if standing.sum() > others.sum():
-                    counts = {"standing": int(standing.sum()), "standing_weaker": int(others.sum())}
-                    above.append({"attack": name, "weaker": other, "size": size, **counts})
-        last = stands[max(stands)]
-        flat[name] = {"size": max(stands), "standing": int(last.sum()), "flat": int((last & is_flat).sum())}
-    return {
-        "suspected": bool(above) or any(each["flat"] for each in flat.values()),
-        "above": above,
-        "flat": flat,
-    }
+                only, only_other = int((stands & ~others).sum()), int((others & ~stands).sum())
+                if only > only_other:
+                    p = float(binomtest(only, only + only_other, alternative="greater").pvalue)
+                    above.append({"attack": name, "weaker": other, "size": size, "more": only - only_other, "p": p})
+        last = standing[max(standing)]
+        flat[name] = {"size": max(standing), "standing": int(last.sum()), "flat": int((last & is_flat).sum())}
+    suspected = any(sign["p"] < CHANCE for sign in above) or any(each["flat"] for each in flat.values())
+    return {"suspected": suspected, "above": above, "flat": flat}
 
 
 def metrics(summary: dict[str, Any]) -> dict[str, float]:
@@ -117,36 +119,53 @@ def verdict(summary: dict[str, Any]) -> str:
     found = summary["masked"]
     if not found["flat"]:
         return ""
-    reasons = []
-    for sign in found["above"][:3]:
-        more = sign["standing"] - sign["standing_weaker"]
-        reasons.append(
-            f"{more} more {_samples(more)} stand {_name(sign['attack'])} than {_name(sign['weaker'])} of the same size, "
-            f"{sign['size']:g}"
-        )
-    if len(found["above"]) > len(reasons):
-        reasons.append(f"so it is at {len(found['above']) - len(reasons)} further sizes")
-    for name, each in found["flat"].items():
-        if each["flat"]:
-            reasons.append(
-                f"{each['flat']} of the {each['standing']} samples that stand {_name(name)} of size {each['size']:g} have "
-                f"a flat loss (gradient below {FLAT:g}), so that the attack could not move"
-            )
+    counted = sorted(found["above"], key=lambda sign: sign["p"])
+    reasons = [_above_in_words(sign) for sign in counted if sign["p"] < CHANCE][:3]
+    reasons += [_flat_in_words(name, each) for name, each in found["flat"].items() if each["flat"]]
     if reasons:
-        text = "; ".join(reasons)
-        return f"Gradients seem to be masked: {text}. The network may be less robust than the attacks show"
+        return (
+            f"Gradients seem to be masked: {'; '.join(reasons)}. The network may be less robust than the attacks show"
+        )
+    if counted:
+        return f"No clear sign of masked gradients: {_above_in_words(counted[0])}, which may be chance"
     return (
-        "No sign of masked gradients: PGD is nowhere weaker than noise or FGSM of the same size, and the loss is flat at "
-        "no sample that stands it"
+        "No sign of masked gradients: PGD is nowhere weaker than noise or FGSM of the same size, and the loss is not "
+        "flat where it fails"
     )
 
 
-def _samples(count: int) -> str:
-    return "sample" if count == 1 else "samples"
+def distances_in_words(summary: dict[str, Any]) -> str:
+    """Describe how the first-order distances of robustness.json compare with those that DDN found."""
+    if "distances" not in summary:
+        return f"Median first-order distance to another decision: {_short(summary['median_predicted_distance'])}"
+    found = summary["distances"]["attack"]
+    text = (
+        f"Another decision is {_short(summary['median_predicted_distance'])} away to first order, and "
+        f"{_short(summary['median_attack_distance'])} by the attack DDN (medians, L2)"
+    )
+    if found["spearman"] is None:
+        return text
+    interval = ""
+    if found["spearman_low"] is not None:
+        interval = f" ({found['spearman_low']:.2f} to {found['spearman_high']:.2f}, 95 % interval)"
+    return f"{text}; rank correlation {found['spearman']:.2f}{interval} over {found['found']:,} samples"
 
 
-def _name(name: str) -> str:
-    return ATTACKS[name].label
+def _above_in_words(sign: dict[str, Any]) -> str:
+    samples = "1 more sample stands" if sign["more"] == 1 else f"{sign['more']} more samples stand"
+    attack, weaker = (ATTACKS[sign[key]].label for key in ("attack", "weaker"))
+    return f"{samples} {attack} than {weaker} of the same size, {sign['size']:g} (p = {sign['p']:.2g})"
+
+
+def _flat_in_words(name: str, each: dict[str, Any]) -> str:
+    return (
+        f"at {each['flat']} of the {each['standing']} samples that stand {ATTACKS[name].label} of size "
+        f"{each['size']:g}, the loss is flat (gradient below {FLAT:g}), so that the attack cannot move"
+    )
+
+
+def _short(value: float | None) -> str:
+    return "infinitely far" if value is None else f"{value:.3g}"
 
 
 def _point(size: float, right: Values) -> dict[str, Any]:

@@ -109,8 +109,8 @@ export class Course {
     return this.range[0] + mean * (this.range[1] - this.range[0]);
   }
 
-  // The ends of the colour scale of a step, or of all of them where t is null: the largest magnitude, that of which all
-  // but a few of the pixels are below, and the smallest of the largest ones of each step (or class).
+  // What the colour scale of a step, or of all steps where t is null, is made of: the largest magnitude; that which only
+  // a few pixels exceed; and the largest magnitude of the step, or of the class, that has the weakest maps.
   limitsOf(t) {
     if (!this.limits.has(t)) {
       const size = this.count * this.area;
@@ -119,14 +119,16 @@ export class Course {
       const at = (magnitudes.length - 1) * 0.998, low = Math.floor(at);
       const quantile = magnitudes.length
         ? magnitudes[low] + (at - low) * (magnitudes[Math.min(low + 1, magnitudes.length - 1)] - magnitudes[low]) : 0;
-      const largest = magnitudes.length ? magnitudes[magnitudes.length - 1] : 0, group = t === null ? size : this.area;
-      let smallest = largest;
-      for (let start = 0; start < part.length; start += group) {
-        let peak = 0;
-        for (const value of part.subarray(start, start + group)) if (Math.abs(value) > peak) peak = Math.abs(value);
-        if (peak > 0) smallest = Math.min(smallest, peak);
-      }
-      this.limits.set(t, { quantile: quantile || largest, largest, smallest });
+      const largest = magnitudes.length ? magnitudes[magnitudes.length - 1] : 0;
+      const ofClass = new Array(this.count).fill(0), ofStep = new Array(part.length / size).fill(0);
+      part.forEach((value, i) => {
+        const place = Math.floor(i / this.area), magnitude = Math.abs(value);
+        if (magnitude > ofClass[place % this.count]) ofClass[place % this.count] = magnitude;
+        const step = Math.floor(place / this.count);
+        if (magnitude > ofStep[step]) ofStep[step] = magnitude;
+      });
+      const weakest = Math.min(...ofClass, ...ofStep);
+      this.limits.set(t, { quantile: quantile || largest, largest, weakest });
     }
     return this.limits.get(t);
   }

@@ -41,8 +41,22 @@ export function readAddress() {
   const parts = (around() ?? window).location.hash.replace(/^#/, "").split("&");
   return Object.fromEntries(parts.filter((part) => part.startsWith(PREFIX)).map((part) => {
     const at = part.indexOf("=");
-    return [part.slice(PREFIX.length, at), decodeURIComponent(part.slice(at + 1))];
+    return [part.slice(PREFIX.length, at), decoded(part.slice(at + 1))];
   }));
+}
+
+// A link that was cut off in the middle of a sign is read as it stands.
+function decoded(text) {
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    return text;
+  }
+}
+
+// Call `changed` when another address is typed or pasted while the page is open.
+export function followAddress(changed) {
+  (around() ?? window).addEventListener("hashchange", changed);
 }
 
 export function writeAddress(state) {

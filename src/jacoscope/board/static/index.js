@@ -13,5 +13,10 @@ export async function render() {
     return new Promise((done) => { sheet.onload = sheet.onerror = done; });
   });
   await Promise.all(sheets);
-  await new Page(document.body).start();
+  try {
+    await new Page(document.body).start();
+  } catch (error) {
+    document.body.textContent = `The tab Jacobians could not start: ${error.message}`;
+    throw error;
+  }
 }

@@ -1,7 +1,7 @@
 // What is chosen, and how it changes: by the controls, the address, and new data.
 
 import { Courses, fetchColors, fetchRuns, matrixAddress } from "./data.js";
-import { followTheme, link, listen, readAddress, writeAddress } from "./host.js";
+import { followAddress, followTheme, link, listen, readAddress, writeAddress } from "./host.js";
 import { movedPixel, pointedPixel, strongestPixel } from "./jacobian.js";
 import { PAGE } from "./markup.js";
 import { savePicture } from "./picture.js";
@@ -9,7 +9,9 @@ import { View } from "./view.js";
 
 const POLL = 5000; // milliseconds between two looks for new steps
 const TOUR = 6000; // milliseconds that all steps take, at most
-const NUMBERS = ["class", "step", "pixel"];
+// What the address may say: a name, a number, or one of a few words; the first is what holds if nothing is said.
+const NAMES = ["run", "other", "tag", "output"], NUMBERS = ["class", "step", "pixel"];
+const WORDS = { range: ["all", "step"], spacing: ["auto", "linear", "log"], shared: ["true", "false"] };
 
 export class Page {
   constructor(body) {
@@ -18,28 +20,28 @@ export class Page {
     this.courses = new Courses();
     this.runs = [];
     this.shown = []; // one course, or two
-    this.state = { range: "all", spacing: "auto", shared: true, output: "logits" };
-    this.isAtEnd = true; // and stays there when new steps come
+    this.readState();
   }
 
   async start() {
     this.colors = await fetchColors();
     this.view = new View(this.colors, (change) => this.change(change));
     followTheme(() => this.schedule());
-    this.readState();
     this.connect();
     await this.refresh();
     listen(() => this.refresh());
+    followAddress(() => { this.readState(); if (this.runs.length) this.load(); });
     setInterval(() => { if (innerWidth && !document.hidden) this.refresh(); }, POLL);
   }
 
   readState() {
-    const read = readAddress();
-    for (const name of NUMBERS) if (name in read) read[name] = Number(read[name]);
-    if ("shared" in read) read.shared = read.shared !== "false";
-    Object.assign(this.state, read);
-    this.isAtEnd = !("step" in read);
-    this.isWished = { class: "class" in read, pixel: "pixel" in read };
+    const read = readAddress(), state = { output: "logits" };
+    for (const name of NAMES) if (read[name]) state[name] = read[name];
+    for (const name of NUMBERS) if (/^\d+$/.test(read[name])) state[name] = Number(read[name]);
+    for (const [name, words] of Object.entries(WORDS)) state[name] = words.includes(read[name]) ? read[name] : words[0];
+    this.state = { ...state, shared: state.shared === "true" };
+    this.isAtEnd = !("step" in state); // and stays there when new steps come
+    this.isWished = { class: "class" in state, pixel: "pixel" in state };
   }
 
   // Look for new runs and steps.
@@ -48,6 +50,7 @@ export class Page {
     try {
       runs = await fetchRuns();
     } catch (error) {
+      this.runsText = ""; // the next answer is shown, even if nothing is new in it
       return this.report(`TensorBoard does not answer: ${error.message}`);
     }
     const text = JSON.stringify(runs);
@@ -147,9 +150,10 @@ export class Page {
   }
 
   writeState() {
-    const defaults = { range: "all", spacing: "auto", shared: true, other: undefined };
-    const state = Object.entries(this.state).filter(([name, value]) => !(name in defaults) || value !== defaults[name]);
-    writeAddress(Object.fromEntries(this.isAtEnd ? state.filter(([name]) => name !== "step") : state));
+    const { state } = this, isSaid = (name) => state[name] !== undefined && !(name === "step" && this.isAtEnd);
+    const said = [...NAMES, ...NUMBERS].filter(isSaid).map((name) => [name, state[name]]);
+    const words = Object.entries(WORDS).map(([name, [first]]) => [name, String(state[name]), first]);
+    writeAddress(Object.fromEntries([...said, ...words.filter(([, value, first]) => value !== first)]));
   }
 
   fillChoices(run) {

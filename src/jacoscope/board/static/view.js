@@ -5,8 +5,12 @@ import { ColorScale, fillBars, markPixel, paint, percent, signed } from "./jacob
 import { classButton, pane } from "./markup.js";
 
 const UNITS = { logits: "logit", probs: "probability" };
-const LARGE_RATIO = 0.05; // of the smallest to the largest map of probabilities: below it colours are logarithmic
+// When the colours of probabilities are logarithmic, as Scale.of_derivatives in visuals/heatmaps.py has it.
+const EVEN = 0.05, SMALLEST = 1e-8;
 const KINDS = ["first", "second"];
+
+// A probability as text; a dash where the class is not among those that are kept.
+const chance = (p) => (p === null ? "–" : percent(p));
 
 export class View {
   // act: called with what changes in the state.
@@ -37,9 +41,9 @@ export class View {
     const sources = shared ? this.courses.map((course, j) => [course, this.places[j]]) : [[this.courses[i], this.places[i]]];
     const limits = sources.map(([course, t]) => course.limitsOf(range === "all" ? null : t));
     const largest = Math.max(...limits.map((each) => each.largest)) || 1;
-    const bend = Math.min(largest, Math.max(Math.min(...limits.map((each) => each.smallest)), 1e-6 * largest));
-    const isLog = spacing === "log" || (spacing === "auto" && output === "probs" && bend < LARGE_RATIO * largest);
-    if (isLog) return this.scale(largest, Math.min(bend, LARGE_RATIO * largest));
+    const weakest = Math.max(Math.min(...limits.map((each) => each.weakest)), SMALLEST * largest);
+    const isLog = spacing === "log" || (spacing === "auto" && output === "probs" && weakest < EVEN * largest);
+    if (isLog) return this.scale(largest, Math.min(weakest, EVEN * largest) / 10);
     return this.scale(Math.max(...limits.map((each) => each.quantile)));
   }
 
@@ -49,8 +53,7 @@ export class View {
 
   drawPanes() {
     const [course, other] = this.courses, k = this.state.class, name = course.names[k];
-    const rows = { ...this.panes };
-    rows.second.hidden = rows.difference.hidden = !other;
+    this.panes.second.hidden = this.panes.difference.hidden = !other;
     this.byId("stage").classList.toggle("two", Boolean(other));
     const label = course.label >= 0 ? `class ${course.names[course.label]}` : "class unknown";
     this.drawPane("image", `Sample ${course.index}`, course, (i) => course.rgb(i), label);
@@ -104,7 +107,7 @@ export class View {
       this.headingUnit = this.unit;
     }
     fillBars(this.byId("bars"), classes.map((k) => ({
-      texts: this.courses[1] ? [course.names[k]] : [course.names[k], percent(course.probability(this.places[0], k) ?? 0)],
+      texts: this.courses[1] ? [course.names[k]] : [course.names[k], chance(course.probability(this.places[0], k))],
       values: this.courses.map((each, i) => each.derivative(this.places[i], k, pixel)),
       on: k === this.state.class,
     })), this.scale(1));
@@ -129,7 +132,7 @@ export class View {
         const map = each.map(this.places[i], k), scale = this.scales[i];
         paint(minis.children[i], each.width, each.height, map ? (p) => scale.rgb(map[p]) : () => [200, 200, 200]);
       });
-      const chances = this.courses.map((each, i) => percent(each.probability(this.places[i], k) ?? 0));
+      const chances = this.courses.map((each, i) => chance(each.probability(this.places[i], k)));
       caption.firstChild.textContent = course.names[k];
       caption.lastChild.textContent = chances.join(" | ");
       button.setAttribute("aria-label", `class ${course.names[k]}, probability ${chances.join(" and ")}` +
@@ -158,7 +161,7 @@ export class View {
     const name = course.names[k];
     const wanted = [
       { title: `This pixel: ∂ ${this.unit} ${name}`, of: (each, t) => each.derivative(t, k, pixel), zero: true, all: (each, j) => (t) => each.derivative(t, j, pixel), text: signed },
-      { title: `Probability of ${name}`, of: (each, t) => each.probability(t, k), from: 0, to: 1, all: (each, j) => (t) => each.probability(t, j), text: (v) => (v === null ? "–" : percent(v)) },
+      { title: `Probability of ${name}`, of: (each, t) => each.probability(t, k), from: 0, to: 1, all: (each, j) => (t) => each.probability(t, j), text: chance },
       ...course.values.map((value) => ({ title: value.label[0].toUpperCase() + value.label.slice(1), log: value.log, zero: !value.log, of: (each, t) => each.values.find((v) => v.name === value.name)?.numbers[t] ?? null, text: short })),
     ];
     const place = this.byId("charts");

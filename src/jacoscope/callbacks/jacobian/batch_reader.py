@@ -33,16 +33,41 @@ class BatchReader:
         Raises:
             UserError: if it is not a tensor of floating point numbers.
         """
-        return inputs_of(batch, self._inputs_fn)
+        x = self._inputs_fn(batch)
+        if not isinstance(x, Tensor):
+            raise UserError(
+                f"JacobianCallback: {_name(self._inputs_fn)} of a batch is a {type(x).__name__}, not a tensor of "
+                "inputs. Say where the inputs are: JacobianCallback(inputs_fn=lambda batch: batch['image'])"
+            )
+        if not x.is_floating_point():
+            raise UserError(
+                f"JacobianCallback: the inputs are {x.dtype}; a derivative needs floating point numbers. Convert them "
+                "in the data set or in on_after_batch_transfer, or pass inputs_fn=lambda batch: batch[0].float() / 255 "
+                "and a forward_fn that takes such inputs"
+            )
+        return x
 
     def samples(self, batch: Any) -> tuple[Tensor, Tensor]:
-        """Return inputs and classes. Where no classes are found, they are −1, and a warning says why, once."""
+        """Return inputs and classes, ``[batch]``, on the CPU.
+
+        Where no classes are found, they are −1, and a warning says why, once.
+        """
         x = self.inputs(batch)
-        try:
-            return x, labels_of(batch, self._labels_fn, len(x))
-        except UserError as error:
-            self._warn_once("classes", f"{error}. Means by class and by outcome are left out")
-            return x, torch.full((len(x),), -1)
+        count, labels = len(x), self._labels_fn(batch)
+        if isinstance(labels, Tensor) and labels.shape in ((count,), (count, 1)) and not labels.is_floating_point():
+            return x, labels.detach().reshape(count).cpu().long()
+        if labels is not None:
+            found = type(labels).__name__
+            if isinstance(labels, Tensor):
+                found = f"tensor {list(labels.shape)} of {str(labels.dtype).removeprefix('torch.')}"
+            self._warn_once(
+                "classes",
+                f"JacobianCallback: {_name(self._labels_fn)} of a batch returns a {found}, not classes: "
+                f"a tensor [{count}] of whole numbers. Say how to get them, for one-hot rows "
+                "JacobianCallback(labels_fn=lambda batch: batch[1].argmax(1)); or, if there are none, "
+                "labels_fn=lambda batch: None. Means by class and by outcome are left out",
+            )
+        return x, torch.full((count,), -1)
 
     def training_inputs(self, batch: Any) -> Tensor | None:
         """Return the inputs of a training batch; ``None``, with a warning, if it has another structure."""
@@ -73,45 +98,5 @@ def second_element(batch: Any) -> Any:
     return batch[1] if isinstance(batch, Sequence) and len(batch) > 1 else None
 
 
-def inputs_of(batch: Any, inputs_fn: Callable[[Any], Any]) -> Tensor:
-    """Return the inputs of a batch.
-
-    Raises:
-        UserError: if it is not a tensor of floating point numbers.
-    """
-    x = inputs_fn(batch)
-    if not isinstance(x, Tensor):
-        raise UserError(
-            f"JacobianCallback: {getattr(inputs_fn, '__name__', inputs_fn)} of a batch is a "
-            f"{type(x).__name__}, not a tensor of inputs. Say where the inputs are: "
-            "JacobianCallback(inputs_fn=lambda batch: batch['image'])"
-        )
-    if not x.is_floating_point():
-        raise UserError(
-            f"JacobianCallback: the inputs are {x.dtype}; a derivative needs floating point numbers. Convert them "
-            "in the data set or in on_after_batch_transfer, or pass inputs_fn=lambda batch: batch[0].float() / 255 "
-            "and a forward_fn that takes such inputs"
-        )
-    return x
-
-
-def labels_of(batch: Any, labels_fn: Callable[[Any], Any], count: int) -> Tensor:
-    """Return the classes of a batch of ``count`` samples, ``[count]``, on the CPU; −1 if there are none.
-
-    Raises:
-        UserError: if they are not a tensor ``[count]`` or ``[count, 1]`` of whole numbers.
-    """
-    labels = labels_fn(batch)
-    if labels is None:
-        return torch.full((count,), -1)
-    if isinstance(labels, Tensor) and labels.shape in ((count,), (count, 1)) and not labels.is_floating_point():
-        return labels.detach().reshape(count).cpu().long()
-    found = type(labels).__name__
-    if isinstance(labels, Tensor):
-        found = f"tensor {list(labels.shape)} of {str(labels.dtype).removeprefix('torch.')}"
-    raise UserError(
-        f"JacobianCallback: {getattr(labels_fn, '__name__', labels_fn)} of a batch returns a {found}, not classes: "
-        f"a tensor [{count}] of whole numbers. Say how to get them, for one-hot rows "
-        "JacobianCallback(labels_fn=lambda batch: batch[1].argmax(1)); or, if there are none, "
-        "labels_fn=lambda batch: None"
-    )
+def _name(function: Callable[[Any], Any]) -> str:
+    return str(getattr(function, "__name__", function))

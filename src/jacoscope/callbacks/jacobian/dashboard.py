@@ -25,19 +25,19 @@ probabilities change; softmax saturates, so a confident network has tiny derivat
 | tag | what it is | how to read it |
 | --- | --- | --- |
 {measures}
-| `jacobian_spectrum/OUTPUT/01` … | mean singular values, largest first | if all fall: less sensitive in all |
+| `jacobian_spectrum_OUTPUT/01` … | mean singular values, largest first | if all fall: less sensitive in all |
 
-The tags end in `mean`, `median`, `p05`, `p95` (percentiles) or `max`, over the validation samples{only_mean}. Further
-groups:
+The tags end in `mean`: over the validation samples. `jacobian_spread_OUTPUT/…` has their `median`, `p05`, `p95`
+(percentiles) and `max`{only_mean}. Further groups:
 
 | group | what it is |
 | --- | --- |
-| `jacobian_by_class/…/NAME` | mean over the samples of one class |
-| `jacobian_by_outcome/…/correct`, `wrong` | mean over the right and over the wrong predictions |
-| `jacobian_by_outcome/…/auroc` | how well it tells wrong predictions from right ones: 0.5 is chance, 1 perfect |
-| `jacobian_by_outcome/wrong_count` | number of wrong predictions, from which `wrong` and `auroc` are computed |
-| `jacobian_train/…` | the same over training samples, distorted as they were trained on |
-| `jacobian_train/…/val_over_train` | ratio of the means; above 1: less sensitive on training samples |
+| `jacobian_by_class_OUTPUT_MEASURE/NAME` | mean over the samples of one class |
+| `jacobian_by_outcome_OUTPUT/…/correct`, `wrong` | mean over the right and over the wrong predictions |
+| `jacobian_by_outcome_OUTPUT/…/auroc` | how well it tells wrong predictions from right ones: 0.5 is chance, 1 perfect |
+| `jacobian/wrong_count` | number of wrong predictions, from which `wrong` and `auroc` are computed |
+| `jacobian_train/…`, `jacobian_train_spread_OUTPUT/…` | the same over training samples, distorted as in training |
+| `jacobian_val_over_train/…` | ratio of the means; above 1: less sensitive on training samples |
 | `jacobian_distribution/…` | histograms over the validation samples |
 | `test/jacobian/…` | the means on test samples |
 
@@ -70,7 +70,7 @@ def explanation(samples: int, strategy: str, prefix: str = "") -> str:
     )
     pictures = "\n".join(f"| `{name}` | {meaning} |" for name, meaning in PICTURES.items())
     few = " and ".join(measure.label for measure in shown if measure.statistics == ("mean",))
-    only_mean = f"; those of the {few} in `mean` alone" if few else ""
+    only_mean = f"; not those of the {few}" if few else ""
     page = _PAGE.format(samples=samples, strategy=strategy, measures=measures, only_mean=only_mean, pictures=pictures)
     # TensorBoard breaks a line wherever the text does, so each paragraph is made one line; tables have theirs.
     page = re.sub(r"(?<=[^\n|])\n(?=[^\n|`])", " ", page)
@@ -115,7 +115,7 @@ def _sensitivity_charts(outputs: Sequence[str], tags: Sequence[str]) -> dict[str
         for measure in measures:
             if measure.per_output:
                 sensitivity |= _charts_of(measure, output, tags)
-        sensitivity["singular values"] = _all_below(f"jacobian_spectrum/{output}", tags)
+        sensitivity["singular values"] = _all_below(f"jacobian_spectrum_{output}", tags)
         charts[f"Sensitivity of the {output}"] = sensitivity
     for measure in measures:
         if not measure.per_output and any(tag.startswith(f"jacobian/{measure.key('logits')}/") for tag in tags):
@@ -128,8 +128,8 @@ def _charts_of(measure: Measure, output: str, tags: Sequence[str]) -> dict[str, 
     statistics = [statistic for statistic in _BAND if statistic in measure.statistics] or ["mean"]
     charts = {label: _lines(*(measure.tag(output, statistic) for statistic in statistics))}
     if "more_charts" in measure.shown:
-        outcomes = (f"jacobian_by_outcome/{key}/{outcome}" for outcome in ("correct", "wrong"))
-        charts[f"{label} by class"] = _all_below(f"jacobian_by_class/{key}", tags)
+        outcomes = (f"jacobian_by_outcome_{key}/{outcome}" for outcome in ("correct", "wrong"))
+        charts[f"{label} by class"] = _all_below(f"jacobian_by_class_{key.replace('/', '_')}", tags)
         charts[f"{label}, training and validation"] = _lines(f"jacobian_train/{key}/mean", f"jacobian/{key}/mean")
         charts[f"{label}, correct and wrong"] = _lines(*outcomes)
     return charts

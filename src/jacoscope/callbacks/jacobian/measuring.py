@@ -17,7 +17,7 @@ from jacoscope.errors import UserError, require_choice
 from jacoscope.jacobian_batch import JacobianBatch
 from jacoscope.jacobians import DEFINITION, STRATEGIES, JacobianError, jacobian, usable_strategy
 from jacoscope.lightning import rank_zero_warn
-from jacoscope.measures import MEASURES, Measure, Statistic, auroc, shown_in
+from jacoscope.measures import MEASURES, Measure, Statistic, auroc, curve_tag, shown_in
 
 _ENTRIES_AT_A_TIME = 1 << 24  # of Jacobians held at once: 64 MB in float32
 _SINGULAR_VALUES = 10  # that have a curve each
@@ -210,23 +210,24 @@ def summarise(measured: Measurement, class_names: Sequence[str], max_classes: in
     labelled = measured.labels >= 0
     correct = measured.predictions == measured.labels
     if labelled.any():
-        scalars["jacobian_by_outcome/wrong_count"] = float((labelled & ~correct).sum())
+        scalars["jacobian/wrong_count"] = float((labelled & ~correct).sum())
     for key, values in measured.values.items():
         shown = _measure_of(key)
         known = values.isfinite()  # a boundary that no input moves is infinitely far
-        scalars |= _statistics(f"jacobian/{key}", values[known], shown.statistics)
+        scalars |= _statistics("jacobian", key, values[known], shown.statistics)
         if "by_outcome" in shown.shown:
             for name, part in (("correct", correct), ("wrong", ~correct)):
-                scalars |= _mean(f"jacobian_by_outcome/{key}/{name}", values[known & labelled & part])
+                scalars |= _mean(f"jacobian_by_outcome_{key}/{name}", values[known & labelled & part])
             wrong = ~correct[labelled]
             if shown.concern and wrong.any() and not wrong.all():
-                scalars[f"jacobian_by_outcome/{key}/auroc"] = auroc(shown.concern * values[labelled], wrong)
+                scalars[f"jacobian_by_outcome_{key}/auroc"] = auroc(shown.concern * values[labelled], wrong)
         if "by_class" in shown.shown:
             for k, name in enumerate(class_names[:max_classes]):
-                scalars |= _mean(f"jacobian_by_class/{key}/{name}", values[known & (measured.labels == k)])
+                group = f"jacobian_by_class_{key.replace('/', '_')}"
+                scalars |= _mean(f"{group}/{name}", values[known & (measured.labels == k)])
     for output, spectrum in measured.spectra.items():
         mean = spectrum.mean(0)[:_SINGULAR_VALUES].tolist() if len(spectrum) else []
-        scalars |= {f"jacobian_spectrum/{output}/{i:02d}": value for i, value in enumerate(mean, start=1)}
+        scalars |= {f"jacobian_spectrum_{output}/{i:02d}": value for i, value in enumerate(mean, start=1)}
     scalars["jacobian/nonfinite"] = float(len(measured.not_finite))
     return scalars
 
@@ -240,10 +241,10 @@ def summarise_training(measured: Measurement, scalars: dict[str, float]) -> dict
     """
     result: dict[str, float] = {}
     for key, values in measured.values.items():
-        tag = f"jacobian_train/{key}"
-        result |= _statistics(tag, values[values.isfinite()], _measure_of(key).statistics)
-        if result.get(f"{tag}/mean") and f"jacobian/{key}/mean" in scalars:
-            result[f"{tag}/val_over_train"] = scalars[f"jacobian/{key}/mean"] / result[f"{tag}/mean"]
+        result |= _statistics("jacobian_train", key, values[values.isfinite()], _measure_of(key).statistics)
+        mean = result.get(f"jacobian_train/{key}/mean")
+        if mean and f"jacobian/{key}/mean" in scalars:
+            result[f"jacobian_val_over_train/{key}"] = scalars[f"jacobian/{key}/mean"] / mean
     return result
 
 
@@ -275,12 +276,12 @@ def _mean(tag: str, values: Tensor) -> dict[str, float]:
     return {tag: float(values.double().mean())} if len(values) else {}
 
 
-def _statistics(tag: str, values: Tensor, names: Sequence[Statistic]) -> dict[str, float]:
-    """Compute statistics below a tag; of no values, none."""
+def _statistics(group: str, key: str, values: Tensor, names: Sequence[Statistic]) -> dict[str, float]:
+    """Compute statistics of a measure over some samples, by tag; of no values, none."""
     if not len(values):
         return {}
     values = values.double()
     at = torch.tensor(list(_QUANTILES.values()), dtype=torch.float64)
     found: dict[str, float] = dict(zip(_QUANTILES, values.quantile(at).tolist(), strict=True))
     found |= {"mean": float(values.mean()), "max": float(values.max())}
-    return {f"{tag}/{name}": found[name] for name in names}
+    return {curve_tag(group, key, name): found[name] for name in names}

@@ -1,0 +1,15 @@
+# jacoscope in a container, on the CPU or on a GPU:
+#   docker build -t jacoscope .                                    docker build -t jacoscope --build-arg TORCH=cuda .
+#   docker run --rm -v "$PWD/logs:/jacoscope/logs" jacoscope       (add --gpus all)
+#   docker run --rm -v "$PWD/logs:/jacoscope/logs" -p 6006:6006 jacoscope make board ARGS="--host 0.0.0.0"
+FROM python:3.12-slim
+ARG TORCH=cpu
+RUN apt-get update && apt-get install --yes --no-install-recommends git make && rm -rf /var/lib/apt/lists/*
+WORKDIR /jacoscope
+# torch first, in a layer of its own: it is large and seldom changes. The default wheels have CUDA.
+RUN python -m venv .venv && \
+    if [ "$TORCH" = cpu ]; then index="--index-url https://download.pytorch.org/whl/cpu"; fi && \
+    .venv/bin/pip install --no-cache-dir torch torchvision $index
+COPY . .
+RUN make .venv/.installed
+CMD ["make", "train"]
