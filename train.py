@@ -23,7 +23,7 @@ def check(cfg: "DictConfig") -> object:
 @command("train", check)
 def main(cfg: "DictConfig") -> float | list[float]:
     """Check the config → train, unless the run is finished → show the result → return what a search optimises."""
-    from jacoscope.runs.config import checked_config
+    from jacoscope.runs.config import checked_config, require_writable_logs
     from jacoscope.runs.directory import RunDirectory
     from jacoscope.runs.lock import alone_in
     from jacoscope.runs.new_folders import announce
@@ -34,6 +34,7 @@ def main(cfg: "DictConfig") -> float | list[float]:
     run = RunDirectory(config["paths"]["output_dir"])
     result = run.recorded_result(config)
     if result is None or result.status != "finished":
+        require_writable_logs(config)
         announce(config["paths"], config["data"])
         with alone_in(run.path, wait=True):
             result = run.recorded_result(config)  # again: another process may have finished it meanwhile
@@ -50,11 +51,9 @@ def train(config: dict[str, Any], run: "RunDirectory", earlier: "Result | None")
     from pytorch_lightning import seed_everything
 
     from jacoscope.runs.build import build, build_loss, build_network, build_penalty
-    from jacoscope.runs.config import require_writable_logs
     from jacoscope.runs.evaluation import evaluate_best
     from jacoscope.training import ClassifierModule
 
-    require_writable_logs(config)
     torch.set_flush_denormal(True)  # CPUs are slow with numbers below 1e-38, which old moments of Adam become
     seed_everything(config["seed"], verbose=False)
     with run.recording(config, earlier) as result:
@@ -72,7 +71,8 @@ def train(config: dict[str, Any], run: "RunDirectory", earlier: "Result | None")
             callbacks=[build(node) for node in config["callbacks"].values()],
             logger=[build(node) for node in config["logger"].values()],
         )
-        trainer.fit(module, data, ckpt_path=run.checkpoint_to_resume(), weights_only=True)
+        checkpoint = run.checkpoint_to_resume(config["trainer"]["max_epochs"])
+        trainer.fit(module, data, ckpt_path=checkpoint, weights_only=True)
         result.metrics = evaluate_best(config, trainer, module, data)
         result.pruned = any(getattr(callback, "pruned", False) for callback in trainer.callbacks)
     return result

@@ -128,7 +128,8 @@ class Question:
 
     @property
     def _typed(self) -> list[str]:
-        return [name for name in QUESTIONS if name != "split" and getattr(self, name) not in (None, False)]
+        values = {name: getattr(self, name) for name in QUESTIONS if name != "split"}
+        return [name for name, value in values.items() if value is not None and value is not False]  # sample=0 is one
 
     @property
     def named_output(self) -> str:
@@ -179,8 +180,6 @@ class Question:
         for index in self.indices or ():
             if index < 0:
                 raise UserError(f"sample={index} is out of range: samples are counted from 0")
-        if self.image is not None:
-            find_pictures(self.image)
 
     def _check_that_all_is_used(self) -> None:
         """Refuse what was set but is not used by the question that is asked. Switches that are off ask for nothing."""

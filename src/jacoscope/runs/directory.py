@@ -100,8 +100,11 @@ class RunDirectory:
         for name, content in contents.items():
             write_whole(self.config_file.with_name(name), OmegaConf.to_yaml(content).encode())
 
-    def checkpoint_to_resume(self) -> Path | None:
+    def checkpoint_to_resume(self, epochs: int = 0) -> Path | None:
         """Return the latest undamaged checkpoint, or None if there is no checkpoint. Print where the run resumes.
+
+        Args:
+            epochs: of the whole training. More than the checkpoint was planned for extend it.
 
         Raises:
             UserError: if all checkpoints are damaged, or one contains more than data.
@@ -120,7 +123,7 @@ class RunDirectory:
             if damaged:
                 print(f"{damaged[0]}\nResuming from the one before it: {path}", file=sys.stderr)
             if is_first():
-                print(_place(content), file=sys.stderr)
+                print(_place(content, epochs), file=sys.stderr)
             return path
         if damaged:
             raise UserError(
@@ -288,10 +291,11 @@ def _hangup_as_exit() -> Iterator[None]:
         signal.signal(HANGUP, signal.SIG_DFL)
 
 
-def _place(checkpoint: dict[str, Any]) -> str:
-    """Describe where a run resumes."""
+def _place(checkpoint: dict[str, Any], epochs: int) -> str:
+    """Describe where a run of so many epochs resumes."""
     at = f"epoch {checkpoint.get('epoch')}, step {checkpoint.get('global_step')}"
-    is_finished = checkpoint.get("go_on", {}).get("finished")
+    end = checkpoint.get("go_on", {})
+    is_finished = end.get("finished") and end.get("max_epochs", epochs) >= epochs  # else it is to be extended
     return f"The training is complete ({at}); continuing with the evaluation" if is_finished else f"Resuming from {at}"
 
 

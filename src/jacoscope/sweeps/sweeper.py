@@ -1,5 +1,6 @@
 """What all sweeps have in common: open the directory, launch the jobs, show the result."""
 
+import copy
 import os
 import pkgutil
 import signal
@@ -121,7 +122,9 @@ class ResumableSweeper(Sweeper):
             config = self.hydra_context.config_loader.load_sweep_config(self.config, self._overrides(job))
             with read_write(config), open_dict(config):
                 config.hydra.runtime.output_dir = str(self.directory.run_path(job))
-                HydraConfig.instance().set_config(config)  # which the config interpolates
+            HydraConfig.instance().set_config(config)  # which the config interpolates
+            config = copy.deepcopy(config)  # HydraConfig interpolates in the original
+            with read_write(config), open_dict(config):
                 del config["hydra"]
             self.directory.check_unchanged(job, config)
             type(self).check_config(config)
