@@ -139,7 +139,7 @@ def measure(name: str, batch: int, before: list[Row], options: argparse.Namespac
 def _left_out(model: nn.Module, x: Tensor, before: list[Row]) -> dict[str, str]:
     """Ways that are not worth timing on `x`, with the reason."""
     reasons: dict[str, str] = {}
-    with Footprint.measuring() as footprint:
+    with Footprint().measuring() as footprint:
         outputs = model(x[:1])
     gigabytes = len(x) * outputs.shape[1] * footprint.forward / 1e9
     if 1e9 * gigabytes > free_memory(x.device) / 2:

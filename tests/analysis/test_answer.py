@@ -64,7 +64,8 @@ def test_a_sample_is_saved_as_the_matrix_that_the_documentation_promises(
         assert reading["frobenius_norm"] == pytest.approx(np.linalg.norm(expected), rel=1e-4)
         assert sum(reading["probabilities"].values()) == pytest.approx(1)
         assert {path.name for path in folder.iterdir()} == {
-            "reading.json", "jacobian.npy", "jacobian.csv", "heatmap.png", "heatmap.svg", "decision.png"
+            "reading.json", "jacobian.npy", "jacobian.csv", "heatmap.png", "heatmap.svg", "decision.png",
+            "report.html",
         }  # fmt: skip
 
 

@@ -1,15 +1,24 @@
 """report.html in Chromium: what a reader clicks on opens, what is typed filters, and no request leaves the page."""
 
 import base64
+import json
 import shutil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from jacoscope.analysis.folder import AnswerFolder
+from jacoscope.analysis.network import TrainedNetwork
+from jacoscope.analysis.question import Question
+from jacoscope.analysis.report.listing import confusion, samples_table
+from jacoscope.analysis.report.other_pages import comparison_page, history_page
+from jacoscope.analysis.sample import read, save
+from jacoscope.measures import shown_in
+from jacoscope.pages import render
 
 
 @pytest.fixture(scope="module")
@@ -151,3 +160,92 @@ def test_without_the_file_beside_it_the_page_says_what_is_missing(browser: Any, 
     assert browser.text("#explorer-note").endswith("sample=26")
     browser.run("return new Promise(done => setTimeout(done, 300))")
     assert "report_samples.js is not beside this page" in browser.text("#beside")
+
+
+def test_the_page_of_a_sample_has_its_explorer(browser: Any, small: TrainedNetwork, tmp_path: Path) -> None:
+    pixels, labels = small.read_samples("test", [5])
+    reading = read(small, "test sample 5", pixels[0], int(labels[0]), Question(sample=5))
+    save(reading, small.class_names, tmp_path)
+    browser.open(tmp_path / "report.html", 390)
+    assert browser.run("return document.documentElement.scrollWidth <= innerWidth")
+    browser.click("#rows tbody tr:nth-child(3)")
+    assert browser.run("return document.querySelector('.classes [aria-pressed=true]').textContent") == "c"
+    browser.run("explorer.view.choosePixel(11)")
+    shown = browser.run("return [...document.querySelectorAll('#bars tr')].map(row => row.cells[3].textContent)")
+    expected = reading.matrix[11].tolist()
+    assert [float(text.replace("−", "-")) for text in shown] == pytest.approx(expected, rel=0.005, abs=1e-6)
+    assert browser.complaints() == []
+
+
+def test_points_of_two_networks_and_of_a_history_lead_to_commands(browser: Any, tmp_path: Path) -> None:
+    generator = np.random.default_rng(0)
+    columns = {f"{name}_{mark}": generator.random(9) for name in ("frobenius",) for mark in "ab"}
+    right = {"correct_a": [True, True, False] * 3, "correct_b": [True, False, False] * 3}
+    decisions = {name: [0, 1, 2] * 3 for name in ("label", "prediction_a", "prediction_b")}
+    table = pa.table({"index": range(10, 19), **decisions, **right, **columns, "cosine": generator.random(9)})
+    of_one = {"accuracy": 0.5, **{f"median_{measure.name}": 1.0 for measure in shown_in("networks")}}
+    summary = {"samples": 9, "split": "test", "output": "logits", "a": of_one, "b": of_one, "agreement": 0.9}
+    summary |= {"median_cosine": 0.5, "median_ratio_of_frobenius": 1.0, "only_a_right": 3, "only_b_right": 0}
+    commands = {"a": "analyze A sample=", "b": "analyze B sample="}
+    page = tmp_path / "report.html"
+    page.write_bytes(comparison_page(summary, table, ("one", "دو"), "abc", None, commands))
+    browser.open(page)
+    browser.click_point("norms", 0, 1)
+    typed = browser.run("return [...document.querySelectorAll('#commands code')].map(code => code.textContent)")
+    assert typed == ["analyze A sample=13", "analyze B sample=13"]
+    browser.type("#rows input[aria-label='filter by right']", "a alone")
+    assert browser.run("return [...document.querySelectorAll('#rows tbody a')].map(a => a.text)") == ["11", "14", "17"]
+    statistics = ("percentile_5", "median", "percentile_95")
+    rows = [
+        {"checkpoint": f"epoch_{i}.ckpt", "epoch": i, "global_step": 10 * i, "accuracy": 0.9}
+        | {f"{m.name}_{statistic}": 1.0 + i for m in shown_in("networks") for statistic in statistics}
+        for i in range(3)
+    ]
+    page.write_bytes(history_page(rows, "run", "9 samples", "logits", None, {"epoch_2.ckpt": "analyze it"}))
+    browser.open(page)
+    browser.click_point("accuracy", 0, 2)
+    assert browser.text("#commands code") == "analyze it"
+    assert browser.complaints() == []
+
+
+def test_many_classes_with_long_and_foreign_names_fit(browser: Any, tmp_path: Path) -> None:
+    """A report with thirty classes on a telephone: nothing wider than the window, and every class can be found."""
+    names = [f"{word} {k}" for k in range(10) for word in ("a very long class name indeed", "手写数字", "كتاب")]
+    labels = np.arange(300) % 30
+    predictions = np.where(np.arange(300) % 5, labels, (labels + 1) % 30)
+    shown = confusion({"label": labels, "prediction": predictions}, names, 20)
+    assert len(shown["names"]) == 20
+    values = pa.table(
+        {
+            "index": range(300),
+            "label": labels,
+            "prediction": predictions,
+            "correct": labels == predictions,
+            **{m.name: np.linspace(0.1, 0.9, 300) for m in shown_in("samples")},
+        }
+    )
+    settings = samples_table(values, names)
+    page = tmp_path / "page.html"
+    data = {"rows": settings, "commands": {}}
+    about = {"title": names[0] * 3, "subtitle": names[1] * 20, "charts": {}, "maps": None, "output": "logits"}
+    page.write_text(render("analysis/report/history.html", data=data, **about))
+    browser.open(page, 390)
+    assert browser.run("return document.documentElement.scrollWidth <= innerWidth")
+    browser.type("#rows input[aria-label='filter by class']", "手写数字 3")
+    assert browser.run("return document.querySelectorAll('#rows tbody tr').length") == 10
+    assert {names.index(name) for name in settings["values"]["label"]} == set(range(30))
+
+
+def test_ten_thousand_samples_open_at_once(browser: Any, finished: AnswerFolder, tmp_path: Path) -> None:
+    page = finished.file("report.html").read_text()
+    start, end = page.index('id="data">') + len('id="data">'), page.index("</script>", page.index('id="data">'))
+    content = json.loads(page[start:end])
+    samples = content["samples"]["values"]
+    content["samples"]["values"] = {key: (values * 400)[:10_000] for key, values in samples.items()}
+    content["samples"]["values"]["index"] = list(range(10_000))
+    (tmp_path / "report.html").write_text(page[:start] + json.dumps(content).replace("<", "\\u003c") + page[end:])
+    browser.open(tmp_path / "report.html")
+    assert "10,000 samples" in browser.text("#samples [role=status]")
+    milliseconds = browser.run("return performance.getEntriesByType('navigation')[0].loadEventEnd")
+    print("milliseconds to the load event:", milliseconds)
+    assert milliseconds < 5000  # on a busy machine; a quiet one needs less than half a second

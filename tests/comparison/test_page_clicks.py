@@ -1,5 +1,6 @@
 """sweep.html in Chromium: runs open, the table sorts and filters, colours follow a setting."""
 
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -121,11 +122,11 @@ def test_runs_are_coloured_by_a_setting_with_a_legend(browser: Any, page: Path) 
 
 def test_five_hundred_runs_open_at_once(browser: Any, tmp_path: Path) -> None:
     sweep = SweepDirectory(tmp_path, ["optimizer.lr=…"])
+    result = Result("finished", {"objective": "val/accuracy"}, 0, "2026-01-01T00:00:00+00:00", wall_seconds=60.0)
     for number in range(500):
         sweep.jobs.append(Job(number, (f"optimizer.lr={number + 1}", f"model.width={number % 7}")))
-        result = Result("finished", {"objective": "val/accuracy"}, 0, "2026-01-01T00:00:00+00:00", wall_seconds=60.0)
-        result.metrics = {"val/accuracy": number / 500, "test/accuracy": number / 500, NORM: 1.0 + number}
-        result.write(tmp_path / str(number) / "result.json")
+        metrics = {"val/accuracy": number / 500, "test/accuracy": number / 500, NORM: 1.0 + number}
+        replace(result, metrics=metrics).write(tmp_path / str(number) / "result.json")
     sweep.write()
     (tmp_path / "sweep.html").write_text(sweep_page(RunTable.read(tmp_path), tmp_path))
     browser.open(tmp_path / "sweep.html")

@@ -82,7 +82,7 @@ def test_every_command_of_the_pages_is_composed_by_hydra() -> None:
         OmegaConf.register_new_resolver(name, function, replace=True)
     parser = OverridesParser.create()
     tried = 0
-    with initialize_config_dir(str(ROOT / "configs"), version_base=None):
+    with initialize_config_dir(str(ROOT / "configs")):
         for name, line in commands():
             words = [word.strip("'\"") for word in re.findall(r"(?:[^\s'\"]|'[^']*'|\"[^\"]*\")+", line)]
             overrides = [word for word in words if "=" in word and not word.startswith("-")]

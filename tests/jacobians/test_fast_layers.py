@@ -29,7 +29,10 @@ def used(function, *given):
         node = stack.pop()
         if node is not None:
             names.add(type(node).__name__)
-            stack += [following for following, _ in node.next_functions]
+            try:
+                stack += [following for following, _ in node.next_functions]
+            except RuntimeError as error:
+                pytest.skip(f"This PyTorch does not show the graph behind an autograd.Function: {error}")
     return names
 
 

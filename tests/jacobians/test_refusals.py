@@ -74,6 +74,12 @@ class FixedBatch(nn.Module):
         return self.inner(x.view(self.batch, 64))
 
 
+UNFIT = "(Guard failed|Expected input)"  # of a newer and of an older PyTorch
+GUARDS = pytest.mark.skipif(
+    torch.__version__ < (2, 9), reason="an older PyTorch has a check of its own, in other words"
+)
+
+
 def exported(batch):
     return torch.export.export(network().eval(), (X[:batch],)).module()
 
@@ -98,9 +104,9 @@ def total_vjp(model, x):
         (lambda: FixedBatch(4), X, "takes a batch of 4, but not of 1.*RuntimeError"),
         (lambda: FixedBatch(1), X, "takes a batch of 1, but not of 4.*RuntimeError"),
         (lambda: traced(4), X, "takes a batch of 4, but not of 1"),
-        (lambda: exported(4), X, "takes a batch of 4, but not of 1.*dynamic batch dimension.*Guard failed"),
+        (lambda: exported(4), X, f"takes a batch of 4, but not of 1.*dynamic batch dimension.*{UNFIT}"),
         (lambda: exported(1), X, "takes a batch of 1, but not of 4"),
-        (lambda: exported(3), X, "Guard failed.*does not take x"),
+        pytest.param(lambda: exported(3), X, "Guard failed.*does not take x", marks=GUARDS),
         (lambda: InPlace(into_view=False), X, "Ordinary backward passes.*in place"),
         (lambda: InPlace(into_view=False), X[:1], "Ordinary backward passes.*in place"),
         (lambda: InPlace(into_view=True), X, "Without gradients it can be computed.*in place"),

@@ -75,7 +75,7 @@ def scatter_figure(table: pa.Table, names: tuple[str, str], output: str) -> Figu
     left.set(xlabel=f"a: {names[0]}", ylabel=f"b: {names[1]}", xlim=_ends(a), ylim=_ends(b))
     left.set_title(f"{MEASURES['frobenius'].label} of ∂ {output} / ∂ pixels", fontsize=11)
     left.legend(frameon=False, fontsize=8, markerscale=2)
-    right.hist(cosine, bins=40, color=COLORS["right"])
+    right.hist(cosine, bins=bin_edges(cosine), color=COLORS["right"])
     right.yaxis.get_major_locator().set_params(integer=True)
     right.axvline(float(np.median(cosine)), color=COLORS["wrong"], label=f"median {np.median(cosine):.2f}")
     right.set(xlabel="cosine: 1 same direction, 0 unrelated", ylabel="samples")
@@ -156,6 +156,18 @@ def rendered(figure: Figure, kind: str = "png") -> bytes:
     with matplotlib.rc_context({"svg.fonttype": "none"}):
         figure.savefig(buffer, format=kind, dpi=DOTS)
     return buffer.getvalue()
+
+
+def bin_edges(values: "np.ndarray[Any, Any]", bins: int = 40) -> "np.ndarray[Any, Any]":
+    """Return the edges of the bins of a histogram that the values fill; of values that hardly differ, some width.
+
+    >>> bin_edges(np.array([1.0, 3.0]), 2).tolist(), bin_edges(np.array([1.0, 1.0]), 2).tolist()
+    ([1.0, 2.0, 3.0], [0.99, 0.995, 1.0])
+    """
+    low, high = float(values.min()), float(values.max())
+    least = 0.01 * max(abs(low), abs(high)) or 1.0
+    edges: np.ndarray[Any, Any] = np.linspace(min(low, high - least), high, bins + 1)
+    return edges
 
 
 def _ends(values: "np.ndarray[Any, Any]") -> tuple[float, float]:

@@ -160,7 +160,7 @@ def _about(table: RunTable, home: Path, pictures: dict[str, str]) -> list[dict[s
                 {"href": _address(file, home), "title": file.parent.name}
                 for file in sorted(run.path.glob("analysis/**/report.html"))
             ],
-            "command": f"{typed('analyze')} {as_typed('checkpoint', os.path.relpath(run.path))}",
+            "command": f"{typed('analyze')} {as_typed('checkpoint', _near(run.path))}",
             "picture": pictures.get(run.name),
             "failure": run.failure,
         }
@@ -184,6 +184,12 @@ def _pictures(trained: dict[str, Training]) -> dict[str, str]:
         pictures[name] = "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
         room -= len(pictures[name])
     return pictures
+
+
+def _near(path: Path) -> str:
+    """Return a path as it is typed here: relative, if it is below the working folder."""
+    absolute = path.absolute()
+    return str(absolute.relative_to(Path.cwd()) if absolute.is_relative_to(Path.cwd()) else absolute)
 
 
 def _address(path: Path, home: Path) -> str:

@@ -204,7 +204,7 @@ def _verdict(found: list[Comparison]) -> str:
     order = _order(judged)
     if met == len(judged):
         head = "reproduced"
-    elif order is not None and order >= SAME_ORDER:
+    elif order is not None and round(order, 9) >= SAME_ORDER:
         head = "reproduced in the order of the rows, not in the figures"
     else:
         head = "not reproduced"

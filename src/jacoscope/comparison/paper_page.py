@@ -31,7 +31,7 @@ def show_paper(paper: Paper, folder: Path, console: Console) -> None:
             grid.add_row(*comparison.cells())
         console.print(grid)
     for line in [*paper.verdicts(), *(f"departure: {text}" for text in paper.departures())]:
-        console.print(line, markup=False)
+        console.print(line, markup=False, soft_wrap=True)
     console.print(f"[bold]paper[/bold] {folder / 'paper.md'}{' and paper.png' if drawn else ''}", soft_wrap=True)
 
 

@@ -30,7 +30,7 @@ def filtered(table: RunTable, conditions: Sequence[str]) -> RunTable:
         UserError: if a condition cannot be read, its column does not exist, or no run meets them.
     """
     rows = table.rows()
-    kept = range(len(rows))
+    kept = list(range(len(rows)))
     for condition in conditions:
         parts = re.fullmatch(r"(.+?)(!=|>=|<=|=|>|<)(.*)", condition.strip())
         if parts is None:

@@ -2,14 +2,16 @@
 
 import math
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
+from .diagnosis import coarsest_type
 from .errors import JacobianError, NonFiniteJacobianError
 from .purity import Model, unwrapped
-from .strategies import STRATEGIES
+from .strategies import STRATEGIES, Function, forward
 
 ChunkSize = int | Literal["auto"] | None
 
@@ -128,6 +130,51 @@ def check_independence(together: Tensor, alone: Tensor, coarsest: Callable[[], t
 
 def _output_tolerance(dtype: torch.dtype) -> float:
     return float(min(10 * torch.finfo(dtype).eps ** 0.5, 0.05))
+
+
+def check_derivatives(function: Function, x: Tensor, J: Tensor, leaf: Tensor, outputs: Tensor) -> None:
+    """Compare a random combination of the last sample's derivatives with an ordinary backward pass of it alone.
+
+    Args:
+        function: that was differentiated.
+        x: the inputs.
+        J: the result.
+        leaf: the last sample alone, at the start of a graph.
+        outputs: the outputs of `leaf`, at its end.
+
+    Raises:
+        ValueError: they differ by more than rounding, also where that decides on the side of some kinks.
+    """
+    weights = _random_weights(outputs.shape[1]).to(outputs)
+    found = (weights.to(J.dtype) @ J[-1].detach().flatten(1)).view(x.shape[1:])
+    error = _relative_error(found, _gradient(leaf, outputs, weights)[0])
+    tolerance = _gradient_tolerance(outputs.dtype)
+    if error > tolerance:
+        # PyTorch (2.14, 2.15) differentiates BatchNorm2d of a single image in channels-last strides wrongly.
+        pair, of_pair = forward(function, x[-1:].detach().expand(2, *x.shape[1:]))
+        error = _relative_error(found, _gradient(pair, of_pair, torch.cat([weights, 0 * weights]))[0])
+    if error > tolerance and error > _gradient_tolerance(coarsest_type(function, x[-1:])):
+        raise ValueError(f"the last sample's derivatives differ by {error:.2g} from those of an ordinary backward pass")
+
+
+def _gradient_tolerance(dtype: torch.dtype) -> float:
+    return float(min(torch.finfo(dtype).eps ** 0.25, 0.1))
+
+
+@lru_cache(maxsize=8)
+def _random_weights(outputs: int) -> Tensor:
+    return torch.randn(1, outputs, generator=torch.Generator().manual_seed(0), device="cpu")
+
+
+def _gradient(leaf: Tensor, outputs: Tensor, weights: Tensor) -> Tensor:
+    (gradient,) = torch.autograd.grad(outputs, leaf, weights, retain_graph=True, materialize_grads=True)
+    return gradient
+
+
+def _relative_error(found: Tensor, expected: Tensor) -> float:
+    """Return how far a gradient is off, relative to its size; 0 where either is not finite."""
+    difference, size = torch.dist(found, expected).item(), expected.norm().item()
+    return difference / max(size, 1e-300) if math.isfinite(difference) and math.isfinite(size) else 0.0
 
 
 def check_finite_results(J: Tensor, values: Tensor) -> None:

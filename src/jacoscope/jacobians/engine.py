@@ -1,19 +1,24 @@
 """The input-output Jacobian of a batch."""
 
 import logging
-import math
 from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Literal, overload
 
 import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from .checks import ChunkSize, check_finite_results, check_independence, check_inputs, check_same_type
+from .checks import (
+    ChunkSize,
+    check_derivatives,
+    check_finite_results,
+    check_independence,
+    check_inputs,
+    check_same_type,
+)
 from .diagnosis import can_be_computed, coarsest_type, first_forward, fixed_batch_size, not_differentiable
 from .errors import JacobianError, StrategyError
 from .memory import Footprint, Plan, plan
@@ -221,12 +226,14 @@ def _compute(
         x = x.clone()
     if not torch.is_grad_enabled():
         x = x.detach()
-    # A batch of one needs no other pass: this graph is the one that is differentiated.
-    alone = ForwardPass.of(function, _last(x), x)
+    # A batch of one needs no other pass: this graph is the one that is differentiated, and is not measured therefore.
+    footprint = Footprint()
+    with footprint.measuring() if chunk_size == "auto" and len(x) > 1 else nullcontext():
+        alone = ForwardPass.of(function, _last(x), x)
     count = alone.outputs.shape[1]
     if not len(x) or not count:
         return x.new_zeros(len(x), count, *x.shape[1:]), alone.outputs.detach().new_zeros(len(x), count), strategy
-    pieces = _pieces(function, x, count, chunk_size, budget)
+    pieces = _pieces(function, x, count, footprint, chunk_size, budget)
     tried: list[str] = []
     for name, why in _candidates(strategy, x, alone):
         _log.debug(
@@ -241,7 +248,7 @@ def _compute(
                     in_company[-1:].detach(), alone.outputs.detach(), lambda: coarsest_type(function, x[-1:])
                 )
             if check and name != "backward":
-                _check_derivatives(function, x, J, alone)
+                check_derivatives(function, x, J, alone.leaf, alone.outputs)
             return J, values if torch.is_grad_enabled() else values.detach(), name
         except (JacobianError, torch.OutOfMemoryError):
             raise
@@ -280,16 +287,19 @@ def _parts(batch: int, size: int) -> Iterator[slice]:
         yield slice(max(0, start), start + size)
 
 
-def _pieces(function: Function, x: Tensor, outputs: int, chunk_size: ChunkSize, budget: int | None) -> Plan:
+def _pieces(
+    function: Function, x: Tensor, outputs: int, footprint: Footprint, chunk_size: ChunkSize, budget: int | None
+) -> Plan:
     if chunk_size is None:
         return Plan(len(x), outputs, "the batch whole, as asked")
     if chunk_size != "auto":
         return Plan(chunk_size, outputs, "as asked")
     if budget is None and len(x) * outputs * x[0].numel() * x.element_size() < _SMALL:
         return Plan(len(x), outputs, "so small that it needs no plan")
-    with Footprint.measuring() as footprint:
-        forward(function, _last(x))
-    return plan(len(x), outputs, footprint, budget, x.device)
+    if len(x) == 1:
+        with footprint.measuring():
+            forward(function, x.detach())
+    return plan(x, outputs, footprint, budget)
 
 
 def _candidates(strategy: str, x: Tensor, alone: ForwardPass) -> list[tuple[str, str]]:
@@ -307,41 +317,3 @@ def _candidates(strategy: str, x: Tensor, alone: ForwardPass) -> list[tuple[str,
     if x[0].numel() < alone.outputs.shape[1] and not torch.is_grad_enabled():
         return [("vmap-jacfwd", "auto: fewer inputs than outputs"), ("vmap-vjp", "auto"), last]
     return [("vmap-vjp", "auto"), last]
-
-
-def _check_derivatives(function: Function, x: Tensor, J: Tensor, alone: ForwardPass) -> None:
-    """Compare a random combination of the last sample's derivatives with an ordinary backward pass of it alone.
-
-    Raises:
-        ValueError: they differ by more than rounding, also where that decides on the side of some kinks.
-    """
-    weights = _random_weights(alone.outputs.shape[1]).to(alone.outputs)
-    found = (weights.to(J.dtype) @ J[-1].detach().flatten(1)).view(x.shape[1:])
-    error = _relative_error(found, _gradient(alone.leaf, alone.outputs, weights)[0])
-    tolerance = _gradient_tolerance(alone.outputs.dtype)
-    if error > tolerance:
-        # PyTorch (2.14, 2.15) differentiates BatchNorm2d of a single image in channels-last strides wrongly.
-        pair, outputs = forward(function, x[-1:].detach().expand(2, *x.shape[1:]))
-        error = _relative_error(found, _gradient(pair, outputs, torch.cat([weights, 0 * weights]))[0])
-    if error > tolerance and error > _gradient_tolerance(coarsest_type(function, x[-1:])):
-        raise ValueError(f"the last sample's derivatives differ by {error:.2g} from those of an ordinary backward pass")
-
-
-def _gradient_tolerance(dtype: torch.dtype) -> float:
-    return float(min(torch.finfo(dtype).eps ** 0.25, 0.1))
-
-
-@lru_cache(maxsize=8)
-def _random_weights(outputs: int) -> Tensor:
-    return torch.randn(1, outputs, generator=torch.Generator().manual_seed(0), device="cpu")
-
-
-def _gradient(leaf: Tensor, outputs: Tensor, weights: Tensor) -> Tensor:
-    (gradient,) = torch.autograd.grad(outputs, leaf, weights, retain_graph=True, materialize_grads=True)
-    return gradient
-
-
-def _relative_error(found: Tensor, expected: Tensor) -> float:
-    """Return how far a gradient is off, relative to its size; 0 where either is not finite."""
-    difference, size = torch.dist(found, expected).item(), expected.norm().item()
-    return difference / max(size, 1e-300) if math.isfinite(difference) and math.isfinite(size) else 0.0

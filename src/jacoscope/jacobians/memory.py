@@ -19,6 +19,8 @@ _SHARE = 0.25
 _UNKNOWN_FREE = 4 << 30
 _CACHE = 24 << 20
 """Bytes of cotangents of the widest layer that still run at the speed of the cache (measured)."""
+_RESULT = 4 << 20
+"""Bytes of Jacobians that are copied to the result at a time. Larger tensors are often fresh memory, which is slow."""
 
 
 class Footprint(TorchFunctionMode):
@@ -29,23 +31,22 @@ class Footprint(TorchFunctionMode):
         self._made: list[int] = []
         self._saved: list[int] = []
 
-    @classmethod
     @contextmanager
-    def measuring(cls) -> Iterator["Footprint"]:
+    def measuring(self) -> Iterator["Footprint"]:
         """Measure the forward pass that is carried out within this context, of a single sample.
 
         Counted are the tensors that functions of PyTorch return, and, where weights are frozen, those that autograd
         saves, which include those of compiled code such as TorchScript.
         """
-        footprint, weights_are_saved = cls(), torch.is_grad_enabled()
+        weights_are_saved = torch.is_grad_enabled()
 
         def count(tensor: Tensor) -> Tensor:
             if tensor.requires_grad and not weights_are_saved:  # weights do not belong to a sample
-                footprint._saved.append(_size(tensor))
+                self._saved.append(_size(tensor))
             return tensor.detach()
 
-        with footprint, saved_tensors_hooks(count, lambda tensor: tensor):
-            yield footprint
+        with self, saved_tensors_hooks(count, lambda tensor: tensor):
+            yield self
 
     @property
     def forward(self) -> int:
@@ -97,24 +98,23 @@ def free_memory(device: torch.device) -> int:
         return _UNKNOWN_FREE
 
 
-def plan(batch: int, outputs: int, footprint: Footprint, budget: int | None, device: torch.device) -> Plan:
-    """Pieces whose working memory stays within the budget and, on a CPU, in the cache.
+def plan(x: Tensor, outputs: int, footprint: Footprint, budget: int | None) -> Plan:
+    """Pieces of a batch whose working memory stays within the budget and, on a CPU, in the cache.
 
     Working memory is estimated as twice the forward pass and three cotangents of the widest layer for each output:
     the one that arrives, the one that leaves, and one that waits at a residual connection.
     """
-    row = 3 * footprint.widest
+    batch, row = len(x), 3 * footprint.widest
     if budget is None:
         needed = batch * (2 * footprint.forward + outputs * row)
-        budget = _ALWAYS_FREE if needed <= _ALWAYS_FREE else int(free_memory(device) * _SHARE)
+        budget = _ALWAYS_FREE if needed <= _ALWAYS_FREE else int(free_memory(x.device) * _SHARE)
     rows = max(1, min(outputs, (budget - 2 * footprint.forward) // max(1, row)))
     affordable = max(1, budget // max(1, 2 * footprint.forward + rows * row))
     samples = min(batch, affordable)
     reason = f"a budget of {budget >> 20} MiB"
-    if device.type == "cpu":
-        cached = max(1, _CACHE // max(1, rows * footprint.widest))
+    if x.device.type == "cpu":
+        cached = max(1, min(_CACHE // (rows * footprint.widest), _RESULT // (rows * _size(x[0]))))
         if cached < samples:
             samples, reason = cached, f"{_CACHE >> 20} MiB of cache"
-    samples = max(1, samples)
-    pieces = -(-max(1, batch) // samples)
-    return Plan(-(-max(1, batch) // pieces), rows, reason)
+    pieces = -(-batch // samples)
+    return Plan(-(-batch // pieces), rows, reason)

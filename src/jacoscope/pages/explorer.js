@@ -11,6 +11,7 @@ class Explorer {
     this.number = byId("sample");
     if (this.number) this.connect();
     routes.push((target) => "sample" in target && this.open(Number(target.sample), true));
+    routes.push((target) => "class" in target && this.view.showClass(target.class));
     this.open(this.samples[0].index);
   }
 

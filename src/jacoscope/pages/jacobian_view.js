@@ -40,6 +40,13 @@ class JacobianView {
     this.draw();
   }
 
+  showClass(name) {
+    const place = this.sample.classes.findIndex((k) => this.names[k] === name);
+    if (place < 0) return;
+    this.shown = place;
+    this.draw();
+  }
+
   rgb(pixel) {
     const area = this.height * this.width;
     return [0, 1, 2].map((c) => this.sample.image[(this.channels === 3 ? c * area : 0) + pixel]);

@@ -179,7 +179,7 @@ class DataTable {
     const texts = this.values[column.key + "_text"], value = this.values[column.key][i];
     if (texts) return texts[i];
     if (value === null) return column.empty || "";
-    if (column.kind === "percent") return `${(100 * value).toFixed(1)} %`;
+    if (column.kind === "percent") return value > 0 && value < 0.0005 ? "<0.1 %" : `${(100 * value).toFixed(1)} %`;
     if (column.kind !== "number" || Number.isInteger(value)) return String(value);
     return String(Number(value.toPrecision(3)));
   }

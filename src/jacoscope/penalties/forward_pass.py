@@ -79,7 +79,7 @@ class ForwardPass:
         On a CPU a part is one output: what is computed of it stays in the cache, also for its derivative.
         """
         basis = self._basis(outputs)
-        for part in basis.split(1 if self.x.device.type == "cpu" else len(basis)):
+        for part in torch.split(basis, 1 if self.x.device.type == "cpu" else len(basis)):
             yield self.pull_back(outputs, part[0]).unsqueeze(0) if len(part) == 1 else self.pull_back(outputs, part)
 
     def jacobian(self, outputs: Tensor) -> Tensor:

@@ -92,7 +92,7 @@ def add_color_bar(
         aspect: how many times as high as wide it is.
     """
     is_even = scale.bend is None
-    norm = Normalize(scale.low, scale.high) if is_even else AsinhNorm(scale.bend, scale.low, scale.high)
+    norm = Normalize(scale.low, scale.high) if scale.bend is None else AsinhNorm(scale.bend, scale.low, scale.high)
     extend = "neither" if not is_even else "both" if scale.low else "max"
     colors = ScalarMappable(norm, scale.colors)
     bar = figure.colorbar(colors, ax=axes, extend=extend, fraction=fraction, pad=pad, aspect=aspect)

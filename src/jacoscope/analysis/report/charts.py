@@ -8,6 +8,7 @@ import numpy as np
 import plotly.graph_objects as go
 import pyarrow as pa
 
+from jacoscope.analysis.figures import bin_edges
 from jacoscope.analysis.summary import Values, quantiles
 from jacoscope.measures import MEASURES, shown_in
 from jacoscope.pages import LIGHT, figure, plain
@@ -28,8 +29,7 @@ NORM = MEASURES["frobenius"].axis()
 def norm_histogram(table: pa.Table) -> go.Figure:
     """Return how many right and how many wrong decisions have which Frobenius norm, in a panel each."""
     values, correct = _column(table, "frobenius"), _column(table, "correct").astype(bool)
-    low, high = float(values.min()), float(values.max())
-    edges = np.linspace(low, high if high > low else low + 1.0, BINS + 1)
+    edges = bin_edges(values, BINS)
     traces = []
     groups = [("right", correct, RIGHT), ("wrong", ~correct, WRONG)]
     shown = [group for group in groups if group[1].any()]

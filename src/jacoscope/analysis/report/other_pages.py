@@ -10,6 +10,7 @@ import plotly.graph_objects as go
 import pyarrow as pa
 from torch import Tensor
 
+from jacoscope.analysis.figures import bin_edges
 from jacoscope.analysis.report.numbers import short
 from jacoscope.analysis.report.page import explorer_settings
 from jacoscope.analysis.report.samples import Sample
@@ -145,7 +146,7 @@ def history_page(rows: Sequence[Row], title: str, about: str, output: str, maps:
     """
     measures = shown_in("networks")
     steps = [row["global_step"] for row in rows]
-    drawn = {measure.name: _over_steps(rows, steps, measure.name, measure.axis()) for measure in measures}
+    drawn = {measure.name: _over_steps(rows, steps, measure.name, measure.label) for measure in measures}
     drawn["accuracy"] = _over_steps(rows, steps, "accuracy", "accuracy")
     columns = [
         {"key": "checkpoint", "title": "checkpoint", "kind": "text"},
@@ -205,7 +206,7 @@ def _norms(columns: Mapping[str, "np.ndarray[Any, Any]"], both: "np.ndarray[Any,
 
 
 def _cosines(columns: Mapping[str, "np.ndarray[Any, Any]"]) -> go.Figure:
-    counts, edges = np.histogram(columns["cosine"], 40)
+    counts, edges = np.histogram(columns["cosine"], bin_edges(columns["cosine"]))
     bars = go.Bar(
         x=[float(f"{middle:.4g}") for middle in (edges[1:] + edges[:-1]) / 2],
         y=counts.tolist(),

@@ -110,8 +110,8 @@ def write_report(
         robustness=robustness,
     )
     beside = file_beside(rows, (sample for sample in samples if sample.index not in in_page), read_images)
-    write_whole(path.parent / BESIDE, beside)
     write_whole(path, page.encode())
+    write_whole(path.parent / BESIDE, beside)
 
 
 def _classes_table(summary: dict[str, Any]) -> dict[str, Any]:

@@ -10,7 +10,8 @@ function element(name, attributes) {
 }
 
 export function short(value) {
-  if (value === null || value === undefined || !Number.isFinite(value)) return value === null ? "∞" : "–";
+  if (value === null) return "–";
+  if (!Number.isFinite(value)) return Number.isNaN(value) ? "not finite" : value < 0 ? "−∞" : "∞";
   const size = Math.abs(value);
   const text = size !== 0 && (size < 1e-3 || size >= 1e5) ? value.toExponential(1) : String(Number(value.toPrecision(3)));
   return text.replace(/-/g, "−");
@@ -58,7 +59,8 @@ export class Chart {
     if (zero) shown.push(0);
     let low = from ?? Math.min(...shown), high = to ?? Math.max(...shown);
     if (!shown.length) [low, high] = log ? [1, 10] : [0, 1];
-    if (low === high) [low, high] = log ? [low / 2, high * 2] : [low - (Math.abs(low) || 1) * 0.1, high + (Math.abs(high) || 1) * 0.1];
+    const room = (Math.abs(low) || 1) * 0.1;
+    if (low === high) [low, high] = log ? [low / 2, high * 2] : [low - room, high + room];
     this.top.textContent = short(high);
     this.bottom.textContent = short(low);
     const scale = log ? Math.log : (v) => v;
@@ -125,10 +127,10 @@ export class Predictions {
       strip.className = "strip " + kinds[i];
       strip.append(...course.steps.map((step, t) => {
         const cell = document.createElement("span"), k = course.prediction(t);
-        cell.className = course.label < 0 ? "" : k === course.label ? "right" : "wrong";
+        cell.className = course.label < 0 || k === null ? "" : k === course.label ? "right" : "wrong";
         const isNew = t === 0 || k !== course.prediction(t - 1);
-        cell.textContent = isNew || course.steps.length <= 24 ? course.names[k] : "";
-        cell.title = `step ${step}: ${course.names[k]}`;
+        cell.textContent = isNew || course.steps.length <= 24 ? course.predictedName(t) : "";
+        cell.title = `step ${step}: ${course.predictedName(t)}`;
         cell.dataset.step = step;
         return cell;
       }));

@@ -83,7 +83,8 @@ export class Page {
       else note = `${other.name} has no such sample (${probe.tag}, ${output})`;
     }
     try {
-      const shown = await Promise.all(wanted.map(([name, each]) => this.courses.get(name, each.tag, output, each.last_step)));
+      const shown = await Promise.all(
+        wanted.map(([name, each]) => this.courses.get(name, each.tag, output, each.last_step)));
       if (ticket !== this.ticket) return undefined; // something else was chosen meanwhile
       if (!shown[0].steps.length) return this.report("No step of this sample is complete yet");
       this.shown = shown.filter((course) => course.steps.length);
@@ -101,9 +102,12 @@ export class Page {
     const t = this.isAtEnd || state.step === undefined ? last : course.nearest(state.step);
     state.step = course.steps[t];
     const isKept = course.classes.some((classes) => classes.includes(state.class));
-    if (!isKept || !this.isWished.class) state.class = course.label >= 0 ? course.label : course.prediction(t);
+    const likeliest = course.prediction(t) ?? course.classes[t][0];
+    if (!isKept || !this.isWished.class) state.class = course.label >= 0 ? course.label : likeliest;
     const exists = Number.isInteger(state.pixel) && state.pixel >= 0 && state.pixel < course.area;
-    if (!exists || !this.isWished.pixel) state.pixel = strongestPixel(course.map(t, state.class) ?? course.maps.subarray(0, course.area));
+    if (!exists || !this.isWished.pixel) {
+      state.pixel = strongestPixel(course.map(t, state.class) ?? course.map(t, likeliest));
+    }
     Object.assign(this.byId("step"), { max: last, disabled: last === 0 });
     this.byId("play").disabled = last === 0;
   }
@@ -137,8 +141,8 @@ export class Page {
     byId("shown").hidden = false;
     this.view.draw({ state, courses: shown, places, names: shown.map((course) => course.run) });
     const [course] = shown, t = places[0];
-    const when = shown[1] && shown[1].steps[places[1]] !== course.steps[t] ? ` | ${shown[1].steps[places[1]].toLocaleString("en")}` : "";
-    byId("when").textContent = `step ${course.steps[t].toLocaleString("en")}${when}  (${t + 1} of ${course.steps.length})`;
+    const steps = new Set(shown.map((each, i) => each.steps[places[i]].toLocaleString("en")));
+    byId("when").textContent = `step ${[...steps].join(" | ")}  (${t + 1} of ${course.steps.length})`;
     byId("step").value = t;
     byId("step").setAttribute("aria-valuetext", byId("when").textContent);
     const choice = { run: course.run, tag: course.tag, output: course.output, step: course.steps[t] };
@@ -166,8 +170,9 @@ export class Page {
       }
       select.value = value;
     };
-    fill("run", this.runs.map(({ name }) => [name, name]), run.name);
-    fill("other", [["", "no other run"], ...this.runs.filter((each) => each !== run).map(({ name }) => [name, name])], state.other ?? "");
+    const names = this.runs.map(({ name }) => [name, name]);
+    fill("run", names, run.name);
+    fill("other", [["", "no other run"], ...names.filter(([name]) => name !== run.name)], state.other ?? "");
     const probes = run.probes.filter((probe) => !probe.error);
     fill("sample", probes.map(({ tag, index, label }) => [tag, nameOf(tag, index, label)]), state.tag);
     const probe = probes.find((each) => each.tag === state.tag);
@@ -177,9 +182,10 @@ export class Page {
   // Controls.
   connect() {
     const { byId } = this;
-    for (const [id, name] of [["run", "run"], ["other", "other"], ["sample", "tag"], ["output", "output"], ["range", "range"], ["spacing", "spacing"]]) {
-      byId(id).onchange = (event) => this.change({ [name]: event.target.value || undefined });
+    for (const name of ["run", "other", "output", "range", "spacing"]) {
+      byId(name).onchange = (event) => this.change({ [name]: event.target.value || undefined });
     }
+    byId("sample").onchange = (event) => this.change({ tag: event.target.value });
     byId("shared").onchange = (event) => this.change({ shared: event.target.checked });
     byId("previous").onclick = () => this.moveSample(-1);
     byId("next").onclick = () => this.moveSample(1);

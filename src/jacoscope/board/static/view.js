@@ -10,7 +10,7 @@ const EVEN = 0.05, SMALLEST = 1e-8;
 const KINDS = ["first", "second"];
 
 // A probability as text; a dash where the class is not among those that are kept.
-const chance = (p) => (p === null ? "–" : percent(p));
+const chance = (p) => (p === null ? "–" : Number.isNaN(p) ? "not finite" : percent(p));
 
 export class View {
   // act: called with what changes in the state.
@@ -38,7 +38,7 @@ export class View {
   // The scale of a run's maps: its own, or that of both.
   scaleOf(i) {
     const { range, spacing, shared, output } = this.state;
-    const sources = shared ? this.courses.map((course, j) => [course, this.places[j]]) : [[this.courses[i], this.places[i]]];
+    const sources = this.courses.map((course, j) => [course, this.places[j]]).filter((_, j) => shared || j === i);
     const limits = sources.map(([course, t]) => course.limitsOf(range === "all" ? null : t));
     const largest = Math.max(...limits.map((each) => each.largest)) || 1;
     const weakest = Math.max(Math.min(...limits.map((each) => each.weakest)), SMALLEST * largest);
@@ -88,9 +88,14 @@ export class View {
     box.firstChild.setAttribute("aria-label", `${title}: ${caption}. Arrow keys move the pixel`);
   }
 
+  // Those that are kept at this step, of either run.
+  classes() {
+    return [...new Set(this.courses.flatMap((each, i) => each.classes[this.places[i]]))].sort((a, b) => a - b);
+  }
+
   drawRow() {
     const [course] = this.courses, { pixel } = this.state;
-    const classes = [...new Set(this.courses.flatMap((each, i) => each.classes[this.places[i]]))].sort((a, b) => a - b);
+    const classes = this.classes();
     this.byId("where").textContent = `Row ${Math.floor(pixel / course.width)}, column ${pixel % course.width}, ` +
       `brightness ${course.brightness(pixel).toFixed(2)}`;
     const headings = this.courses[1]
@@ -115,7 +120,7 @@ export class View {
 
   drawClasses() {
     const place = this.byId("classes"), [course] = this.courses;
-    const classes = [...new Set(this.courses.flatMap((each, i) => each.classes[this.places[i]]))].sort((a, b) => a - b);
+    const classes = this.classes();
     while (place.children.length > classes.length) place.lastChild.remove();
     while (place.children.length < classes.length) {
       const button = place.appendChild(classButton());
@@ -155,15 +160,11 @@ export class View {
   // Lines are drawn when the courses, the class or the pixel change; else the cursors move.
   drawCharts() {
     const [course] = this.courses, { pixel, class: k } = this.state;
-    const key = JSON.stringify([pixel, k, this.courses.map((each) => [each.run, each.tag, each.output, each.steps.length])]);
+    const shown = this.courses.map((each) => [each.run, each.tag, each.output, each.steps.length]);
+    const key = JSON.stringify([pixel, k, shown]);
     const isNew = key !== this.drawn;
     this.drawn = key;
-    const name = course.names[k];
-    const wanted = [
-      { title: `This pixel: ∂ ${this.unit} ${name}`, of: (each, t) => each.derivative(t, k, pixel), zero: true, all: (each, j) => (t) => each.derivative(t, j, pixel), text: signed },
-      { title: `Probability of ${name}`, of: (each, t) => each.probability(t, k), from: 0, to: 1, all: (each, j) => (t) => each.probability(t, j), text: chance },
-      ...course.values.map((value) => ({ title: value.label[0].toUpperCase() + value.label.slice(1), log: value.log, zero: !value.log, of: (each, t) => each.values.find((v) => v.name === value.name)?.numbers[t] ?? null, text: short })),
-    ];
+    const wanted = this.quantities();
     const place = this.byId("charts");
     if (this.charts.size !== wanted.length) {
       this.charts = new Map(wanted.map((_, i) => [i, new Chart("", (step) => this.act({ step }))]));
@@ -182,18 +183,38 @@ export class View {
       })));
     });
     if (isNew) this.predictions.draw(this.courses, KINDS);
-    const texts = this.courses.map((each, j) => each.names[each.prediction(this.places[j])]);
+    const texts = this.courses.map((each, j) => each.predictedName(this.places[j]));
     this.predictions.move(this.places, texts, KINDS);
+  }
+
+  // What the charts show: `of` a course at the place of a step; with `other`, faint lines of the other classes too.
+  quantities() {
+    const [course] = this.courses, { pixel, class: k } = this.state, name = course.names[k];
+    const value = (each, wanted, t) => each.values.find((v) => v.name === wanted)?.numbers[t] ?? null;
+    return [
+      {
+        title: `This pixel: ∂ ${this.unit} ${name}`, zero: true, text: (v) => (v === null ? "–" : signed(v)),
+        of: (each, t) => each.derivative(t, k, pixel), other: (each, t, j) => each.derivative(t, j, pixel),
+      },
+      {
+        title: `Probability of ${name}`, from: 0, to: 1, text: chance,
+        of: (each, t) => each.probability(t, k), other: (each, t, j) => each.probability(t, j),
+      },
+      ...course.values.map((v) => ({
+        title: v.label[0].toUpperCase() + v.label.slice(1), log: v.log, zero: !v.log, text: short,
+        of: (each, t) => value(each, v.name, t),
+      })),
+    ];
   }
 
   lines(want) {
     const own = this.courses.map((each, i) => ({
       steps: each.steps, numbers: each.steps.map((_, t) => want.of(each, t)), kind: KINDS[i],
     })).reverse();
-    if (!want.all || this.courses[1]) return own;
+    if (!want.other || this.courses[1]) return own;
     const [course] = this.courses, others = [...new Set(course.classes.flat())].filter((j) => j !== this.state.class);
     const faint = others.map((j) => ({
-      steps: course.steps, numbers: course.steps.map((_, t) => want.all(course, j)(t)), kind: "faint",
+      steps: course.steps, numbers: course.steps.map((_, t) => want.other(course, t, j)), kind: "faint",
     }));
     return [...faint, ...own];
   }
