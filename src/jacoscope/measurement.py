@@ -14,6 +14,7 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor, nn
 
+from jacoscope.callbacks.jacobian.arguments import OUTPUTS
 from jacoscope.callbacks.jacobian.dashboard import explanation, layout
 from jacoscope.callbacks.jacobian.measuring import (
     Differentiator,
@@ -37,7 +38,6 @@ from jacoscope.visuals.training_pictures import GALLERY_SIZE, probe_sheet
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
 
-OUTPUTS = ("logits", "probs")
 STATISTICS: dict[Statistic, str] = {"mean": "mean", "median": "median", "p05": "5 %", "p95": "95 %", "max": "largest"}
 """Columns of the table of a result, with their headings."""
 SHOWN_ROWS = 10
