@@ -3,7 +3,10 @@
 import csv
 import json
 import math
+import os
 import re
+import subprocess
+import sys
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
@@ -261,6 +264,17 @@ def test_only_runs_that_meet_every_filter_are_shown(folder: Path, capsys: pytest
     ):
         assert main([*words[:2], f"--filter={wrong}"]) == 1
         assert told in capsys.readouterr().err
+
+
+def test_a_pipe_that_is_closed_early_ends_the_command_quietly(folder: Path) -> None:
+    command = [sys.executable, "-m", "jacoscope.runs", str(folder), "--no-html", "--json"]
+    reading, writing = os.pipe()
+    os.close(reading)  # what ``head`` does after its last line
+    try:
+        ended = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, text=True, check=False)
+    finally:
+        os.close(writing)
+    assert ended.stderr == ""
 
 
 def test_runs_of_a_folder_come_newest_first_and_fit_a_hundred_columns(

@@ -71,12 +71,12 @@ def show_sweep(
     elif page_file:
         refusal = "" if page is True else f"{page_file} is not written: no run below {folder} has metrics"
         page_file = None
+    console = Console(highlight=False)  # ends the process where a pipe is closed, as ``head`` does
     if as_json:
-        print(json.dumps([_finite(row) for row in printed.rows()], indent=2))
+        console.out(json.dumps([_finite(row) for row in printed.rows()], indent=2))
         if refusal:
             raise UserError(refusal)
         return
-    console = Console(highlight=False)
     print_table(printed, console)
     if repeated:
         from jacoscope.comparison.paper_page import show_paper  # matplotlib is not needed for the table
