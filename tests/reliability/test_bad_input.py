@@ -221,7 +221,7 @@ TRAIN = [
     ("callbacks.checkpoint.monitor=[1]", "callbacks.checkpoint.monitor=[1] is of the wrong type"),
     (
         "+logger.tensorboard.more=1",
-        "logger.tensorboard.more: pytorch_lightning.loggers.TensorBoardLogger does not take",
+        "logger.tensorboard.more: jacoscope.training.TensorBoardLogger does not take",
     ),
     ("images=1e30", "images=1e+30 is of the wrong type: it has the keys shape, classes"),
     ("extend=true", "extend=true: there is no finished run"),
