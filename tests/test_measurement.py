@@ -95,12 +95,33 @@ def test_mistakes_are_named() -> None:
         jacoscope.measure(model, x, class_names=["a", "b"])
     with pytest.raises(UserError, match="some of logits, probs, log_probs"):
         jacoscope.measure(model, x, outputs=["logit"])
+    with pytest.raises(UserError, match=r"outputs=\[\] is not allowed"):
+        jacoscope.measure(model, x, outputs=[])
+    with pytest.raises(UserError, match="max_drawn=0 is not allowed; it is 1 or more"):
+        jacoscope.measure(model, x, max_drawn=0)
+    with pytest.raises(UserError, match="x has no samples"):
+        jacoscope.measure(model, x[:0])
     with pytest.raises(UserError, match=r"not to a list\. In a Lightning project, use JacobianCallback"):
         jacoscope.log([], jacoscope.measure(model, x), 0)  # type: ignore[arg-type]
     with pytest.raises(UserError, match=r"no maps of 'log_probs': there are maps of"):
         jacoscope.measure(model, x).maps("log_probs")
     with pytest.raises(UserError, match=r"J is \[3, 64\] and x is \[1, 8, 8\]"):
         jacoscope.show(torch.rand(3, 64), x[0])
+    J = torch.rand(4, 3, 1, 8, 8)
+    for arguments, told in (
+        ({"y": torch.arange(2)}, "y has 2 classes, but there are 4 images"),
+        ({"logits": torch.rand(4, 2)}, r"logits are \[4, 2\], but J is of 4 samples and 3 outputs"),
+        ({"class_names": ["a"]}, "1 class_names were given, but there are 3 outputs"),
+        ({"output": "logit"}, r"output=logit: it is one of .* Did you mean output=logits\?"),
+    ):
+        with pytest.raises(UserError, match=told):
+            jacoscope.show(J, x, **arguments)  # type: ignore[arg-type]
+
+
+def test_an_unknown_class_is_drawn_as_unknown() -> None:
+    J, x = torch.rand(2, 3, 1, 8, 8), torch.rand(2, 1, 8, 8)
+    expected = jacoscope.show(J, x).pixels
+    assert np.array_equal(jacoscope.show(J, x, y=torch.tensor([-1, 7])).pixels, expected)
 
 
 def test_it_works_where_no_lightning_is_installed() -> None:

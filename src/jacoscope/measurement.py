@@ -4,7 +4,6 @@ The numbers, pictures and tags are those of :class:`~jacoscope.callbacks.Jacobia
 """
 
 import html
-from base64 import b64encode
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +13,7 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor, nn
 
+from jacoscope.callbacks.jacobian.arguments import OUTPUTS
 from jacoscope.callbacks.jacobian.dashboard import explanation, layout
 from jacoscope.callbacks.jacobian.measuring import (
     Differentiator,
@@ -26,17 +26,17 @@ from jacoscope.callbacks.jacobian.measuring import (
 from jacoscope.callbacks.jacobian.pictures import Album, Portrait, Probes, log_to_tab
 from jacoscope.callbacks.jacobian.sampling import Samples
 from jacoscope.callbacks.jacobian.sinks import WriterSink
-from jacoscope.errors import UserError
+from jacoscope.errors import UserError, require_choice
 from jacoscope.jacobians import DEFINITION, usable_strategy
+from jacoscope.jacobians.outputs import OUTPUTS as ALLOWED
 from jacoscope.measures import MEASURES, Statistic
 from jacoscope.visuals.colors import Pixels
-from jacoscope.visuals.sheet import TILE_SIZE, encode_png
+from jacoscope.visuals.sheet import TILE_SIZE, encode_png, png_uri
 from jacoscope.visuals.training_pictures import GALLERY_SIZE, probe_sheet
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
 
-OUTPUTS = ("logits", "probs")
 STATISTICS: dict[Statistic, str] = {"mean": "mean", "median": "median", "p05": "5 %", "p95": "95 %", "max": "largest"}
 """Columns of the table of a result, with their headings."""
 SHOWN_ROWS = 10
@@ -73,6 +73,7 @@ class Result:
         class_names: one for each output.
         outputs: whose Jacobians were measured.
         strategy: how they were computed.
+        max_classes: largest number of classes that have means and maps of their own.
         measured: all that the pictures are drawn from.
         portrait: the samples that are drawn, with their maps; None if the inputs are no images.
     """
@@ -138,8 +139,8 @@ class Result:
         )
         drawn = ""
         if self.portrait is not None:
-            png = b64encode(encode_png(self.picture(self.outputs[0]).pixels)).decode()
-            drawn = f"<img alt='samples and their Jacobians' style='max-width:100%' src='data:image/png;base64,{png}'>"
+            uri = png_uri(encode_png(self.picture(self.outputs[0]).pixels))
+            drawn = f"<img alt='samples and their Jacobians' style='max-width:100%' src='{uri}'>"
         return f"<table><tr><th>{len(self.labels)} samples</th>{head}</tr>{body}</table>{drawn}"
 
     def _rows(self) -> list[tuple[str, list[str]]]:
@@ -191,17 +192,20 @@ def measure(
     >>> len(result.values["logits/frobenius"]), result.maps().shape
     (20, torch.Size([3, 3, 8, 8]))
     """
-    if unknown := [name for name in outputs if name not in ("logits", "probs", "log_probs")] or not outputs:
-        raise UserError(f"outputs={unknown or list(outputs)} is not allowed; it is some of logits, probs, log_probs")
+    if not outputs or set(outputs) - ALLOWED.keys():
+        raise UserError(f"outputs={list(outputs)} is not allowed; it is some of {', '.join(ALLOWED)}")
+    for name, count in (("max_classes", max_classes), ("max_drawn", max_drawn)):
+        if count < 1:
+            raise UserError(f"{name}={count} is not allowed; it is 1 or more")
+    if not len(x):
+        raise UserError("x has no samples")
     labels = _labels(y, x)
     indices = torch.arange(len(x))
     usable = usable_strategy(model, x[:2], output or "logits", strategy)
     differentiate = Differentiator(output=output, strategy=usable if strategy == DEFINITION else strategy)
     measured = measure_own(model, Samples(x, labels, indices), differentiate, outputs)
     warn_of_not_finite(measured)
-    names = [str(k) for k in range(measured.classes)] if class_names is None else list(map(str, class_names))
-    if len(names) != measured.classes:
-        raise UserError(f"{len(names)} class_names were given, but there are {measured.classes} outputs")
+    names = _names(class_names, measured.classes)
     probes = Probes(None, max_drawn, max_drawn)
     probes.add_from(x, labels, indices)
     portrait = probes.portrait(model, differentiate, outputs)
@@ -216,6 +220,13 @@ def _labels(y: Tensor | None, x: Tensor) -> Tensor:
         given = f"a tensor {list(y.shape)} of {y.dtype}" if isinstance(y, Tensor) else f"a {type(y).__name__}"
         raise UserError(f"y is {given}, not classes: a tensor [{len(x)}] of whole numbers, or None")
     return y.detach().cpu().long()
+
+
+def _names(class_names: Sequence[str] | None, outputs: int) -> list[str]:
+    names = [str(k) for k in range(outputs)] if class_names is None else list(map(str, class_names))
+    if len(names) != outputs:
+        raise UserError(f"{len(names)} class_names were given, but there are {outputs} outputs")
+    return names
 
 
 _albums: WeakKeyDictionary[Any, Album] = WeakKeyDictionary()
@@ -275,13 +286,13 @@ def show(
             sample, ``[outputs, channels, height, width]``.
         x: the images, ``[batch, channels, height, width]``, or one of them.
         logits: ``[batch, outputs]``, or those of one sample; if given, predictions are shown.
-        y: true classes, ``[batch]``, or one number.
+        y: true classes, ``[batch]``, or one number; −1 where unknown.
         class_names: one for each output; by default their numbers.
-        output: what was differentiated, for the units.
+        output: what was differentiated, for the units: ``"logits"``, ``"probs"`` or ``"log_probs"``.
         max_classes: largest number of outputs that are shown: those with the largest derivatives.
 
     Raises:
-        UserError: if the shapes do not fit each other.
+        UserError: if the shapes do not fit each other, or ``output`` is none of these.
 
     >>> picture = show(torch.randn(2, 3, 1, 8, 8), torch.rand(2, 1, 8, 8))
     >>> picture.pixels.shape[2], show(torch.randn(3, 1, 8, 8), torch.rand(1, 8, 8), y=2)
@@ -295,8 +306,14 @@ def show(
             f"J is {list(J.shape)} and x is {list(x.shape)}: to be drawn, they are [batch, outputs, channels, height, "
             "width] and [batch, channels, height, width], or the same without batch"
         )
-    names = [str(k) for k in range(J.shape[1])] if class_names is None else list(map(str, class_names))
-    labels = [None] * len(x) if y is None else torch.as_tensor(y).reshape(-1).tolist()
+    names = _names(class_names, J.shape[1])
+    require_choice("output", output, ALLOWED, "show: ")
+    if logits is not None and logits.shape != J.shape[:2]:
+        raise UserError(f"logits are {list(logits.shape)}, but J is of {len(J)} samples and {J.shape[1]} outputs")
+    given = [] if y is None else torch.as_tensor(y).reshape(-1).tolist()
+    if y is not None and len(given) != len(x):
+        raise UserError(f"y has {len(given)} classes, but there are {len(x)} images")
+    labels = [label if 0 <= label < len(names) else None for label in given] or [None] * len(x)
     probabilities = None if logits is None else logits.detach().softmax(1)
     x, J = x.detach().float().cpu(), J.detach().float().cpu()
     tile_size = TILE_SIZE if len(x) > 3 else GALLERY_SIZE

@@ -8,6 +8,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
+from torch.utils.tensorboard import SummaryWriter
+
+from jacoscope import board
 
 from .logs import IMAGES, LABELS, NAMES, SIDE, exact, log, network, tensorboard
 
@@ -309,3 +313,20 @@ def test_without_data_it_says_how_to_get_them_and_new_steps_appear_by_themselves
         tab.wait(lambda: tab.find("tab").is_displayed() and "2 of 2" in tab.text("when"), "no new run")
         log(tmp_path / "logs" / "new", 1, range(2, 5))
         tab.wait(lambda: "step 4  (5 of 5)" in tab.text("when"), "no new steps")
+
+
+def test_what_is_not_a_number_and_what_is_infinite_are_told_apart(tab: Tab, tmp_path: Path) -> None:
+    """One sample of which no input moves any output, and one of a network that has become NaN."""
+    J, logits = torch.zeros(2, 3, 1, 4, 4), torch.tensor([[2.0, 1.0, 0.0], [torch.nan] * 3])
+    J[1] = torch.nan
+    with SummaryWriter(str(tmp_path / "logs" / "run")) as writer:
+        board.write(writer, 0, torch.rand(2, 1, 4, 4), J, logits, class_names=["a", "b", "c"])
+    with tensorboard(tmp_path / "logs", tmp_path) as address:
+        tab.browser.get(f"{address}/data/plugin_entry.html?name=jacobians#p.jacobians.tag=jacobians/0")
+        tab.wait(lambda: "∞" in tab.text("charts"), "no infinite distance")
+        assert "not finite" not in tab.text("charts")
+        tab.press("next", " ")
+        tab.wait(lambda: "Prediction\nnone" in tab.text("charts"), "a prediction from NaN")
+        assert "∞" not in tab.text("charts")
+        assert "not finite" in tab.text("charts")
+        assert "undefined" not in tab.text("tab") + tab.script("return document.body.innerHTML")

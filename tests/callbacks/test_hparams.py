@@ -78,7 +78,7 @@ def test_the_columns_are_the_hyperparameters_and_the_chosen_metrics(board: str) 
     experiment = get(f"{board}/data/plugin/hparams/experiment", {"experimentName": "", "hparamsLimit": 0})
     columns = {info["name"]: info for info in experiment["hparamInfos"]}
     named = {"seed", "trainer.max_epochs", "data.batch_size", "optimizer.lr", "optimizer.weight_decay"}
-    chosen = {"data", "augmentation", "model", "loss", "optimizer", "scheduler"}
+    chosen = {"data", "augmentation", "model", "loss", "penalty", "optimizer", "scheduler"}
     assert set(columns) == named | chosen | {"model.hidden"}, "run_name is no hyperparameter"
     assert {name for name, info in columns.items() if info["differs"]} == {"model", "model.hidden", "optimizer.lr"}
     assert columns["optimizer.lr"]["type"] == "DATA_TYPE_FLOAT64"

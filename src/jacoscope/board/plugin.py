@@ -81,7 +81,7 @@ class JacobiansPlugin(base_plugin.TBPlugin):  # type: ignore[misc]
         probe = course.probe
         described = {
             "index": probe.index,
-            "label": probe.label,
+            "label": probe.label if probe.label < len(probe.class_names) else -1,
             "class_names": probe.class_names,
             "shape": maps.shape,
             "image_shape": probe.image.shape,
@@ -98,7 +98,7 @@ class JacobiansPlugin(base_plugin.TBPlugin):  # type: ignore[misc]
                 if v.output in ("", output)
             ],
         }
-        head = json.dumps(_without_nan(described)).encode()
+        head = json.dumps(_as_json(described)).encode()
         head += b" " * (-len(head) % 4)  # numbers begin at a multiple of their size
         content = len(head).to_bytes(4, "little") + head + maps.astype("<f4").tobytes()
         return _respond(request, content, "application/octet-stream")
@@ -126,7 +126,9 @@ class JacobiansPlugin(base_plugin.TBPlugin):  # type: ignore[misc]
                 for i, row in enumerate(matrix.tolist())
             )
             buffer.write("\n".join([heading, *rows, ""]).encode())
-        name = f"jacobian_{output}_sample_{course.probe.index}_step_{step}.{form}"
+        name = re.sub(
+            r"[^\w.-]", "_", f"jacobian_{output}_sample_{course.probe.index}_step_{step}.{form}", flags=re.ASCII
+        )
         kind = "application/octet-stream" if form == "npy" else "text/csv"
         return _respond(request, buffer.getvalue(), kind, [("Content-Disposition", f'attachment; filename="{name}"')])
 
@@ -214,7 +216,7 @@ def _argument(request: Request, name: str) -> str:
 
 
 def _json(request: Request, content: Any) -> Response:
-    return _respond(request, json.dumps(_without_nan(content)), "application/json")
+    return _respond(request, json.dumps(_as_json(content)), "application/json")
 
 
 def _respond(
@@ -224,13 +226,13 @@ def _respond(
     return response
 
 
-def _without_nan(content: Any) -> Any:
-    """Return null for numbers that JSON does not have: NaN and infinity."""
-    if isinstance(content, float):
-        return content if math.isfinite(content) else None
+def _as_json(content: Any) -> Any:
+    """Return null for NaN, which JSON does not have, and "Infinity" or "-Infinity"."""
+    if isinstance(content, float) and not math.isfinite(content):
+        return None if math.isnan(content) else str(content).replace("inf", "Infinity")
     if isinstance(content, Mapping):
-        return {key: _without_nan(value) for key, value in content.items()}
-    return [_without_nan(value) for value in content] if isinstance(content, list | tuple) else content
+        return {key: _as_json(value) for key, value in content.items()}
+    return [_as_json(value) for value in content] if isinstance(content, list | tuple) else content
 
 
 def _natural(name: str) -> list[tuple[int, str]]:

@@ -10,7 +10,8 @@ function element(name, attributes) {
 }
 
 export function short(value) {
-  if (value === null || value === undefined || !Number.isFinite(value)) return value === null ? "∞" : "–";
+  if (value === null) return "–";
+  if (!Number.isFinite(value)) return Number.isNaN(value) ? "not finite" : value < 0 ? "−∞" : "∞";
   const size = Math.abs(value);
   const text = size !== 0 && (size < 1e-3 || size >= 1e5) ? value.toExponential(1) : String(Number(value.toPrecision(3)));
   return text.replace(/-/g, "−");
@@ -126,10 +127,10 @@ export class Predictions {
       strip.className = "strip " + kinds[i];
       strip.append(...course.steps.map((step, t) => {
         const cell = document.createElement("span"), k = course.prediction(t);
-        cell.className = course.label < 0 ? "" : k === course.label ? "right" : "wrong";
+        cell.className = course.label < 0 || k === null ? "" : k === course.label ? "right" : "wrong";
         const isNew = t === 0 || k !== course.prediction(t - 1);
-        cell.textContent = isNew || course.steps.length <= 24 ? course.names[k] : "";
-        cell.title = `step ${step}: ${course.names[k]}`;
+        cell.textContent = isNew || course.steps.length <= 24 ? course.predictedName(t) : "";
+        cell.title = `step ${step}: ${course.predictedName(t)}`;
         cell.dataset.step = step;
         return cell;
       }));

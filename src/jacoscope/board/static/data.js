@@ -2,6 +2,9 @@
 
 const MOST_BYTES = 96 << 20;
 
+// A number as the server writes it: null is NaN, and infinity is a text.
+const number = (written) => (written === null ? NaN : Number(written));
+
 async function get(path, query = {}) {
   const answer = await fetch(path + "?" + new URLSearchParams(query));
   if (!answer.ok) throw new Error((await answer.text()) || answer.statusText);
@@ -58,8 +61,11 @@ async function fetchCourse(run, tag, output) {
 export class Course {
   constructor(run, tag, output, head, maps) {
     Object.assign(this, { run, tag, output, maps, names: head.class_names, label: head.label, index: head.index });
-    Object.assign(this, { steps: head.steps, classes: head.classes, probabilities: head.probabilities, logits: head.logits });
-    Object.assign(this, { values: head.values, image: head.image, range: head.pixel_range, inputShape: head.input_shape });
+    Object.assign(this, { steps: head.steps, classes: head.classes, image: head.image, inputShape: head.input_shape });
+    this.probabilities = head.probabilities.map((row) => row.map(number));
+    this.logits = head.logits.map((row) => row.map(number));
+    this.values = head.values.map((value) => ({ ...value, numbers: value.numbers.map(number) }));
+    this.range = head.pixel_range.map(number);
     [, this.count, this.height, this.width] = head.shape;
     this.area = this.height * this.width;
     this.channels = head.image_shape[0];
@@ -95,8 +101,15 @@ export class Course {
     return place < 0 ? null : this.probabilities[t][place];
   }
 
+  // The class with the largest logit; null if no logit is a number.
   prediction(t) {
-    return this.classes[t][this.logits[t].indexOf(Math.max(...this.logits[t]))];
+    const largest = Math.max(...this.logits[t].filter((logit) => !Number.isNaN(logit)));
+    return this.classes[t][this.logits[t].indexOf(largest)] ?? null;
+  }
+
+  predictedName(t) {
+    const k = this.prediction(t);
+    return k === null ? "none" : this.names[k];
   }
 
   rgb(pixel) {

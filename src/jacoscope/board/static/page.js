@@ -102,10 +102,11 @@ export class Page {
     const t = this.isAtEnd || state.step === undefined ? last : course.nearest(state.step);
     state.step = course.steps[t];
     const isKept = course.classes.some((classes) => classes.includes(state.class));
-    if (!isKept || !this.isWished.class) state.class = course.label >= 0 ? course.label : course.prediction(t);
+    const likeliest = course.prediction(t) ?? course.classes[t][0];
+    if (!isKept || !this.isWished.class) state.class = course.label >= 0 ? course.label : likeliest;
     const exists = Number.isInteger(state.pixel) && state.pixel >= 0 && state.pixel < course.area;
     if (!exists || !this.isWished.pixel) {
-      state.pixel = strongestPixel(course.map(t, state.class) ?? course.map(t, course.prediction(t)));
+      state.pixel = strongestPixel(course.map(t, state.class) ?? course.map(t, likeliest));
     }
     Object.assign(this.byId("step"), { max: last, disabled: last === 0 });
     this.byId("play").disabled = last === 0;

@@ -7,9 +7,9 @@ export function savePicture(view, colors) {
   const theme = colors.theme[document.documentElement.dataset.theme];
   const panes = [...document.querySelectorAll(".panes figure:not([hidden])")];
   const rows = [...document.querySelectorAll("#bars tr")], minis = [...document.querySelectorAll("#classes button")];
-  const width = Math.max(2 * MARGIN + panes.length * (SIDE + GAP) + 330, 2 * MARGIN + minis.length * (MINI + 12));
+  const width = Math.max(2 * MARGIN + panes.length * (SIDE + GAP) + 140 + 180 * view.courses.length, 2 * MARGIN + minis.length * (MINI + 12));
   const below = MARGIN + 3 * LINE + Math.max(SIDE + 2 * LINE, (rows.length + 2) * LINE) + GAP;
-  const height = below + MINI * view.courses.length + 3 * LINE + MARGIN;
+  const height = below + MINI * view.courses.length + 4 * LINE + MARGIN;
   const canvas = Object.assign(document.createElement("canvas"), { width: 2 * width, height: 2 * height });
   const context = canvas.getContext("2d");
   context.scale(2, 2);
@@ -31,7 +31,9 @@ export function savePicture(view, colors) {
   minis.forEach((button, i) => {
     const x = MARGIN + i * (MINI + 12);
     [...button.querySelectorAll("canvas")].forEach((mini, j) => context.drawImage(mini, x, below + j * MINI, MINI, MINI));
-    text(button.querySelector(".caption").textContent, x, below + MINI * view.courses.length + 16, theme.soft, "11px system-ui, sans-serif");
+    const under = below + MINI * view.courses.length;
+    text(button.querySelector(".class").textContent, x, under + 15, theme.ink, "12px system-ui, sans-serif");
+    text(button.querySelector(".chances").textContent, x, under + 29, theme.soft, "10px system-ui, sans-serif");
   });
   const foot = height - MARGIN, low = document.getElementById("low").textContent, high = document.getElementById("high").textContent;
   text(low, MARGIN, foot, theme.soft);

@@ -1,14 +1,18 @@
 """Measure the input-output Jacobian of a classifier while it trains: Lightning's hooks, and what happens in each."""
 
-import re
-from collections import Counter
 from collections.abc import Callable, Sequence
-from numbers import Integral
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from jacoscope.callbacks.jacobian.arguments import (
+    OUTPUTS,
+    check_arguments,
+    loader_to_measure,
+    names_of_outputs,
+    warn_without_validation,
+)
 from jacoscope.callbacks.jacobian.batch_reader import BatchReader
 from jacoscope.callbacks.jacobian.dashboard import explanation, layout
 from jacoscope.callbacks.jacobian.measuring import (
@@ -31,11 +35,9 @@ from jacoscope.callbacks.jacobian.timing import (
     is_last_validation,
     logged_step,
 )
-from jacoscope.errors import UserError
 from jacoscope.jacobians import DEFINITION
 from jacoscope.lightning import Callback, CombinedLoader, LightningModule, Trainer, rank_zero_warn
 
-OUTPUTS = ("logits", "probs")
 FORMAT = 2  # of the state in checkpoints; raised when what is in there changes
 
 
@@ -108,34 +110,18 @@ class JacobianCallback(Callback):
         output: Callable[[Any], Tensor] | None = None,
         name: str | None = None,
     ) -> None:
-        for argument, value, least in (
-            ("every_n_epochs", every_n_epochs, 1),
-            ("every_n_steps", every_n_steps, 1),
-            ("max_samples", max_samples, 1),
-            ("max_classes", max_classes, 1),
-            ("max_probes", max_probes, 1),
-            ("max_maps", max_maps, 1),
-            ("train_samples", train_samples, 0),
-            ("images_every_n_epochs", images_every_n_epochs, 0),
-            ("dataloader_idx", dataloader_idx, 0),
-        ):
-            is_left_out = value is None and argument == "every_n_steps"
-            if not is_left_out and (not _is_whole(value) or value < least):  # type: ignore[operator]
-                raise UserError(
-                    f"JacobianCallback: {argument}={value!r} is not allowed; it is a whole number, {least} or more"
-                )
-        if probe_indices is not None and not all(_is_whole(index) and index >= 0 for index in probe_indices):
-            raise UserError(
-                f"JacobianCallback: probe_indices={list(probe_indices)} is not allowed; "
-                "each is a whole number, 0 or more"
-            )
-        if name is not None and (not re.fullmatch(r"[\w.-]+", str(name)) or name in ("train", "val", "test")):
-            raise UserError(
-                f"JacobianCallback: name={name!r} is not allowed; it is letters, digits and the signs _ - . alone, and "
-                "not train, val or test: name='clean'"
-            )
-        if not outputs or set(outputs) - set(OUTPUTS):
-            raise UserError(f"JacobianCallback: outputs={list(outputs)!r}; allowed are {list(OUTPUTS)}")
+        counts = {
+            "every_n_epochs": every_n_epochs,
+            "every_n_steps": every_n_steps,
+            "max_samples": max_samples,
+            "max_classes": max_classes,
+            "max_probes": max_probes,
+            "max_maps": max_maps,
+            "train_samples": train_samples,
+            "images_every_n_epochs": images_every_n_epochs,
+            "dataloader_idx": dataloader_idx,
+        }
+        check_arguments(counts, probe_indices, outputs, name)
         self.name = name
         self.prefix = f"{name}/" if name else ""
         """What all tags begin with."""
@@ -146,6 +132,7 @@ class JacobianCallback(Callback):
         self.max_samples = max_samples
         self.images_every_n_epochs = images_every_n_epochs
         self.tab = tab
+        self.has_probes = tab or images_every_n_epochs > 0
         self.outputs = tuple(outputs)
         self.class_names = class_names
         self.max_classes = max_classes
@@ -177,12 +164,8 @@ class JacobianCallback(Callback):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
         self.cost.restart()
-        if not trainer.enable_validation:
-            rank_zero_warn(
-                "JacobianCallback measures validation samples, but this fit has no validation: it needs a validation "
-                "loader, a validation_step and limit_val_batches above 0. Nothing will be logged"
-            )
-        elif self.images_every_n_epochs > 0:
+        warn_without_validation(trainer)
+        if trainer.enable_validation and self.images_every_n_epochs > 0:
             say_what_is_left_out(sinks_of(trainer.loggers))
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
@@ -224,16 +207,14 @@ class JacobianCallback(Callback):
             with final_weights(trainer, pl_module):
                 scalars = self._measure_and_log(trainer, pl_module, trainer.current_epoch, step, draws, logs)
             if logs:  # a module cannot log here any more
-                headlines = {tag: value for tag, value in scalars.items() if is_headline(tag)}
-                trainer.callback_metrics.update(
-                    {self.prefix + tag: torch.tensor(value) for tag, value in headlines.items()}
-                )
+                headlines = {self.prefix + tag: torch.tensor(v) for tag, v in scalars.items() if is_headline(tag)}
+                trainer.callback_metrics.update(headlines)
 
     def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
         progress = self.progress
         progress.is_measuring = not trainer.sanity_checking and self._measures_now(trainer)
         loaders = CombinedLoader(trainer.test_dataloaders if trainer.testing else trainer.val_dataloaders).flattened
-        progress.loader_idx = self._which_of(len(loaders), trainer)
+        progress.loader_idx = loader_to_measure(self.dataloader_idx, len(loaders), trainer)
         if progress.is_measuring:
             loader = loaders[progress.loader_idx]
             progress.samples = ValidationSamples(self.max_samples, loader, trainer.global_rank, trainer.world_size)
@@ -256,7 +237,7 @@ class JacobianCallback(Callback):
         with self.cost.running():
             x, labels = self.reader.samples(batch)
             indices = self.progress.samples.add(x, labels)
-            if self._has_probes and not trainer.testing:
+            if self.has_probes and not trainer.testing:
                 self.probes.add_from(x, labels, indices)
         batches = trainer.num_test_batches if trainer.testing else trainer.num_val_batches
         if batch_idx + 1 == batches[dataloader_idx]:
@@ -312,10 +293,6 @@ class JacobianCallback(Callback):
         epochs = trainer.current_epoch + 1
         return is_due(epochs, self.images_every_n_epochs, self.progress.drawn_epochs) or is_last_validation(trainer)
 
-    @property
-    def _has_probes(self) -> bool:
-        return self.images_every_n_epochs > 0 or self.tab
-
     def _can_draw(self, trainer: Trainer) -> bool:
         return self.images_every_n_epochs > 0 and any(sink.takes_pictures for sink in sinks_of(trainer.loggers))
 
@@ -326,19 +303,6 @@ class JacobianCallback(Callback):
         self._measure_and_log(trainer, pl_module, epochs, step, self._draws_now(trainer))
         if trainer.state.fn == "fit":
             self.progress.measured_epochs, self.progress.measured_step = epochs, step
-
-    # What.
-
-    def _which_of(self, count: int, trainer: Trainer) -> int:
-        if self.dataloader_idx < count:
-            return self.dataloader_idx
-        message = (
-            f"JacobianCallback: dataloader_idx={self.dataloader_idx}, but there are {count} loaders: 0 to {count - 1}"
-        )
-        if trainer.state.fn == "fit":
-            raise UserError(message)
-        rank_zero_warn(f"{message}. Loader 0 is measured")  # a test need not have as many as the training had
-        return 0
 
     def _check(self, pl_module: LightningModule, x: Tensor) -> None:
         with self.cost.running():
@@ -362,11 +326,11 @@ class JacobianCallback(Callback):
             trained_on = measure(pl_module, in_training, self.differentiate, self.outputs)
             if not measured.values:
                 return {}
-            names = self._names(trainer, measured.classes)
+            names = names_of_outputs(self.class_names, trainer, measured.classes)
             scalars = summarise(measured, names, self.max_classes)
             scalars |= summarise_training(trained_on, scalars)
             warn_of_not_finite(measured, trained_on)
-            if self._has_probes and not trainer.testing:
+            if self.has_probes and not trainer.testing:
                 self.probes.gather()
             if draws:
                 self.progress.drawn_epochs, self.progress.drawn_step = epochs, step
@@ -375,15 +339,6 @@ class JacobianCallback(Callback):
         if logs:
             self._log(trainer, pl_module, scalars, step)
         return scalars
-
-    def _names(self, trainer: Trainer, count: int) -> list[str]:
-        known = self.class_names or getattr(getattr(trainer, "datamodule", None), "class_names", None) or ()
-        if self.class_names is not None and len(known) != count:
-            raise UserError(f"JacobianCallback: {len(known)} class_names were given, but there are {count} outputs")
-        if len(known) != count:
-            return [str(k) for k in range(count)]
-        often = Counter(map(str, known))
-        return [f"{name} ({k})" if often[str(name)] > 1 else str(name) for k, name in enumerate(known)]
 
     # Where it goes.
 
@@ -435,18 +390,11 @@ class JacobianCallback(Callback):
         self.progress.introduced_to.extend(sink.place for sink in sinks)
         self.tags = list(tags)
         # TensorBoard shows the last layout of a run, so that of each callback has those of the others too.
-        others = [callback for callback in trainer.callbacks if isinstance(callback, JacobianCallback)]  # type: ignore[attr-defined]
         charts: dict[str, dict[str, Any]] = {}
-        for callback in others:
-            if callback.tags:
+        for callback in trainer.callbacks:  # type: ignore[attr-defined]
+            if isinstance(callback, JacobianCallback) and callback.tags:
                 charts |= layout(callback.outputs, callback.tags, callback.prefix)
+        page = explanation(self.max_samples, self.differentiate.strategy, self.prefix)
         for sink in sinks:
-            sink.log_text(
-                f"{self.prefix}jacobian/how_to_read",
-                explanation(self.max_samples, self.differentiate.strategy, self.prefix),
-            )
+            sink.log_text(f"{self.prefix}jacobian/how_to_read", page)
             sink.log_layout(charts)
-
-
-def _is_whole(value: object) -> bool:
-    return isinstance(value, Integral) and not isinstance(value, bool)
