@@ -196,13 +196,25 @@ def test_runs_of_different_experiments_are_not_taken_for_seeds_of_one(tmp_path: 
     ]
 
 
+def test_a_page_of_the_users_own_is_not_replaced(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    own = folder / "sweep.html"
+    before = own.read_bytes() if own.exists() else None
+    own.write_text("my notes")
+    try:
+        assert main([str(folder)]) == 0
+        assert own.read_text() == "my notes"
+        assert "sweep.html is not written: that file is no page of jacoscope" in capsys.readouterr().out
+    finally:
+        own.unlink() if before is None else own.write_bytes(before)
+
+
 def test_a_folder_may_be_called_anything(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "od [red] [x").symlink_to(folder)
     page = tmp_path / "p [red].html"
     assert main([str(tmp_path / "od [red] [x"), f"--html={page}"]) == 0
     told = capsys.readouterr().out
     assert str(page) in told
-    assert f"tensorboard --logdir '{tmp_path}/od [red] [x'" in told
+    assert f"tensorboard --logdir '{tmp_path}/od [red] [x' --samples_per_plugin=" in told
 
 
 def test_a_sweep_without_runs_says_so(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ possible to draw sheets during training.
 
 import struct
 import zlib
+from base64 import b64encode
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -148,6 +149,15 @@ def encode_png(picture: Pixels) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + b"".join(
         struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data)) for kind, data in chunks
     )
+
+
+def png_uri(png: bytes) -> str:
+    """Return a PNG file as the address of a picture inside a page.
+
+    >>> png_uri(b"png")
+    'data:image/png;base64,cG5n'
+    """
+    return f"data:image/png;base64,{b64encode(png).decode()}"
 
 
 def _draw_row_label(
