@@ -15,10 +15,14 @@ def main(cfg: "DictConfig") -> None:
     """Read the request → find the checkpoint → analyse samples or a whole split, or compare networks."""
     from hydra.core.hydra_config import HydraConfig
 
-    from jacoscope.analysis.answer import answer
-    from jacoscope.analysis.question import Question
+    from jacoscope.analysis.question import Question, find_pictures
 
-    answer(Question.from_config(cfg), cfg, HydraConfig.get().overrides.task)
+    question = Question.from_config(cfg)
+    if question.image is not None:
+        find_pictures(question.image)
+    from jacoscope.analysis.answer import answer  # imports much, which a slip need not wait for
+
+    answer(question, cfg, HydraConfig.get().overrides.task)
 
 
 if __name__ == "__main__":

@@ -13,18 +13,29 @@ if TYPE_CHECKING:
     from jacoscope.runs.result import Result
 
 
-@command("train")
+def check(cfg: "DictConfig") -> object:
+    """Check a composed config."""
+    from jacoscope.runs.config import checked_config
+
+    return checked_config(cfg)
+
+
+@command("train", check)
 def main(cfg: "DictConfig") -> float | list[float]:
     """Check the config → train, unless the run is finished → show the result → return what a search optimises."""
-    from jacoscope.runs.config import checked_config
+    from jacoscope.runs.config import checked_config, require_writable_logs
     from jacoscope.runs.directory import RunDirectory
     from jacoscope.runs.lock import alone_in
-    from jacoscope.runs.terminal import show_summary
+    from jacoscope.runs.new_folders import announce
 
     config = checked_config(cfg)
+    from jacoscope.runs.terminal import show_summary  # imports Lightning, which a slip need not wait for
+
     run = RunDirectory(config["paths"]["output_dir"])
     result = run.recorded_result(config)
     if result is None or result.status != "finished":
+        require_writable_logs(config)
+        announce(config["paths"], config["data"])
         with alone_in(run.path, wait=True):
             result = run.recorded_result(config)  # again: another process may have finished it meanwhile
             if result is None or result.status != "finished":
@@ -39,11 +50,10 @@ def train(config: dict[str, Any], run: "RunDirectory", earlier: "Result | None")
     import torch
     from pytorch_lightning import seed_everything
 
-    from jacoscope.runs.config import build, build_loss, build_network, build_penalty, require_writable_logs
+    from jacoscope.runs.build import build, build_loss, build_network, build_penalty
     from jacoscope.runs.evaluation import evaluate_best
     from jacoscope.training import ClassifierModule
 
-    require_writable_logs(config)
     torch.set_flush_denormal(True)  # CPUs are slow with numbers below 1e-38, which old moments of Adam become
     seed_everything(config["seed"], verbose=False)
     with run.recording(config, earlier) as result:
@@ -61,7 +71,8 @@ def train(config: dict[str, Any], run: "RunDirectory", earlier: "Result | None")
             callbacks=[build(node) for node in config["callbacks"].values()],
             logger=[build(node) for node in config["logger"].values()],
         )
-        trainer.fit(module, data, ckpt_path=run.checkpoint_to_resume(), weights_only=True)
+        checkpoint = run.checkpoint_to_resume(config["trainer"]["max_epochs"])
+        trainer.fit(module, data, ckpt_path=checkpoint, weights_only=True)
         result.metrics = evaluate_best(config, trainer, module, data)
         result.pruned = any(getattr(callback, "pruned", False) for callback in trainer.callbacks)
     return result

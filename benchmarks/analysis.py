@@ -29,7 +29,7 @@ from jacoscope.analysis.reduction import logits_jacobian
 from jacoscope.analysis.split import analyse, split_folder
 from jacoscope.analysis.streaming import Devices
 from jacoscope.errors import UserError
-from jacoscope.runs.config import build_network
+from jacoscope.runs.build import build_network
 
 GOAL = 1.3  # times the Jacobians alone
 MEMORY_GOAL = 1500  # MiB

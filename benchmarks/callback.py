@@ -36,7 +36,8 @@ from jacoscope.callbacks.jacobian.measuring import measure, summarise, summarise
 from jacoscope.callbacks.jacobian.sampling import ValidationSamples
 from jacoscope.callbacks.jacobian.sinks import sinks_of
 from jacoscope.data import ImageDataModule
-from jacoscope.runs.config import build, build_network, checked_config
+from jacoscope.runs.build import build, build_network
+from jacoscope.runs.config import checked_config
 from jacoscope.training import ClassifierModule
 
 GOAL = 0.05

@@ -36,7 +36,8 @@ from benchmarks._machine import print_machine
 from jacoscope.data import ImageDataModule
 from jacoscope.data.datamodule import to_pixels
 from jacoscope.penalties import ForwardPass, JacobianPenalty
-from jacoscope.runs.config import build, build_network, checked_config
+from jacoscope.runs.build import build, build_network
+from jacoscope.runs.config import checked_config
 from jacoscope.training import ClassifierModule
 
 BATCH = 100  # of the steps

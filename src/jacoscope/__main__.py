@@ -2,20 +2,22 @@
 
 import os
 import sys
+from pathlib import Path
 
 from jacoscope import __version__
-from jacoscope.commands import COMMAND, run_script
+from jacoscope.commands import COMMAND, run_script, tensorboard_command
 from jacoscope.errors import nearest
 
 COMMANDS = ("train", "analyze", "runs")
-HELP = """\
+HELP = f"""\
 See how every output of an image classifier depends on every input pixel.
 
   jacoscope train GROUP=CHOICE key=value …   train a classifier and watch its Jacobian
   jacoscope analyze checkpoint=RUN sample=7  analyse a trained network
   jacoscope runs FOLDER                      compare all runs below a folder
+  {tensorboard_command(Path("logs"))}
 
-Each explains itself with --help. Look at the logs with: tensorboard --logdir logs
+Each explains itself with --help; the last line opens TensorBoard on all logs.
 A folder configs/ where you type this is read before jacoscope's own configs.
 Shell completion: eval "$(jacoscope -sc install=bash)", or fish or zsh."""
 

@@ -20,16 +20,7 @@ class DamagedCheckpointError(UserError):
 
 
 def write_checkpoint(path: Path, content: dict[str, Any], previous: Path | None = None) -> None:
-    """Write a checkpoint completely or not at all.
-
-    Args:
-        path: the file.
-        content: tensors and plain values.
-        previous: if given, the old file is kept there.
-
-    Raises:
-        UserError: if it cannot be written. The old file is unchanged.
-    """
+    """Write a checkpoint completely or not at all, as :func:`~jacoscope.files.write_whole` does."""
     buffer = io.BytesIO()
     torch.save(content, buffer)
     write_whole(path, buffer.getbuffer(), previous)

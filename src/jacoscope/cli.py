@@ -28,12 +28,12 @@ Task = Callable[[Any], Any]
 _interrupts: list[int] = []
 _PLACE_ERRORS = {
     *(errno.EEXIST, errno.ENOENT, errno.ENOTDIR, errno.EACCES, errno.EPERM, errno.EROFS),
-    *(errno.ENAMETOOLONG, errno.ENOSPC, errno.EDQUOT),
+    *(errno.ENAMETOOLONG, errno.ENOSPC, errno.EDQUOT, errno.ELOOP, errno.EISDIR),
 }
 """Errors of the folder that a run is written to, which the user can correct."""
 
 
-def command(config_name: str) -> Callable[[Task], Callable[[], None]]:
+def command(config_name: str, check: Task | None = None) -> Callable[[Task], Callable[[], None]]:
     """Decorate the main function of an entry script, as ``hydra.main`` does. ``configs/`` lies beside the script.
 
     A user's mistake (:class:`~jacoscope.errors.UserError`, a config that cannot be composed) ends in one message on
@@ -44,6 +44,7 @@ def command(config_name: str) -> Callable[[Task], Callable[[], None]]:
 
     Args:
         config_name: the primary config, without ``.yaml``.
+        check: raises UserError for a config with a mistake. A sweep calls it for each of its jobs before the first.
     """
 
     def decorate(task: Task) -> Callable[[], None]:
@@ -52,7 +53,7 @@ def command(config_name: str) -> Callable[[Task], Callable[[], None]]:
             if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # in the background it is ignored
                 signal.signal(signal.SIGINT, _interrupt)
             try:
-                _run_hydra(task, config_name)
+                _run_hydra(task, config_name, check or bool)
             except KeyboardInterrupt as stop:
                 _leave(str(stop) or "Stopped.", status=128 + (_interrupts or [signal.SIGINT])[0])
             except Exception:
@@ -65,7 +66,7 @@ def command(config_name: str) -> Callable[[Task], Callable[[], None]]:
     return decorate
 
 
-def _run_hydra(task: Task, config_name: str) -> None:
+def _run_hydra(task: Task, config_name: str, check: Task) -> None:
     """Run a task with the config that Hydra composes from the command line, or with each config of a sweep."""
     import hydra
     from hydra.core.hydra_config import HydraConfig
@@ -101,7 +102,7 @@ def _run_hydra(task: Task, config_name: str) -> None:
     warnings.filterwarnings("ignore", message=".*LeafSpec", module="pytorch_lightning")  # to be corrected there
     os.environ["HYDRA_FULL_ERROR"] = "1"  # makes Hydra raise exceptions instead of printing them
     end_with_parent()
-    register(show=_show_sweep)
+    register(show=_show_sweep, check_config=check)
     own_configs.register()
     OmegaConf.register_resolver("folder_of", folder_of, replace=True)
     OmegaConf.register_resolver("typed", typed, replace=True)
@@ -181,11 +182,14 @@ def _message(error: Exception, configs: Path, config_name: str) -> str | None:
         return _explain_composition(error, configs, config_name) + note_of_own_configs()
     if isinstance(error, YAMLError | UnicodeDecodeError):  # Hydra does not wrap these
         return f"A config file cannot be read: {error}"
-    if isinstance(error, ValueError) and _raised_in(error, "hydra", "omegaconf"):
-        if switched := _group_as_switch(sys.argv[1:], configs):
-            return switched
-        advice = ". A group's config is chosen with GROUP=CHOICE; ~GROUP leaves it out"
-        return misspelt_key(sys.argv[1:], configs, config_name) or f"{error}{advice if 'group' in str(error) else ''}"
+    if isinstance(error, (ValueError, TypeError, LookupError, AttributeError)) and _raised_in(
+        error, "hydra", "omegaconf"
+    ):
+        advice = f"A group's config is chosen with GROUP=CHOICE; ~GROUP leaves it out. {_words_typed()}"
+        reason = str(error) if isinstance(error, ValueError) else "A word cannot be composed"
+        is_about_groups = "group" in reason or not isinstance(error, ValueError)
+        explained = _group_as_switch(sys.argv[1:], configs) or misspelt_key(sys.argv[1:], configs, config_name)
+        return explained or (f"{reason}. {advice}" if is_about_groups else reason)
     if isinstance(error, OSError) and error.errno in _PLACE_ERRORS:
         named = f"{error.filename}: " if error.filename else ""
         return f"{named}{error.strerror}. {remedy(error)}"
@@ -233,7 +237,12 @@ def _explain_composition(error: Exception, configs: Path, config_name: str) -> s
         if misspelt := misspelt_key(sys.argv[1:], configs, config_name):
             return misspelt
     reason = f"\n{error.__cause__}" if error.__cause__ and str(error.__cause__) not in str(error) else ""
-    return f"The configuration cannot be composed: {error}{reason}"
+    return f"The configuration cannot be composed: {error}{reason}\n{_words_typed()}"
+
+
+def _words_typed() -> str:
+    """Return the words of the command line, whose mistake the error of a library does not name."""
+    return f"Typed: {' '.join(sys.argv[1:])}"
 
 
 def _raised_in(error: Exception, *packages: str) -> bool:

@@ -21,16 +21,7 @@ class NotAFileError(OSError):
 
 
 def write_whole(path: Path, content: bytes | memoryview, previous: Path | None = None) -> None:
-    """Write ``content`` to ``path``. A reader finds the old file or the complete new one, never a part of it.
-
-    Args:
-        path: the file. Missing folders are created.
-        content: the whole content.
-        previous: if given, the old file is kept there, in the same folder.
-
-    Raises:
-        UserError: if the folder cannot be written or the disk is full. The old file is unchanged.
-    """
+    """Write ``content`` to ``path``, with :func:`replacement`: a reader finds the old file or the complete new one."""
     with replacement(path, previous) as new:
         new.write_bytes(content)
 
@@ -140,12 +131,8 @@ def remove_unfinished(folder: Path) -> None:
 def require_writable(folder: Path, key: str) -> None:
     """Check that a folder, or the nearest one above that exists, can be written.
 
-    Args:
-        folder: need not exist.
-        key: what names it, for the message.
-
     Raises:
-        UserError: if it cannot be written.
+        UserError: if it cannot. The message names the ``key`` of the config that names the folder.
     """
     existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
     try:

@@ -4,7 +4,6 @@ The numbers, pictures and tags are those of :class:`~jacoscope.callbacks.Jacobia
 """
 
 import html
-from base64 import b64encode
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +13,7 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor, nn
 
+from jacoscope.callbacks.jacobian.arguments import OUTPUTS
 from jacoscope.callbacks.jacobian.dashboard import explanation, layout
 from jacoscope.callbacks.jacobian.measuring import (
     Differentiator,
@@ -31,13 +31,12 @@ from jacoscope.jacobians import DEFINITION, usable_strategy
 from jacoscope.jacobians.outputs import OUTPUTS as ALLOWED
 from jacoscope.measures import MEASURES, Statistic
 from jacoscope.visuals.colors import Pixels
-from jacoscope.visuals.sheet import TILE_SIZE, encode_png
+from jacoscope.visuals.sheet import TILE_SIZE, encode_png, png_uri
 from jacoscope.visuals.training_pictures import GALLERY_SIZE, probe_sheet
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
 
-OUTPUTS = ("logits", "probs")
 STATISTICS: dict[Statistic, str] = {"mean": "mean", "median": "median", "p05": "5 %", "p95": "95 %", "max": "largest"}
 """Columns of the table of a result, with their headings."""
 SHOWN_ROWS = 10
@@ -140,8 +139,8 @@ class Result:
         )
         drawn = ""
         if self.portrait is not None:
-            png = b64encode(encode_png(self.picture(self.outputs[0]).pixels)).decode()
-            drawn = f"<img alt='samples and their Jacobians' style='max-width:100%' src='data:image/png;base64,{png}'>"
+            uri = png_uri(encode_png(self.picture(self.outputs[0]).pixels))
+            drawn = f"<img alt='samples and their Jacobians' style='max-width:100%' src='{uri}'>"
         return f"<table><tr><th>{len(self.labels)} samples</th>{head}</tr>{body}</table>{drawn}"
 
     def _rows(self) -> list[tuple[str, list[str]]]:

@@ -18,7 +18,7 @@ from jacoscope.analysis.question import Question
 from jacoscope.analysis.split import analyse as analyse_split
 from jacoscope.analysis.split import split_folder
 from jacoscope.analysis.streaming import Devices
-from jacoscope.runs.config import build_network
+from jacoscope.runs.build import build_network
 from jacoscope.runs.result import Result
 
 IMAGES = {"shape": [1, 8, 8], "classes": 3, "mean": [0.4], "std": [0.3]}

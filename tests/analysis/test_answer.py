@@ -25,7 +25,7 @@ from jacoscope.analysis.answer import answer
 from jacoscope.analysis.network import TrainedNetwork
 from jacoscope.analysis.question import Question
 from jacoscope.errors import UserError
-from jacoscope.runs.config import build_network
+from jacoscope.runs.build import build_network
 from jacoscope.runs.result import Result
 
 ROOT = Path(__file__).parents[2]

@@ -5,7 +5,8 @@ import pytest
 import torch
 from PIL import Image
 
-from jacoscope.analysis.image import find_pictures, looks_inverted, read_picture
+from jacoscope.analysis.image import looks_inverted, read_picture
+from jacoscope.analysis.question import find_pictures
 from jacoscope.errors import UserError
 
 SHAPE = (1, 28, 28)

@@ -60,3 +60,8 @@ def test_one_name_is_as_good_as_a_list_of_one() -> None:
 @pytest.mark.parametrize("asked", [{"sample": 7}, {"image": "a.png", "invert": True}, {"compare": ["A", "B"]}])
 def test_switches_that_are_off_go_with_every_question(asked: dict[str, Any]) -> None:
     Question.from_config(OmegaConf.create({**asked, "attack": 0, "report": False}))
+
+
+def test_the_first_sample_is_asked_for_one_by_one() -> None:
+    question = Question.from_config(OmegaConf.create({"sample": 0}))
+    assert (question.asked, question.file, question.indices) == ("sample", "sample", [0])

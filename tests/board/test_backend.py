@@ -13,11 +13,16 @@ from urllib.parse import quote, urlencode
 import numpy as np
 import pytest
 import torch
+from tensorboard.backend.event_processing.data_provider import MultiplexerDataProvider
+from tensorboard.backend.event_processing.plugin_event_multiplexer import EventMultiplexer
 from tensorboard.compat.proto.summary_pb2 import Summary
+from tensorboard.plugins.base_plugin import TBContext
 from torch.utils.tensorboard import SummaryWriter
+from werkzeug.test import Client
 
 from jacoscope import board
 from jacoscope.board.plugin import JacobiansPlugin
+from jacoscope.board.writing import summary
 from jacoscope.visuals import heatmaps
 
 from .logs import NAMES, exact, get, log, tensorboard
@@ -149,6 +154,27 @@ def test_strange_and_damaged_logs_are_named_and_stop_nothing(tmp_path: Path) -> 
         status, _, content = get(f"{address}{DATA}/course?run=other&tag={quote('jacobians/8')}&output=logits")
         assert (status, b"cannot be shown" in content) == (422, True)
         assert get(f"{address}/data/environment")[0] == 200
+
+
+def test_a_strange_output_and_an_unknown_class_of_a_log_break_no_answer(tmp_path: Path) -> None:
+    output = 'lo"g\u00e9its; x=1'
+    told = summary(
+        *(torch.rand(1, 1, 4, 4), {output: torch.rand(1, 3, 4, 4)}, torch.rand(1, 3), {}),
+        indices=[0],
+        labels=[300],
+        class_names=["a", "b", "c"],
+    )
+    with SummaryWriter(str(tmp_path / "run")) as writer:
+        writer.file_writer.add_summary(told, 0)
+    events = EventMultiplexer().AddRunsFromDirectory(str(tmp_path))
+    events.Reload()
+    apps = JacobiansPlugin(TBContext(data_provider=MultiplexerDataProvider(events, str(tmp_path)))).get_plugin_apps()
+    asked = {"run": "run", "tag": "jacobians/0", "output": output}
+    saved = Client(apps["/matrix"]).get("/", query_string={**asked, "step": "0", "form": "csv"})
+    assert saved.status_code == 200
+    assert saved.headers["Content-Disposition"] == 'attachment; filename="jacobian_lo_g_its__x_1_sample_0_step_0.csv"'
+    content = Client(apps["/course"]).get("/", query_string=asked).data
+    assert json.loads(content[4 : 4 + int.from_bytes(content[:4], "little")])["label"] == -1
 
 
 def test_of_a_long_run_all_steps_are_shown_as_make_board_starts_it(tmp_path: Path) -> None:

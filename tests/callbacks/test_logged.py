@@ -129,7 +129,7 @@ def test_every_tag_of_the_layout_is_logged(run: Run) -> None:
     assert {
         "accuracy",
         "loss",
-        "Frobenius norm",
+        "Frobenius norm: median and middle 90 %",
         "Frobenius norm by class",
         "Frobenius norm, training and validation",
     } <= {chart.title for chart in charts}
@@ -141,6 +141,13 @@ def test_every_tag_of_the_layout_is_logged(run: Run) -> None:
         for chart in category.chart:
             for pattern in chart.multiline.tag:
                 assert any(re.search(pattern, tag) for tag in tags), pattern
+            for band in chart.margin.series:
+                assert {band.value, band.lower, band.upper} <= set(tags)
+                assert [tag.rpartition("/")[2] for tag in (band.value, band.lower, band.upper)] == [
+                    "median",
+                    "p05",
+                    "p95",
+                ]
 
 
 def test_no_group_of_scalars_has_more_than_twelve_charts(run: Run) -> None:

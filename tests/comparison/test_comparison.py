@@ -3,7 +3,10 @@
 import csv
 import json
 import math
+import os
 import re
+import subprocess
+import sys
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
@@ -193,13 +196,25 @@ def test_runs_of_different_experiments_are_not_taken_for_seeds_of_one(tmp_path: 
     ]
 
 
+def test_a_page_of_the_users_own_is_not_replaced(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    own = folder / "sweep.html"
+    before = own.read_bytes() if own.exists() else None
+    own.write_text("my notes")
+    try:
+        assert main([str(folder)]) == 0
+        assert own.read_text() == "my notes"
+        assert "sweep.html is not written: that file is no page of jacoscope" in capsys.readouterr().out
+    finally:
+        own.unlink() if before is None else own.write_bytes(before)
+
+
 def test_a_folder_may_be_called_anything(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "od [red] [x").symlink_to(folder)
     page = tmp_path / "p [red].html"
     assert main([str(tmp_path / "od [red] [x"), f"--html={page}"]) == 0
     told = capsys.readouterr().out
     assert str(page) in told
-    assert f"tensorboard --logdir '{tmp_path}/od [red] [x'" in told
+    assert f"tensorboard --logdir '{tmp_path}/od [red] [x' --samples_per_plugin=" in told
 
 
 def test_a_sweep_without_runs_says_so(tmp_path: Path) -> None:
@@ -249,6 +264,17 @@ def test_only_runs_that_meet_every_filter_are_shown(folder: Path, capsys: pytest
     ):
         assert main([*words[:2], f"--filter={wrong}"]) == 1
         assert told in capsys.readouterr().err
+
+
+def test_a_pipe_that_is_closed_early_ends_the_command_quietly(folder: Path) -> None:
+    command = [sys.executable, "-m", "jacoscope.runs", str(folder), "--no-html", "--json"]
+    reading, writing = os.pipe()
+    os.close(reading)  # what ``head`` does after its last line
+    try:
+        ended = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, text=True, check=False)
+    finally:
+        os.close(writing)
+    assert ended.stderr == ""
 
 
 def test_runs_of_a_folder_come_newest_first_and_fit_a_hundred_columns(

@@ -104,6 +104,15 @@ def prepare(folder: Path) -> None:
     torch.save({"state_dict": Evil()}, folder / "evil.ckpt")
     (folder / "empty.ckpt").write_bytes(b"")
 
+    (folder / "good.png").write_bytes((whole / "train" / "cat" / "1.png").read_bytes())
+    for name, file in (("mine", "reading.json"), ("mine", "summary.json"), ("theirs", "analysis.json")):
+        (folder / name).mkdir(exist_ok=True)
+        (folder / name / file).write_text("{}")
+    (folder / "circle").symlink_to("circle")
+    (folder / "linked").mkdir()
+    (folder / "linked" / "heatmap.png").symlink_to(folder / "not_there.png")
+    (folder / "parts" / "parts_of_mine").mkdir(parents=True)
+
     configs = folder / "more" / "experiment"
     configs.mkdir(parents=True)
     (configs / "not_yaml.yaml").write_text("# @package _global_\nseed: [1\n")

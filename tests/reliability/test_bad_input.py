@@ -61,9 +61,13 @@ TRAIN = [
     ("callbacks.jacobian.max_samples=1.5", "callbacks.jacobian.max_samples=1.5|int"),
     ("callbacks.jacobian.train_samples=3.5", "callbacks.jacobian.train_samples=3.5|int"),
     ("callbacks.jacobian.probe_indices=[1.5]", "callbacks.jacobian.probe_indices=|int"),
-    ("callbacks.jacobian.tab=perhaps", "callbacks.jacobian.tab=|bool"),
+    ("callbacks.jacobian.tab=perhaps", "callbacks.jacobian.tab='perhaps'|bool"),
     ("+callbacks.jacobian.name=a/b", "JacobianCallback: name='a/b' is not allowed"),
-    ("+callbacks.two._target_=jacoscope.callbacks.JacobianCallback", "more than one stateful callback|state_key"),
+    (
+        "+callbacks.two._target_=jacoscope.callbacks.JacobianCallback",
+        "callbacks.jacobian and callbacks.two are JacobianCallbacks of the same name|+callbacks.two.name=NAME",
+    ),
+    ("+callbacks.two=${callbacks.jacobian}", "JacobianCallbacks of the same name|+callbacks.two.name=NAME"),
     ("trainer.accelerator=gpuu", "gpuu"),
     ("trainer.limit_train_batches=-1", "trainer.limit_train_batches=-1 is not allowed; it is 1 to"),
     ("trainer.accumulate_grad_batches=0", "trainer.accumulate_grad_batches=0 is not allowed; it is 1 to"),
@@ -177,6 +181,7 @@ TRAIN = [
     ("run_name=../../../outside", "run_name=../../../outside leads out of the folder of runs"),
     ("run_name=$HOME", "run_name=$HOME cannot be the name of a folder: it holds a $"),
     ("paths.log_dir=empty.ckpt", "empty.ckpt|Choose a folder that you may write to"),
+    ("paths.log_dir=circle", "circle|Too many levels of symbolic links"),
     ("run_name=no_record", "result.json is not the record of a run"),
     ("run_name=half_record", "result.json is not the record of a run"),
     ("run_name=wrong_record", "result.json is not the record of a run"),
@@ -199,6 +204,37 @@ TRAIN = [
     ("logger.tensorboard.save_dir=empty.ckpt", "save_dir=empty.ckpt cannot be written: Not a directory"),
     ("-m seed=range(0,100000000)", "seed=range(0,100000000) are 100,000,000 runs; a sweep has 10,000 at most"),
     ("-m seed=range(0,300) optimizer.lr=range(0.1,1.0,0.01)", "27,000 runs; a sweep has 10,000 at most"),
+    ("optimizer.lr=true", "optimizer.lr=True is of the wrong type"),
+    ("optimizer.lr=[1]", "optimizer.lr=[1]|float"),
+    ("optimizer.lr=1e400", "optimizer.lr=inf is not allowed; type a finite number"),
+    ("data.batch_size=16.5", "data.batch_size=16.5 is of the wrong type: it takes int"),
+    ("data.batch_size=many", "data.batch_size='many' is of the wrong type: it takes int"),
+    ("model.channels=[6,x]", "model.channels=[6, 'x'] is of the wrong type: it takes int, a list of 2 numbers"),
+    ("images.shape=[1,28,28.5]", "images.shape=[1, 28, 28.5] is of the wrong type"),
+    ("callbacks.last_checkpoint.dirpath=0.5", "callbacks.last_checkpoint.dirpath=0.5"),
+    ("callbacks.checkpoint.dirpath=3", "callbacks.checkpoint.dirpath=3"),
+    ("callbacks.checkpoint=null", "callbacks.checkpoint names no _target_"),
+    ("logger.tensorboard=3", "logger.tensorboard names no _target_"),
+    ("model=[null]", "A group's config is chosen with GROUP=CHOICE|model=[null]"),
+    ("data=-1", "must be a string or a list|Typed: |data=-1"),
+    ("trainer.default_root_dir=[1]", "trainer.default_root_dir=[1] is of the wrong type"),
+    ("callbacks.checkpoint.monitor=[1]", "callbacks.checkpoint.monitor=[1] is of the wrong type"),
+    (
+        "+logger.tensorboard.more=1",
+        "logger.tensorboard.more: jacoscope.training.TensorBoardLogger does not take",
+    ),
+    ("images=1e30", "images=1e+30 is of the wrong type: it has the keys shape, classes"),
+    ("extend=true", "extend=true: there is no finished run"),
+    ("extend=perhaps", "extend='perhaps' is of the wrong type: it is true or false"),
+    ("-m seed=0,1 extend=true", "extend=true extends a single run"),
+    ("run_name=done extend=true trainer.max_epochs=2", "cannot be extended|one_cycle, was planned over its 1 epochs"),
+    ("run_name=done extend=true trainer.max_epochs=2 seed=1", "another configuration|seed: 0 then, 1 now"),
+    ("run_name=done trainer.max_epochs=2", "trainer.max_epochs: 1 then, 2 now|extend=true trains a finished run on"),
+    ("-m seed=0,1 optimizer.lr=abc", "optimizer.lr='abc' is of the wrong type"),
+    ("-m seed=0,1 model.channels=[0,0],[6,16]", "model.channels=[0, 0] is not allowed"),
+    ("-m seed=0,1 +optimizer.bogus=1", "AdamW does not take bogus"),
+    ("-m seed=0,1 objective=val/acuracy", "Did you mean val/accuracy?"),
+    ("-m hparams_search=optuna optimizer.betas=3", "optimizer.betas=3 is not allowed; it is a list of 2 numbers"),
     ("run_name=evil", "is refused: it would run posix.system"),
     (f"{MORE} experiment=not_yaml", "not_yaml"),
     (f"{MORE} experiment=binary", "cannot be read"),
@@ -242,11 +278,28 @@ ANALYZE = [
     ("checkpoint=logs/train/runs/done sample=-1", "sample"),
     ("checkpoint=logs/train/runs/done sample=99999", "99999"),
     ("checkpoint=logs/train/runs/done sample=one", "sample='one'"),
+    ("checkpoint=logs/train/runs/done samples=[0,99999]", "sample=99999 is out of range"),
+    ("sample=1.5", "sample=1.5 is of the wrong type: it is a whole number"),
+    ("samples=[1,x]", "samples=[1, 'x'] is of the wrong type"),
+    ("image=[a.png]", "image=['a.png'] is of the wrong type"),
+    ("image=pictures", "image=pictures is a folder"),
+    (
+        "checkpoint=logs/train/runs/done sample=0 output_dir=mine",
+        "output_dir=mine holds reading.json, which analyze.py",
+    ),
+    ("checkpoint=logs/train/runs/done sample=0 output_dir=linked", "output_dir=linked holds heatmap.png, which"),
+    ("checkpoint=logs/train/runs/done image=good.png output_dir=empty.ckpt", "empty.ckpt"),
+    ("checkpoint=logs/train/runs/done attack=0 limit=4 output_dir=mine", "output_dir=mine holds summary.json, which"),
+    ("checkpoint=logs/train/runs/done attack=0 limit=4 output_dir=theirs", "output_dir=theirs holds analysis.json"),
+    (
+        "checkpoint=logs/train/runs/done attack=0 limit=4 output_dir=parts",
+        "output_dir=parts holds parts_of_mine, which",
+    ),
     ("sample=1 samples=[2]", "sample and samples are different questions"),
     ("split=tset", "Did you mean split=test?"),
     ("output=prob", "Did you mean output=probs?"),
     ("limit=0", "limit=0 is not allowed; it is 1 to"),
-    ("optimizer=sgd", "There is no key optimizer|Groups: data, model, paths, trainer"),
+    ("optimizer=sgd", "There is no key optimizer|Groups: data, model, paths, robustness, trainer"),
     ("+optimizer=sgd", "There is no key optimizer|Keys: checkpoint, split"),
     ("-m split=test,val", "-m is for sweeps of trainings"),
     ("+imge=seven.png", "There is no key imge. Did you mean image?"),
@@ -320,6 +373,7 @@ def test_a_name_that_leads_out_is_refused_before_anything_is_made(tmp_path: Path
 def refuse(folder: Path, script: str, words: list[str], told: str) -> None:
     """Run it, and check that it is refused with a message and leaves nothing behind."""
     before = {path: path.read_bytes() for path in (folder / "logs").rglob("*.ckpt") if path.is_file()}
+    folders = folders_in(folder)
     done = run(folder, script, *words)
     assert done.process.exitcode == (2 if "unrecognized arguments" in told else 1), done.told
     for piece in told.split("|"):
@@ -329,3 +383,9 @@ def refuse(folder: Path, script: str, words: list[str], told: str) -> None:
     assert not (folder / "evil_was_run").exists()
     assert not list(folder.glob("**/outside"))
     assert all(path.read_bytes() == content for path, content in before.items())
+    if "Step |" not in told and "conditioned on metric" not in told:  # these trainings had begun
+        assert folders_in(folder) == folders
+
+
+def folders_in(folder: Path) -> set[Path]:
+    return {path for path in folder.rglob("*") if path.is_dir()}

@@ -52,3 +52,4 @@ def test_the_holder_is_named_with_its_number_and_since_when(tmp_path: Path) -> N
     with alone_in(tmp_path):
         assert f"process {os.getpid()} " in (tmp_path / ".lock").read_text()
     assert not is_held(tmp_path)
+    assert list(tmp_path.iterdir()) == []  # nothing was done there

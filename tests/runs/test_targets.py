@@ -6,7 +6,7 @@ import pytest
 from torch import nn
 
 from jacoscope.errors import UserError
-from jacoscope.runs.config import build, build_network
+from jacoscope.runs.build import build, build_network
 from jacoscope.runs.records import fits, type_hints
 from jacoscope.runs.targets import check_targets
 

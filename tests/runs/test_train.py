@@ -59,7 +59,7 @@ def test_a_run_ends_with_what_came_out_and_what_to_type_next(
     for told in (
         f"{accuracy:.2%}",
         "logs/train/runs/finished",
-        "tensorboard --logdir logs/train/runs/finished/tensorboard",
+        "tensorboard --logdir_spec finished:logs/train/runs/finished --samples_per_plugin=images=1000,jacobians=1000",
         "analyze.py checkpoint=logs/train/runs/finished",
         "Frobenius norm of ∂logits/∂pixels",
     ):

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import rankdata
+from scipy.stats import binomtest, rankdata
 
 Values = NDArray[Any]
 BINS = 10
@@ -35,27 +35,25 @@ def calibration(confidence: Values, correct: Values, classes: int) -> dict[str, 
     bins, error = [], 0.0
     for place in range(BINS):
         which = places == place
-        count = int(which.sum())
+        count, right = int(which.sum()), int(correct[which].sum())
         if not count:
             continue
-        mean, share = float(confidence[which].mean(dtype=np.float64)), float(correct[which].mean())
-        low, high = wilson_interval(share, count)
+        mean, share = float(confidence[which].mean(dtype=np.float64)), right / count
+        low, high = wilson_interval(right, count)
         ends = {"from": float(edges[place]), "to": float(edges[place + 1])}
         bins.append({**ends, "samples": count, "confidence": mean, "accuracy": share, "low": low, "high": high})
         error += count / len(confidence) * abs(share - mean)
     return {"chance": chance, "sure": (1 + chance) / 2, "error": round(error, 6), "bins": bins}
 
 
-def wilson_interval(share: float, count: int) -> tuple[float, float]:
-    """Return Wilson's 95 % interval of a share of ``count`` trials.
+def wilson_interval(right: int, count: int) -> tuple[float, float]:
+    """Return Wilson's (1927) 95 % interval of a share: ``right`` of ``count`` trials.
 
-    >>> [round(end, 3) for end in wilson_interval(0.5, 10)]
+    >>> [round(end, 3) for end in wilson_interval(5, 10)]
     [0.237, 0.763]
     """
-    z2 = TWO_SIDED_95**2
-    middle = (share + z2 / (2 * count)) / (1 + z2 / count)
-    half = TWO_SIDED_95 * math.sqrt(share * (1 - share) / count + z2 / (4 * count**2)) / (1 + z2 / count)
-    return max(0.0, middle - half), min(1.0, middle + half)
+    interval = binomtest(right, count).proportion_ci(0.95, method="wilson")
+    return float(interval.low), float(interval.high)
 
 
 def auroc_interval(scores: Values, positive: Values) -> tuple[float, float] | None:

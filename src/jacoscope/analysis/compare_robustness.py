@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 from rich.console import Console
@@ -18,6 +19,7 @@ from jacoscope.analysis.robustness.summary import verdict
 from jacoscope.analysis.split import split_folder
 from jacoscope.analysis.streaming import Devices
 from jacoscope.analysis.terminal import show_files, show_robustness_of_several
+from jacoscope.commands import typed
 from jacoscope.files import write_whole
 
 STAGE = "comparison"
@@ -59,7 +61,7 @@ def answer(question: Question, specs: Sequence[NetworkSpec], devices: Devices, c
     show_files(console, folder.results())
     if home is not None:
         console.print(
-            f"python -m jacoscope.runs {home} shows these accuracies beside the settings of the runs",
+            f"{typed('runs')} {quote(str(home))} shows these accuracies beside the settings of the runs",
             highlight=False,
             markup=False,
             soft_wrap=True,

@@ -3,6 +3,7 @@
 import ast
 import hashlib
 import json
+import os
 import shutil
 import time
 from collections.abc import Iterator, Sequence
@@ -211,7 +212,8 @@ class AnswerFolder:
                 f"output_dir={self.path} holds the answer to another question (another "
                 f"{', another '.join(different)}): name another folder, or delete that one"
             )
-        if there := self.results():
+        named = [self.file(name) for name in (*self.names, "analysis.json")]
+        if there := [path for path in (*named, *self.path.glob("parts_*")) if os.path.lexists(path)]:
             raise UserError(
                 f"output_dir={self.path} holds {there[0].name}, which analyze.py did not write: name another folder"
             )

@@ -2,7 +2,6 @@
 
 import hashlib
 from collections.abc import Sequence
-from glob import glob
 from pathlib import Path
 
 import numpy as np
@@ -12,10 +11,10 @@ from rich.console import Console
 from rich.markup import escape
 from torch import Tensor
 
-from jacoscope.analysis.folder import answer_path, short_digest
+from jacoscope.analysis.folder import short_digest
 from jacoscope.analysis.network import NetworkSpec, TrainedNetwork
-from jacoscope.analysis.question import Question
-from jacoscope.analysis.sample import read, save, show
+from jacoscope.analysis.question import Question, find_pictures
+from jacoscope.analysis.sample import own_folders, read, save, show
 from jacoscope.analysis.streaming import Devices
 from jacoscope.analysis.terminal import show_files
 from jacoscope.data.pictures import opened, plain
@@ -36,11 +35,11 @@ def answer(question: Question, specs: Sequence[NetworkSpec], devices: Devices, c
     pictures = {path: read_picture(path, spec.shape, question.invert) for path in find_pictures(question.image)}
     network = TrainedNetwork.load(spec)
     mean = spec.config["images"]["mean"]
-    for path, pixels in pictures.items():
-        reading = read(network, path.name, pixels, None, question)
-        inverted = "_inverted" if question.invert else ""
-        home = answer_path(question, spec, f"image_{picture_name(path)}{inverted}_{question.output_name}")
-        files = save(reading, network.class_names, home)
+    inverted = "_inverted" if question.invert else ""
+    names = [f"image_{picture_name(path)}{inverted}_{question.output_name}" for path in pictures]
+    for (path, pixels), (folder, asked) in zip(pictures.items(), own_folders(question, spec, names), strict=True):
+        reading = read(network, path.name, pixels, None, question, asked)
+        files = save(reading, network.class_names, folder)
         console.print(f"\nwhat the network saw of {escape(str(path))} ({pixels.shape[2]}×{pixels.shape[1]}):")
         console.print(in_blocks(pixels), highlight=False)
         if looks_inverted(pixels, sum(mean) / len(mean)):
@@ -57,24 +56,6 @@ def picture_name(path: Path) -> str:
     """
     content = hashlib.sha256(path.read_bytes()).hexdigest()
     return f"{path.stem}_{short_digest([path.name, content])}"
-
-
-def find_pictures(pattern: str) -> list[Path]:
-    """Return the files that match a name or a pattern (``scans/*.png``), in the order of their names.
-
-    Raises:
-        UserError: if there are none.
-    """
-    path = Path(pattern).expanduser()
-    if path.is_file():
-        return [path]
-    if path.is_dir():
-        raise UserError(f"image={pattern} is a folder: name the pictures in it, image='{path}/*.png'")
-    found = sorted(Path(name) for name in glob(str(path), recursive=True) if Path(name).is_file())  # noqa: PTH207
-    if not found:
-        wrong = "that is not a file, but a pipe or a device" if path.exists() else "there is no such file"
-        raise UserError(f"image={pattern}: {wrong}")
-    return found
 
 
 def read_picture(path: Path, shape: tuple[int, int, int], invert: bool) -> Tensor:

@@ -24,8 +24,10 @@ from jacoscope.commands import typed
 from jacoscope.data.datamodule import to_pixels
 from jacoscope.errors import UserError
 from jacoscope.jacobians import JacobianError, usable_strategy
-from jacoscope.runs.config import build, build_network, require_values
+from jacoscope.runs.build import build, build_network
+from jacoscope.runs.config import require_values
 from jacoscope.runs.directory import RunDirectory, latest_run
+from jacoscope.runs.new_folders import print_new
 from jacoscope.runs.ranges import check_ranges
 from jacoscope.runs.result import Result, moved
 from jacoscope.runs.targets import check_namespaces, check_targets, targets_in, whitelist
@@ -241,7 +243,11 @@ class TrainedNetwork:
         """The data, prepared and set up."""
         with execution_whitelist(whitelist(self.spec.trusted)):
             data: LightningDataModule = build(self.spec.config["data"])
+        root = Path(str((self.spec.config["data"].get("source") or {}).get("root", ".")))
+        is_new = not root.exists()
         data.prepare_data()
+        if is_new and root.exists():
+            print_new(root, "data", "data_dir")
         for stage in ("fit", "test"):
             data.setup(stage)
         return data

@@ -1,16 +1,23 @@
-"""The question to a trained network: the command line of analyze.py, checked, as plain values."""
+"""The question to a trained network: the command line of analyze.py, checked, as plain values.
+
+Torch is not imported: a slip is refused within a second.
+"""
 
 from dataclasses import MISSING, dataclass, field, fields
-from typing import Any, get_args, get_type_hints
+from glob import glob
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, get_args, get_type_hints
 
 from omegaconf import DictConfig, OmegaConf
 
-from jacoscope.analysis.robustness.settings import Robustness
 from jacoscope.errors import UserError, nearest, require_choice
-from jacoscope.jacobians import DEFINITION, STRATEGIES
 from jacoscope.runs.ranges import MOST, Range
 from jacoscope.runs.records import fits
 
+if TYPE_CHECKING:
+    from jacoscope.analysis.robustness.settings import Robustness
+
+DEFINITION = "vmap-jacrev"  # as in jacoscope.jacobians, which imports torch
 QUESTIONS = {
     "sample": "sample",
     "samples": "sample",
@@ -26,7 +33,6 @@ With ``robustness``, ``compare`` asks about curves, see :attr:`Question.file`.
 CHOICES = {
     "split": ("test", "val", "train"),
     "output": ("logits", "probs", "log_probs"),
-    "strategy": ("auto", *STRATEGIES),
     "jacobian_dtype": ("float32", "float16"),
 }
 RANGES = {name: Range(low, MOST) for name, low in (("limit", 1), ("chunk_size", 1), ("attack", 0))}
@@ -64,7 +70,7 @@ class Question:
     compare: list[str] | None = None
     history: bool = False
     attack: int = 50
-    robustness: Robustness | None = None
+    robustness: "Robustness | None" = None
     report: bool = True
     chunk_size: int = 512
     output_dir: str | None = None
@@ -80,10 +86,9 @@ class Question:
         """
         own = OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key not in NOT_THE_QUESTION])
         values: Any = OmegaConf.to_container(own)
-        hints = get_type_hints(cls)
+        hints = get_type_hints(cls, localns={"Robustness": object})
         if unknown := [name for name in values if name not in hints]:
             raise UserError(f"There is no key {unknown[0]}.{nearest(unknown[0], hints)}\nKeys: {', '.join(hints)}")
-        values["robustness"] = Robustness.from_config(values.get("robustness") or {})
         for name, value in values.items():
             if value == "":
                 raise UserError(f"{name}= has no value: type {name}=VALUE, or leave it out")
@@ -93,6 +98,10 @@ class Question:
                 values[name] = [value]  # trust=my_package is as clear as trust=[my_package]
             elif not fits(value, hints[name], MISSING):
                 raise UserError(f"{name}={value!r} is of the wrong type: it is {_described(hints[name])}")
+        if curves := values.pop("robustness", None):
+            from jacoscope.analysis.robustness.settings import Robustness
+
+            values["robustness"] = Robustness.from_config(curves)
         question = cls(**values)
         question._check()
         return question
@@ -119,7 +128,8 @@ class Question:
 
     @property
     def _typed(self) -> list[str]:
-        return [name for name in QUESTIONS if name != "split" and getattr(self, name) not in (None, False)]
+        values = {name: getattr(self, name) for name in QUESTIONS if name != "split"}
+        return [name for name, value in values.items() if value is not None and value is not False]  # sample=0 is one
 
     @property
     def named_output(self) -> str:
@@ -147,7 +157,12 @@ class Question:
         return f"{self.split}_{self.output_name}" + (f"_first_{self.limit}" if self.limit else "")
 
     def _check(self) -> None:
-        for name, choices in CHOICES.items():
+        choices_of = dict(CHOICES)
+        if self.strategy != DEFINITION:
+            from jacoscope.jacobians import STRATEGIES
+
+            choices_of["strategy"] = ("auto", *STRATEGIES)
+        for name, choices in choices_of.items():
             if (value := getattr(self, name)) is not None:
                 require_choice(name, value, choices)
         for name, allowed in RANGES.items():
@@ -162,6 +177,9 @@ class Question:
         if self.compare is not None and len(self.compare) != 2 and self.robustness is None:
             raise UserError(f"compare={self.compare}: name two runs or checkpoints, compare=[RUN_A,RUN_B]")
         self._check_that_all_is_used()
+        for index in self.indices or ():
+            if index < 0:
+                raise UserError(f"sample={index} is out of range: samples are counted from 0")
 
     def _check_that_all_is_used(self) -> None:
         """Refuse what was set but is not used by the question that is asked. Switches that are off ask for nothing."""
@@ -170,7 +188,7 @@ class Question:
             if self.asked not in users and (value := getattr(self, name)) and value != defaults[name]:
                 alone = f"without {' or '.join(f'{user}=' for user in users)}"
                 besides = alone if self.asked == "split" else f"with {self.asked}="
-                given = name if isinstance(value, Robustness) else f"{name}={value}"
+                given = name if name == "robustness" else f"{name}={value}"
                 raise UserError(f"{given} is not used {besides}: leave it out")
         if self.jacobian_dtype != defaults["jacobian_dtype"] and not self.save_jacobians:
             raise UserError(f"jacobian_dtype={self.jacobian_dtype} is not used without save_jacobians=true")
@@ -180,3 +198,21 @@ def _described(hint: Any) -> str:
     """Describe a type in words: ``a whole number``, ``a list, each a text``."""
     (kind,) = [arm for arm in get_args(hint) if arm is not type(None)] if type(None) in get_args(hint) else [hint]
     return f"a list, each {KINDS[get_args(kind)[0]]}" if get_args(kind) else KINDS[kind]
+
+
+def find_pictures(pattern: str) -> list[Path]:
+    """Return the files that match a name or a pattern (``scans/*.png``), in the order of their names.
+
+    Raises:
+        UserError: if there are none.
+    """
+    path = Path(pattern).expanduser()
+    if path.is_file():
+        return [path]
+    if path.is_dir():
+        raise UserError(f"image={pattern} is a folder: name the pictures in it, image='{path}/*.png'")
+    found = sorted(Path(name) for name in glob(str(path), recursive=True) if Path(name).is_file())  # noqa: PTH207
+    if not found:
+        wrong = "that is not a file, but a pipe or a device" if path.exists() else "there is no such file"
+        raise UserError(f"image={pattern}: {wrong}")
+    return found

@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import math
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,7 +32,15 @@ from jacoscope.files import write_together
 from jacoscope.jacobian_batch import JacobianBatch
 from jacoscope.jacobians import BoundaryDistance, as_matrix, boundary_distance, output_norms
 from jacoscope.measures import MEASURES, SINGULAR, shown_in
+from jacoscope.runs.records import UNREADABLE, read_json
 from jacoscope.visuals.figure import jacobian_figure
+from jacoscope.visuals.fonts import drawable, shortened
+
+LETTERS = 24
+"""Of a class's name above a picture."""
+
+PICTURES = ("heatmap.png", "heatmap.svg", "decision.png")
+FILES = ("reading.json", "jacobian.npy", "jacobian.csv", *PICTURES, "report.html")
 
 
 def answer(question: Question, specs: Sequence[NetworkSpec], devices: Devices, console: Console) -> None:  # noqa: ARG001
@@ -49,13 +58,27 @@ def answer(question: Question, specs: Sequence[NetworkSpec], devices: Devices, c
             raise UserError(
                 f"sample={index} is out of range: the {question.split} split has samples 0 to {len(dataset) - 1}"
             )
-    for index in indices:
+    names = [f"{question.split}_sample_{index}_{question.output_name}" for index in indices]
+    for index, (folder, asked) in zip(indices, own_folders(question, spec, names), strict=True):
         pixels, labels = network.read_samples(question.split, [index])
-        reading = read(network, f"{question.split} sample {index}", pixels[0], int(labels[0]), question)
-        path = answer_path(question, spec, f"{question.split}_sample_{index}_{question.output_name}")
-        files = save(reading, network.class_names, path)
+        reading = read(network, f"{question.split} sample {index}", pixels[0], int(labels[0]), question, asked)
+        files = save(reading, network.class_names, folder)
         show(console, reading, network.class_names)
         show_files(console, files)
+
+
+def own_folders(question: Question, spec: NetworkSpec, names: list[str]) -> list[tuple[Path, dict[str, Any]]]:
+    """Return, for each picture, the folder of its answer and what decides it.
+
+    Raises:
+        UserError: if the user named a folder that holds something else.
+    """
+    decides = {"checkpoint_sha256": spec.checkpoint.sha256(), "config": spec.config, "strategy": question.strategy}
+    folders = [(answer_path(question, spec, name), {"name": name, **decides}) for name in names]
+    for folder, asked in folders:
+        if question.output_dir is not None:
+            require_own(folder, asked)
+    return folders
 
 
 @dataclass(frozen=True)
@@ -73,6 +96,7 @@ class Reading:
         measures: of J, by name.
         boundary: the decision boundary to first order, a batch of one.
         crossing: where the decision really changes in that direction, a batch of one.
+        asked: all that decides these numbers, as plain values.
     """
 
     title: str
@@ -85,6 +109,7 @@ class Reading:
     measures: dict[str, float]
     boundary: BoundaryDistance
     crossing: Crossing
+    asked: dict[str, Any]
 
     @property
     def probabilities(self) -> Tensor:
@@ -105,8 +130,15 @@ class Reading:
         return as_matrix(self.J.unsqueeze(0))[0]
 
 
-def read(network: TrainedNetwork, title: str, pixels: Tensor, label: int | None, question: Question) -> Reading:
-    """Compute the decision and the Jacobian of one picture, ``[C, H, W]``.
+def read(
+    network: TrainedNetwork,
+    title: str,
+    pixels: Tensor,
+    label: int | None,
+    question: Question,
+    asked: dict[str, Any] | None = None,
+) -> Reading:
+    """Compute the decision and the Jacobian of one picture, ``[C, H, W]``. ``asked`` is kept in its record.
 
     Raises:
         UserError: if it has no Jacobian, or one that is NaN or infinite.
@@ -125,7 +157,25 @@ def read(network: TrainedNetwork, title: str, pixels: Tensor, label: int | None,
     output = question.named_output
     batch = JacobianBatch(J, logits).of(output)
     measures = {name: float(measure(batch)) for name, measure in MEASURES.items()}
-    return Reading(title, pixels, label, output, strategy, logits[0], batch.J[0], measures, boundary, crossing)
+    return Reading(
+        title, pixels, label, output, strategy, logits[0], batch.J[0], measures, boundary, crossing, asked or {}
+    )
+
+
+def require_own(folder: Path, asked: dict[str, Any]) -> None:
+    """Check that a folder that the user named holds no other files of these names than those of the same answer.
+
+    Raises:
+        UserError: naming the first file that is not.
+    """
+    there = [name for name in FILES if os.path.lexists(folder / name)]
+    try:
+        found = read_json(folder / FILES[0]).get("question") if there else asked
+    except UNREADABLE:
+        found = None
+    if found != asked:
+        owner = "analyze.py did not write" if found is None else "is the answer to another question"
+        raise UserError(f"output_dir={folder} holds {there[0]}, which {owner}: name another folder, or remove it")
 
 
 def save(reading: Reading, class_names: list[str], folder: Path) -> list[Path]:
@@ -149,19 +199,16 @@ def save(reading: Reading, class_names: list[str], folder: Path) -> list[Path]:
         "What changes the decision": decision,
     }
     J, p, label = reading.J, reading.probabilities, reading.label
-    return write_together(
-        folder,
-        {
-            "reading.json": (json.dumps(record, indent=2) + "\n").encode(),
-            "jacobian.npy": matrix.getvalue(),
-            "jacobian.csv": _csv(reading, class_names),
-            "heatmap.png": heatmap,
-            "heatmap.svg": rendered(figure, "svg"),
-            "decision.png": decision,
-            "report.html": sample_page(record, reading.pixels, J, p, label, class_names, pictures),
-        },
-        advice=", output_dir=FOLDER",
+    contents = (
+        (json.dumps(record, indent=2) + "\n").encode(),
+        matrix.getvalue(),
+        _csv(reading, class_names),
+        heatmap,
+        rendered(figure, "svg"),
+        decision,
+        sample_page(record, reading.pixels, J, p, label, class_names, pictures),
     )
+    return write_together(folder, dict(zip(FILES, contents, strict=True)), advice=", output_dir=FOLDER")
 
 
 def show(console: Console, reading: Reading, class_names: list[str]) -> None:
@@ -223,6 +270,7 @@ def as_record(reading: Reading, class_names: list[str]) -> dict[str, Any]:
     distance = float(reading.boundary.distance)
     return {
         "what": reading.title,
+        "question": reading.asked,
         "prediction": class_names[reading.prediction],
         "label": None if reading.label is None else class_names[reading.label],
         "probabilities": dict(zip(class_names, reading.probabilities.tolist(), strict=True)),
@@ -264,9 +312,10 @@ def decision_figure(reading: Reading, class_names: list[str]) -> Figure:
 
     Where no such change was found, draw the picture alone and say so.
     """
-    before = f"as it is: {class_names[reading.prediction]}"
+    names = drawable(class_names)
+    before = f"as it is: {shortened(names[reading.prediction], LETTERS)}"
     if not reading.turns:
-        return picture_figure(reading.pixels, before, f"{reading.title}: {decision_in_words(reading, class_names)}")
+        return picture_figure(reading.pixels, before, f"{reading.title}: {decision_in_words(reading, list(names))}")
     return change_figure(
         reading.pixels,
         reading.crossing.changed[0],
@@ -274,7 +323,7 @@ def decision_figure(reading: Reading, class_names: list[str]) -> Figure:
             before,
             f"the change that turns it: L2 length {float(reading.crossing.distance):.3g}\n"
             f"(predicted to first order: {float(reading.boundary.distance):.3g})",
-            f"changed: {class_names[int(reading.crossing.prediction)]}",
+            f"changed: {shortened(names[int(reading.crossing.prediction)], LETTERS)}",
         ),
         title=f"{reading.title}: the decision along the direction of the smallest change to first order",
     )

@@ -126,7 +126,9 @@ class JacobiansPlugin(base_plugin.TBPlugin):  # type: ignore[misc]
                 for i, row in enumerate(matrix.tolist())
             )
             buffer.write("\n".join([heading, *rows, ""]).encode())
-        name = f"jacobian_{output}_sample_{course.probe.index}_step_{step}.{form}"
+        name = re.sub(
+            r"[^\w.-]", "_", f"jacobian_{output}_sample_{course.probe.index}_step_{step}.{form}", flags=re.ASCII
+        )
         kind = "application/octet-stream" if form == "npy" else "text/csv"
         return _respond(request, buffer.getvalue(), kind, [("Content-Disposition", f'attachment; filename="{name}"')])
 

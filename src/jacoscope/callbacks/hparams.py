@@ -175,11 +175,13 @@ def typed_overrides(ignore: Collection[str] = ()) -> dict[str, Any]:
     if config is None:
         return {}
     from hydra.core.override_parser.overrides_parser import OverridesParser
+    from omegaconf import OmegaConf
 
-    overrides = OverridesParser.create().parse_overrides(list(config.overrides.task))
+    typed: Any = OmegaConf.to_container(config.overrides.task, resolve=False)
+    words = [str(word) for word in typed if "${" not in str(word)]  # the value of an interpolation is not typed
     return {
         override.key_or_group: override.value()
-        for override in overrides
+        for override in OverridesParser.create().parse_overrides(words)
         if not override.is_delete() and not any(_is_at_or_below(override.key_or_group, key) for key in ignore)
     }
 

@@ -1,6 +1,5 @@
 """sweep.html: runs side by side, as one file that needs no network."""
 
-import base64
 import io
 import math
 import os
@@ -25,6 +24,7 @@ from jacoscope.pages import named, render
 from jacoscope.runs.keys import as_typed
 from jacoscope.runs.result import duration
 from jacoscope.sweeps.directory import DONE
+from jacoscope.visuals.sheet import png_uri
 
 CURVES = ("val/accuracy", "val/loss", "train/loss", *(measure.tag() for measure in shown_in("runs")))
 MAX_CURVES = 100  # runs; more cannot be told apart
@@ -181,7 +181,7 @@ def _pictures(trained: dict[str, Training]) -> dict[str, str]:
         picture.thumbnail((PICTURE_WIDTH, 2 * PICTURE_WIDTH), Image.Resampling.LANCZOS)
         buffer = io.BytesIO()
         picture.quantize(64).save(buffer, "PNG", optimize=True)
-        pictures[name] = "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
+        pictures[name] = png_uri(buffer.getvalue())
         room -= len(pictures[name])
     return pictures
 

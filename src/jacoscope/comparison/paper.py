@@ -237,6 +237,7 @@ def rank_correlation(pairs: list[tuple[float, float]]) -> tuple[float, float, fl
     drawn = np.random.default_rng(0).integers(len(pairs), size=(RESAMPLES, len(pairs)))
     ranks = rankdata(np.array(pairs)[drawn], axis=1)
     x, y = np.moveaxis(ranks - ranks.mean(1, keepdims=True), 2, 0)
-    ranks_of_all = (x * y).sum(1) / np.sqrt((x**2).sum(1) * (y**2).sum(1))
-    low, high = np.quantile(ranks_of_all, [0.025, 0.975])
+    spread = np.sqrt((x**2).sum(1) * (y**2).sum(1))
+    drawn_ranks = (x * y).sum(1)[spread > 0] / spread[spread > 0]  # not of a draw that holds one network only
+    low, high = np.quantile(drawn_ranks, [0.025, 0.975])
     return float(spearmanr(pairs).statistic), float(low), float(high)

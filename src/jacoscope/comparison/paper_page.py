@@ -10,6 +10,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from jacoscope.commands import typed
 from jacoscope.comparison.paper import Comparison, Paper
 from jacoscope.files import write_whole
 from jacoscope.pages import LIGHT
@@ -37,7 +38,7 @@ def show_paper(paper: Paper, folder: Path, console: Console) -> None:
 
 def as_markdown(paper: Paper) -> str:
     """Return table, verdicts and departures as Markdown."""
-    lines = [f"## {paper.reported['title']}", "", f"`python train.py -m experiment={paper.name}`", ""]
+    lines = [f"## {paper.reported['title']}", "", f"`{typed('train')} -m experiment={paper.name}`", ""]
     if paper.comparisons:
         lines += [f"| {' | '.join(HEADINGS)} |", "| --- | --- | ---: | ---: | ---: | ---: |"]
         lines += [f"| {' | '.join(comparison.cells())} |" for comparison in paper.comparisons]

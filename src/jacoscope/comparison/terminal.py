@@ -5,7 +5,6 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from shlex import quote
 from typing import Any
 
 from rich import box
@@ -14,6 +13,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
+from jacoscope.commands import tensorboard_command
 from jacoscope.comparison.paper import Paper
 from jacoscope.comparison.selection import filtered, with_columns
 from jacoscope.comparison.table import RunTable, TextTable, pareto_front
@@ -61,7 +61,9 @@ def show_sweep(
         table.export(file)
     page_file = folder / "sweep.html" if page is True else page or None
     refusal = ""
-    if page_file and any(run.metrics for run in everything.runs):
+    if page is True and page_file and page_file.is_file() and b"jacoscope" not in page_file.read_bytes():
+        refusal, page_file = f"{page_file} is not written: that file is no page of jacoscope. Type --html FILE", None
+    elif page_file and any(run.metrics for run in everything.runs):
         try:  # before anything is printed: the page is there even if a pipe is closed after the first lines
             write_page(everything, page_file)
         except UserError as error:  # the table is shown all the same
@@ -69,12 +71,12 @@ def show_sweep(
     elif page_file:
         refusal = "" if page is True else f"{page_file} is not written: no run below {folder} has metrics"
         page_file = None
+    console = Console(highlight=False)  # ends the process where a pipe is closed, as ``head`` does
     if as_json:
-        print(json.dumps([_finite(row) for row in printed.rows()], indent=2))
+        console.out(json.dumps([_finite(row) for row in printed.rows()], indent=2))
         if refusal:
             raise UserError(refusal)
         return
-    console = Console(highlight=False)
     print_table(printed, console)
     if repeated:
         from jacoscope.comparison.paper_page import show_paper  # matplotlib is not needed for the table
@@ -83,7 +85,7 @@ def show_sweep(
     if page is True and refusal:
         console.print(refusal, markup=False)
     rows = [("read", str(page_file))] if page_file else []
-    for label, value in [*rows, ("look", f"tensorboard --logdir {quote(str(folder))}")]:
+    for label, value in [*rows, ("look", tensorboard_command(folder))]:
         console.print(f"[bold]{label}[/bold]  {escape(value)}", soft_wrap=True)
     for file in exports:
         console.print(f"written: {file}", markup=False, soft_wrap=True)

@@ -135,7 +135,10 @@ class ImageDataModule(LightningDataModule):
 
     def state_dict(self) -> dict[str, Any]:
         assert self.trainer is not None
-        batches = self.trainer.fit_loop.epoch_loop.batch_progress.current.completed
+        loop = self.trainer.fit_loop
+        epoch: Any = loop.epoch_progress.current
+        is_between_epochs = epoch.processed == epoch.ready
+        batches = 0 if is_between_epochs else loop.epoch_loop.batch_progress.current.completed
         return {"epoch": self.trainer.current_epoch, "batches": batches}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:

@@ -69,7 +69,7 @@ def estimate_frobenius(
     """
     if projections < 2:
         raise JacobianError(f"projections={projections}; a standard error needs at least 2.")
-    generator = _own_generator(generator, x.device)
+    generator = generator or torch.Generator(x.device).manual_seed(0)
     squares = []
     with products(model, x, output) as at:
         for _ in range(projections):
@@ -135,7 +135,7 @@ def leading_singular_triplets(
     >>> torch.allclose(top.values[0], torch.linalg.svdvals(model.weight)[:2], rtol=1e-3)
     True
     """
-    generator = _own_generator(generator, x.device)
+    generator = generator or torch.Generator(x.device).manual_seed(0)
     with products(model, x, output) as at:
         features, outputs = x[:1].numel(), at.outputs.shape[1]
         if not 1 <= k <= min(features, outputs):
@@ -205,10 +205,3 @@ def _orthogonal(vector: Tensor, basis: list[Tensor]) -> Tensor:
         for _ in range(2):
             vector = vector - (Q @ (Q.mT @ vector.unsqueeze(2))).squeeze(2)
     return vector
-
-
-def _own_generator(generator: torch.Generator | None, device: torch.device) -> torch.Generator:
-    if generator is None:
-        generator = torch.Generator(device)
-        generator.manual_seed(0)
-    return generator

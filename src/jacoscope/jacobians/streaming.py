@@ -109,8 +109,5 @@ def iter_jacobians(
 def _cut(item: Any, start: int, stop: int, batch: int) -> Any:
     if isinstance(item, dict):
         return {key: _cut(value, start, stop, batch) for key, value in item.items()}
-    return item[start:stop] if isinstance(item, Tensor | list | tuple) and _length(item) == batch else item
-
-
-def _length(item: Any) -> int:
-    return 0 if isinstance(item, Tensor) and item.ndim == 0 else len(item)
+    sequence = isinstance(item, list | tuple) or (isinstance(item, Tensor) and item.ndim > 0)
+    return item[start:stop] if sequence and len(item) == batch else item

@@ -2,8 +2,17 @@
 
 function command(text) {
   const copy = element("button", { type: "button", textContent: "copy" });
-  copy.onclick = () => navigator.clipboard.writeText(text).then(() => (copy.textContent = "copied"));
-  return element("p", { className: "command" }, element("code", { textContent: text }), copy);
+  const code = element("code", { textContent: text });
+  copy.onclick = async () => {
+    try {
+      await navigator.clipboard.writeText(text);
+      copy.textContent = "copied";
+    } catch { // the browser does not let this page write there
+      getSelection().selectAllChildren(code);
+      copy.textContent = "selected";
+    }
+  };
+  return element("p", { className: "command" }, code, copy);
 }
 
 function showCommands(table, noun) {

@@ -27,11 +27,12 @@ class BoundaryPenalty(Penalty):
     graph; then one backward pass and its derivative give the gradient of R, which is exact. Source: Elsayed, Krishnan,
     Mobahi, Regan and Bengio, "Large margin deep networks for classification", 2018, arXiv:1803.05598, with the L2 norm.
 
+    ``unit``, ``std``, ``ramp_up``, ``every_n_steps`` and ``seed`` are those of :class:`Penalty`.
+
     Args:
         weight: λ.
         distance: γ, in the unit that is chosen; samples that lie farther from the boundary have no penalty.
         nearest: ``exact``, or ``runner_up`` for the class with the largest other logit, which costs less.
-        unit, std, ramp_up, every_n_steps, seed: see :class:`Penalty`.
 
     Raises:
         ValueError: if a setting is not allowed.

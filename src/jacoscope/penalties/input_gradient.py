@@ -18,10 +18,11 @@ class InputGradientPenalty(Penalty):
     the adversarial robustness and interpretability of deep neural networks by regularizing their input gradients",
     2018, arXiv:1711.09404.
 
+    ``unit``, ``std``, ``ramp_up``, ``every_n_steps`` and ``seed`` are those of :class:`Penalty`.
+
     Args:
         weight: λ.
         loss: of logits and classes, a mean over the batch; by default cross-entropy.
-        unit, std, ramp_up, every_n_steps, seed: see :class:`Penalty`.
 
     Raises:
         ValueError: if a setting is not allowed.

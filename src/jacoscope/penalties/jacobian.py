@@ -20,10 +20,11 @@ class JacobianPenalty(Penalty):
     one backward pass and its derivative. Source: Hoffman, Roberts and Yaida, "Robust Learning with Jacobian
     Regularization", 2019, arXiv:1908.02729, algorithm 1. They differentiate with respect to standardised pixels.
 
+    ``unit``, ``std``, ``outputs``, ``ramp_up``, ``every_n_steps`` and ``seed`` are those of :class:`Penalty`.
+
     Args:
         weight: λ.
         projections: n, or None for the exact norm.
-        unit, std, outputs, ramp_up, every_n_steps, seed: see :class:`Penalty`.
 
     Raises:
         ValueError: if a setting is not allowed.

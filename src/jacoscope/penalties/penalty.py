@@ -8,13 +8,12 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from jacoscope.jacobians.outputs import output_function
+from jacoscope.jacobians.outputs import OUTPUTS, output_function
 
 from .forward_pass import ForwardPass, Model, squared_lengths
 
 Unit = Literal["pixel", "standardised"]
 UNITS = ("pixel", "standardised")
-OUTPUTS = ("logits", "probs", "log_probs")
 
 
 class Penalty(nn.Module, ABC):

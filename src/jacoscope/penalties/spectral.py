@@ -24,10 +24,11 @@ class SpectralPenalty(Penalty):
     Where the same samples come again, :meth:`top_direction` continues from the vectors of the step before, and one
     iteration is enough.
 
+    ``unit``, ``std``, ``outputs``, ``ramp_up``, ``every_n_steps`` and ``seed`` are those of :class:`Penalty`.
+
     Args:
         weight: λ.
         iterations: of the power iteration, from a random start; each costs two backward passes.
-        unit, std, outputs, ramp_up, every_n_steps, seed: see :class:`Penalty`.
 
     Raises:
         ValueError: if a setting is not allowed.

@@ -1,27 +1,25 @@
-"""Check a composed config, and build the objects that it describes."""
+"""Check a composed config, before anything is built. Torch is imported last: a slip is refused within a second."""
 
 import os
 import re
 from collections.abc import Iterable
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
-import torch
-from hydra.errors import InstantiationException
-from hydra.utils import instantiate
+from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
-from torch import Tensor, nn
 
 from jacoscope.errors import UserError, nearest
 from jacoscope.files import require_writable
-from jacoscope.penalties import Penalty
 from jacoscope.runs.ranges import check_processes, check_ranges
 from jacoscope.runs.targets import check_targets
 
 PARTS = ("data", "model", "loss", "penalty", "optimizer", "scheduler", "trainer")  # nodes with one thing to build
 COLLECTIONS = ("callbacks", "logger")  # nodes with any number of things to build, by name
 JACOBIAN_METRIC = re.compile(r"(?!(train|val|test)/)([\w.-]+/)?jacobian/")  # perhaps behind the name of the callback
+JACOBIAN_CALLBACKS = ("jacoscope.JacobianCallback", "jacoscope.callbacks.JacobianCallback")
 LAST_CHECKPOINT = "jacoscope.training.LastCheckpoint"
 METRICS = [f"{stage}/{name}" for stage in ("train", "val", "test") for name in ("loss", "accuracy")]
 
@@ -39,12 +37,14 @@ def checked_config(cfg: DictConfig) -> dict[str, Any]:
     except OmegaConfBaseException as error:
         raise UserError(f"The configuration cannot be resolved: {error}") from error
     _check_seed(config.get("seed", 0))
+    if not isinstance(extend := config.get("extend", False), bool):
+        raise UserError(f"extend={extend!r} is of the wrong type: it is true or false")
     _check_objective(config)
     _check_parts(config)
     check_ranges(config)
-    check_targets(config)
     _check_trainer(config)
     _check_checkpoints(config)
+    check_targets(dict(sorted(config.items(), key=lambda part: part[0] not in _typed())))  # a slip is among these
     return config  # type: ignore[no-any-return]
 
 
@@ -66,6 +66,12 @@ def require_values(cfg: DictConfig, parts: Iterable[str] | None = None) -> None:
 def _is_interpolation(cfg: DictConfig, key: str) -> bool:
     parent, _, name = key.rpartition(".")
     return OmegaConf.is_interpolation(OmegaConf.select(cfg, parent) if parent else cfg, name)
+
+
+def _typed() -> set[str]:
+    """Return the parts of the config that were typed on the command line."""
+    words = HydraConfig.get().overrides.task if HydraConfig.initialized() else ()
+    return {re.split(r"[.=@]", word.lstrip("+~"))[0] for word in words}
 
 
 def _check_seed(seed: Any) -> None:
@@ -99,6 +105,14 @@ def _check_parts(config: dict[str, Any]) -> None:
                     f"{collection}.{name} names no _target_ to build.{nearest(name, others, f'{collection}.')}\n"
                     f"To do without one of {collection}, type ~{collection}.NAME"
                 )
+    watching = [(key, node) for key, node in config["callbacks"].items() if node["_target_"] in JACOBIAN_CALLBACKS]
+    for (first, one), (second, other) in combinations(watching, 2):
+        if one.get("name") == other.get("name"):
+            raise UserError(
+                f"callbacks.{first} and callbacks.{second} are JacobianCallbacks of the same name: type "
+                f"+callbacks.{second}._target_={other['_target_']} +callbacks.{second}.name=NAME. "
+                "All tags of the second begin with its name"
+            )
 
 
 def _check_trainer(config: dict[str, Any]) -> None:
@@ -123,7 +137,9 @@ def _check_checkpoints(config: dict[str, Any]) -> None:
     run = Path(os.path.normpath(Path.cwd() / config["paths"]["output_dir"]))  # links are the user's own business
     resumable = [name for name, node in config["callbacks"].items() if node["_target_"] == LAST_CHECKPOINT]
     for name, node in config["callbacks"].items():
-        folder = Path(os.path.normpath(Path.cwd() / (node.get("dirpath") or run / "version" / "checkpoints")))
+        folder = Path(
+            os.path.normpath(Path.cwd() / (str(node.get("dirpath") or "") or run / "version" / "checkpoints"))
+        )
         file = Path(os.path.normpath(folder / str(node.get("filename"))))
         for key, place in (("dirpath", folder), ("filename", file)):
             if node.get(key) is not None and not place.is_relative_to(run):
@@ -160,82 +176,3 @@ def _names(objective: str | list[str]) -> list[str]:
 
 def _can_be_built(node: Any) -> bool:
     return isinstance(node, dict) and "_target_" in node
-
-
-def build(node: Any, **arguments: Any) -> Any:
-    """Build the object that a config node describes.
-
-    Args:
-        node: a mapping with ``_target_``.
-        arguments: further arguments of the target; they replace those of the node.
-
-    Raises:
-        UserError: if the target refuses its arguments, with the message of the target.
-    """
-    try:
-        return instantiate(node, _convert_="all", **arguments)
-    except Exception as error:  # a class of the user may raise anything
-        cause = error.__cause__ if isinstance(error, InstantiationException) and error.__cause__ else error
-        if isinstance(cause, UserError):
-            raise cause from error
-        raise UserError(f"{node['_target_']} cannot be made: {type(cause).__name__}: {cause}") from error
-
-
-def build_loss(config: dict[str, Any]) -> nn.Module:
-    """Build the loss, and check that it computes one number from logits and classes.
-
-    Raises:
-        UserError: if it cannot be built, refuses them, or computes something else.
-    """
-    loss = build(config["loss"])
-    target, shape = config["loss"]["_target_"], [2, config["images"]["classes"]]
-    try:
-        with torch.no_grad():
-            value = loss(torch.zeros(shape), torch.zeros(2, dtype=torch.long))
-    except Exception as error:  # a loss of the user may raise anything
-        raise UserError(f"loss: {target} cannot be computed of logits {shape} and classes [2]: {error}") from error
-    if not isinstance(value, Tensor) or value.numel() != 1:
-        given = list(value.shape) if isinstance(value, Tensor) else type(value).__name__
-        raise UserError(f"loss: {target} gives {given}; a loss is a tensor of one number")
-    return loss  # type: ignore[no-any-return]
-
-
-def build_penalty(config: dict[str, Any]) -> Penalty:
-    """Build the penalty, and check that it is one.
-
-    Raises:
-        UserError: if it cannot be built, or is something else.
-    """
-    penalty = build(config["penalty"])
-    if not isinstance(penalty, Penalty):
-        raise UserError(
-            f"penalty: {config['penalty']['_target_']} makes a {type(penalty).__name__}; "
-            "it is a jacoscope.penalties.Penalty"
-        )
-    return penalty
-
-
-def build_network(config: dict[str, Any]) -> nn.Module:
-    """Build the network, and check that it computes one logit for each class from the images.
-
-    Raises:
-        UserError: if it cannot be built, does not take the images, or computes another shape.
-    """
-    network = build(config["model"])
-    shape, classes = config["images"]["shape"], config["images"]["classes"]
-    if not isinstance(network, nn.Module):
-        raise UserError(f"model: {config['model']['_target_']} makes a {type(network).__name__}, not an nn.Module")
-    was_training = network.training
-    try:
-        with torch.no_grad():
-            logits = network.eval()(torch.zeros(2, *shape))
-    except Exception as error:  # a network of the user may raise anything
-        raise UserError(f"model: {config['model']['_target_']} does not take images of {shape}: {error}") from error
-    network.train(was_training)
-    given = list(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
-    if given != [2, classes]:
-        raise UserError(
-            f"model: {config['model']['_target_']} gives {given} for two images; "
-            f"a classifier of {classes} classes gives logits [2, {classes}]"
-        )
-    return network

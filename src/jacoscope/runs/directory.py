@@ -1,6 +1,7 @@
 """The directory of a run: its name, what lies where in it, and the record of what happened."""
 
 import os
+import shutil
 import signal
 import sys
 import threading
@@ -20,10 +21,13 @@ from yaml import YAMLError
 from jacoscope.commands import typed
 from jacoscope.errors import UserError
 from jacoscope.files import HANGUP, forget_terminal, remove_unfinished, write_whole
-from jacoscope.runs.processes import LOCAL_RANK, lost_process, on_forced_end
+from jacoscope.runs.extension import extended, is_longer
+from jacoscope.runs.lock import LOCK_FILE
+from jacoscope.runs.processes import is_first, lost_process, on_forced_end
 from jacoscope.runs.result import Result, differences, now
 
 LONGEST_NAME = 255  # bytes of a folder's name, on nearly every file system
+WRITTEN_BEFORE = (LOCK_FILE, ".hydra", "train.log")  # in the folder of a run that is about to begin
 TERMINATED = tuple(128 + number for number in (signal.SIGTERM, HANGUP))  # exit statuses, as shells report them
 
 
@@ -86,11 +90,8 @@ class RunDirectory:
         """Write ``.hydra``: the composed config, Hydra's own config, and the words of the command line.
 
         Hydra would write them too, but before the config can be compared with that of an earlier start.
-
-        Args:
-            cfg: the composed config, without the node ``hydra``.
         """
-        if os.environ.get(LOCAL_RANK, "0") != "0":
+        if not is_first():
             return
         hydra = HydraConfig.instance().cfg
         assert hydra is not None
@@ -99,8 +100,11 @@ class RunDirectory:
         for name, content in contents.items():
             write_whole(self.config_file.with_name(name), OmegaConf.to_yaml(content).encode())
 
-    def checkpoint_to_resume(self) -> Path | None:
+    def checkpoint_to_resume(self, epochs: int = 0) -> Path | None:
         """Return the latest undamaged checkpoint, or None if there is no checkpoint. Print where the run resumes.
+
+        Args:
+            epochs: of the whole training. More than the checkpoint was planned for extend it.
 
         Raises:
             UserError: if all checkpoints are damaged, or one contains more than data.
@@ -118,8 +122,8 @@ class RunDirectory:
                 continue
             if damaged:
                 print(f"{damaged[0]}\nResuming from the one before it: {path}", file=sys.stderr)
-            if os.environ.get(LOCAL_RANK, "0") == "0":
-                print(_place(content), file=sys.stderr)
+            if is_first():
+                print(_place(content, epochs), file=sys.stderr)
             return path
         if damaged:
             raise UserError(
@@ -131,27 +135,33 @@ class RunDirectory:
     def recorded_result(self, config: dict[str, Any]) -> Result | None:
         """Return the record of an earlier start of this run, or None if there was none.
 
-        A run that ended before its first checkpoint may be started again with another config.
+        A run that ended before its first checkpoint may be started again with another config. With ``extend=true``, a
+        finished run may have more epochs: then its record says that it is interrupted.
 
         Raises:
             UserError: if it had another config, or it has checkpoints whose config is not known.
         """
         if not self.result_file.exists():
+            if config.get("extend"):
+                raise UserError(f"extend=true: there is no finished run {self.path}. Type the run_name= of one")
             if self.has_checkpoints:
                 self._require_same(self._config_of_checkpoints(), config)
             return None
         result = Result.read(self.result_file)
         if result.status != "finished" and not self.has_checkpoints and differences(result.config, config):
             return None
+        if config.get("extend") and result.status == "finished" and is_longer(result.config, config):
+            return extended(result, config, self.last_checkpoint)
         self._require_same(result.config, config)
         return result
 
     def _require_same(self, before: dict[str, Any], config: dict[str, Any]) -> None:
         if changes := differences(before, config):
+            extend = "; extend=true trains a finished run on" if is_longer(before, config) else ""
             raise UserError(
                 f"{self.path} holds a run with another configuration:\n  "
                 + "\n  ".join(changes)
-                + "\nType the same configuration to resume it, or leave run_name out to start a new run"
+                + f"\nType the same configuration to resume it, or leave run_name out to start a new run{extend}"
             )
 
     def _config_of_checkpoints(self) -> dict[str, Any]:
@@ -179,11 +189,15 @@ class RunDirectory:
         Yields:
             The record, to which the body adds metrics.
 
+        A mistake of the user before the first checkpoint of a new run leaves no record: a refused command line leaves
+        nothing behind. A job of a sweep has its output there already, and keeps its record.
+
         Raises:
             KeyboardInterrupt: if the run was interrupted; the message says how to resume it.
             SystemExit: if it was terminated by SIGTERM.
         """
         result = Result("running", config, config["seed"], started=earlier.started if earlier else now())
+        result.extended = earlier.extended if earlier else []
         seconds_before = earlier.wall_seconds if earlier else 0.0
         start = time.monotonic()
 
@@ -196,10 +210,12 @@ class RunDirectory:
                 result.status, result.error = "failed", reason
             write()
 
-        if os.environ.get(LOCAL_RANK, "0") == "0":  # the other processes of the run would remove what this one writes
+        is_new = is_first() and all(path.name in WRITTEN_BEFORE for path in self.path.glob("*"))
+        if is_first():  # the other processes of the run would remove what this one writes
             for folder in (self.path, self.last_checkpoint.parent):
                 remove_unfinished(folder)
         self._write(result)
+        at_end = write
         with on_forced_end(fail), _hangup_as_exit():
             try:
                 yield result
@@ -213,9 +229,19 @@ class RunDirectory:
                 raise _with_advice(stop, config["run_name"]) from stop
             except BaseException as error:
                 result.status, result.error = "failed", lost_process(error) or f"{type(error).__name__}: {error}"
+                if is_new and isinstance(error, UserError) and not self.has_checkpoints:
+                    at_end = self._remove_all
                 raise
             finally:
-                write()
+                at_end()
+
+    def _remove_all(self) -> None:
+        """Remove what a refused start has written; its lock is still held."""
+        for path in self.path.glob("*"):
+            if path.is_dir():
+                shutil.rmtree(path)
+            elif path.name != LOCK_FILE:
+                path.unlink()
 
     def _write(self, result: Result) -> None:
         from pytorch_lightning.utilities import rank_zero_only  # takes seconds to import, and readers do not need it
@@ -265,10 +291,11 @@ def _hangup_as_exit() -> Iterator[None]:
         signal.signal(HANGUP, signal.SIG_DFL)
 
 
-def _place(checkpoint: dict[str, Any]) -> str:
-    """Describe where a run resumes."""
+def _place(checkpoint: dict[str, Any], epochs: int) -> str:
+    """Describe where a run of so many epochs resumes."""
     at = f"epoch {checkpoint.get('epoch')}, step {checkpoint.get('global_step')}"
-    is_finished = checkpoint.get("go_on", {}).get("finished")
+    end = checkpoint.get("go_on", {})
+    is_finished = end.get("finished") and end.get("max_epochs", epochs) >= epochs  # else it is to be extended
     return f"The training is complete ({at}); continuing with the evaluation" if is_finished else f"Resuming from {at}"
 
 

@@ -9,7 +9,7 @@ from pytorch_lightning.callbacks import Checkpoint, ProgressBar, WeightAveraging
 from torch.utils.data import DataLoader
 
 from jacoscope.checkpoints import read_checkpoint
-from jacoscope.runs.config import build
+from jacoscope.runs.build import build
 
 TRAIN_BATCH_SIZE = 500  # of the evaluation on training images
 
@@ -21,13 +21,7 @@ def evaluate_best(
 
     Training metrics are measured on the training images as they are, without augmentation, so that the difference to
     the test is the generalisation gap. Only the test metrics go to the loggers: validation is in the curves already,
-    and training was measured there with augmentation.
-
-    Args:
-        config: the composed config; further trainers are built from its ``trainer``.
-        trainer: has trained the module.
-        module: gets the weights of the best checkpoint.
-        data: the images.
+    and training was measured there with augmentation. Further trainers are built from ``config.trainer``.
     """
     best = Path(getattr(trainer.checkpoint_callback, "best_model_path", ""))
     if best.is_file():

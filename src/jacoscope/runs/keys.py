@@ -33,10 +33,6 @@ def check_keys(cfg: DictConfig, hydra: Any) -> None:
     ``images`` and ``paths``, those in ``NOT_BUILT`` and those that an interpolation names. Keys below a ``_target_``
     are checked by :func:`jacoscope.runs.targets.check_targets`. ``+key=value`` on the command line is always allowed.
 
-    Args:
-        cfg: the composed config.
-        hydra: its node ``hydra``.
-
     Raises:
         UserError: naming the first unknown key, and the nearest known one.
     """
@@ -57,7 +53,10 @@ def check_keys(cfg: DictConfig, hydra: Any) -> None:
             f"A key of your own goes into the primary config, or on the command line: +{key}=VALUE"
         )
     for parent, read in NOT_BUILT.items():
-        for key in map(str, cfg.get(parent) or ()):
+        node = cfg.get(parent)
+        if node is not None and not isinstance(node, DictConfig):
+            raise UserError(f"{parent}={node} is of the wrong type: it has the keys {', '.join(read)}")
+        for key in map(str, node or ()):
             name = f"{parent}.{key}"
             if key not in read and name not in added and name not in _interpolations(cfg):
                 raise UserError(
@@ -94,13 +93,7 @@ def _primary_keys(hydra: Any) -> set[str]:
 
 
 def misspelt_key(words: Iterable[str], config_dir: Path, config_name: str) -> str | None:
-    """Return a message about the first key on a command line that is not in the config, or None if all are.
-
-    Args:
-        words: the words of the command line.
-        config_dir: the folder of configs.
-        config_name: the primary config.
-    """
+    """Return a message about the first key on a command line that is not in the config, or None if all are."""
     GlobalHydra.instance().clear()
     overrides = [word for word in words if ("=" in word or word.startswith("~")) and not word.startswith("-")]
     with initialize_config_dir(str(config_dir.resolve())):

@@ -8,12 +8,14 @@ import socket
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
+from typing import IO
 
 from jacoscope.commands import typed
 from jacoscope.errors import UserError
+from jacoscope.runs.processes import is_first
 
 try:
     import fcntl
@@ -34,29 +36,52 @@ def alone_in(directory: Path, wait: bool = False) -> Iterator[None]:
     Raises:
         UserError: if another process holds the lock, and ``wait`` is false.
     """
-    if os.environ.get("LOCAL_RANK", "0") != "0":
+    if not is_first():
         yield
         return
-    directory.mkdir(parents=True, exist_ok=True)
-    with (directory / LOCK_FILE).open("a+") as file:
-        taken = take_lock(file.fileno())
-        if not taken:
-            time.sleep(0.1)  # it may have been `is_held`, which holds the lock for a moment
-            taken = take_lock(file.fileno())
-        if not taken:
-            file.seek(0)
-            holder = file.read().strip() or "another process"
-            if not wait:
-                raise UserError(
-                    f"{directory} is being worked on by {holder}. Wait until it is done; to see its state: "
-                    f"{typed('runs')} {directory}"
-                )
-            print(f"Waiting for {holder}, which works on {directory}", file=sys.stderr, flush=True)
-            fcntl.flock(file, fcntl.LOCK_EX)
+    with _locked(directory, wait) as file:
         file.truncate(0)
         file.write(f"process {os.getpid()} on {socket.gethostname()} (since {datetime.now():%Y-%m-%d %H:%M:%S})\n")
         file.flush()
-        yield
+        try:
+            yield
+        finally:
+            with suppress(OSError):
+                if [path.name for path in directory.iterdir()] == [LOCK_FILE]:  # nothing was done there
+                    (directory / LOCK_FILE).unlink()
+
+
+def _locked(directory: Path, wait: bool) -> IO[str]:
+    """Open the lock file of a directory, and lock it."""
+    directory.mkdir(parents=True, exist_ok=True)
+    file = (directory / LOCK_FILE).open("a+")
+    try:
+        if not take_lock(file.fileno()):
+            time.sleep(0.1)  # it may have been `is_held`, which holds the lock for a moment
+            if not take_lock(file.fileno()):
+                _wait_for(file, directory, wait)
+        is_there = os.path.samestat(os.fstat(file.fileno()), (directory / LOCK_FILE).stat())
+    except FileNotFoundError:  # the process before did nothing, and has removed it
+        is_there = False
+    except BaseException:
+        file.close()
+        raise
+    if is_there:
+        return file
+    file.close()
+    return _locked(directory, wait)
+
+
+def _wait_for(file: IO[str], directory: Path, wait: bool) -> None:
+    file.seek(0)
+    holder = file.read().strip() or "another process"
+    if not wait:
+        raise UserError(
+            f"{directory} is being worked on by {holder}. Wait until it is done; to see its state: "
+            f"{typed('runs')} {directory}"
+        )
+    print(f"Waiting for {holder}, which works on {directory}", file=sys.stderr, flush=True)
+    fcntl.flock(file, fcntl.LOCK_EX)
 
 
 def is_held(directory: Path) -> bool:

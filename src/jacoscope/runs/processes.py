@@ -39,6 +39,11 @@ def end_with_parent() -> None:
     threading.Thread(target=watch, name=SWEEP_PROCESS, daemon=True).start()
 
 
+def is_first() -> bool:
+    """Whether this process is the first, or the only one, of a training."""
+    return os.environ.get(LOCAL_RANK, "0") == "0"
+
+
 @contextmanager
 def on_forced_end(then: Callable[[str], None]) -> Iterator[None]:
     """Call ``then`` with the reason, before Lightning kills this process because another one of its training ended.

@@ -1,6 +1,7 @@
 """The range of each number in a config: one table, checked before anything is made.
 
-Types are checked by :mod:`jacoscope.runs.targets`. Whether a number fits the data is checked where the data are read.
+A text is refused here already, without the seconds that importing torch takes; all other types are checked by
+:mod:`jacoscope.runs.targets`. Whether a number fits the data is checked where the data are read.
 """
 
 import math
@@ -30,6 +31,8 @@ class Range:
         items: the length of the list; None for a number, or a list of any length.
         besides: a number outside of the range that is allowed too.
         share: the range of numbers that are not whole, if those mean a share and whole ones a count.
+        kind: the type of the numbers.
+        texts: whether a text is allowed too.
 
     >>> Range(1, 8).allows(9), Range(1, 8).allows([1, 8]), Range(0, 1, above=True).allows(0.0)
     (False, True, False)
@@ -46,6 +49,8 @@ class Range:
     items: int | None = None
     besides: float | None = None
     share: "Range | None" = None
+    kind: type = float
+    texts: bool = False
 
     def allows(self, value: Any) -> bool:
         """Whether a value is in the range. What is neither a number nor a list of numbers always is."""
@@ -58,6 +63,14 @@ class Range:
         is_above = value > self.low if self.above else value >= self.low
         is_below = value < self.high if self.below else value <= self.high
         return (is_above and is_below) or value == self.besides
+
+    def takes(self, value: Any) -> bool:
+        """Whether a value has the right type, as far as texts and fractions are concerned."""
+        if isinstance(value, list):
+            return all(map(self.takes, value))
+        if isinstance(value, float) and self.kind is int:
+            return self.share is not None
+        return self.texts or not isinstance(value, str)
 
     def __str__(self) -> str:
         low, high = (int(end) if float(end).is_integer() else end for end in (self.low, self.high))
@@ -73,33 +86,33 @@ class Range:
         return text if self.items is None else f"a list of {self.items} numbers, each {text}"
 
 
-COUNT, COUNT_OR_NONE, SHARE = Range(1, MOST), Range(0, MOST), Range(0, 1)
+COUNT, COUNT_OR_NONE, SHARE = Range(1, MOST, kind=int), Range(0, MOST, kind=int), Range(0, 1)
 POSITIVE, NOT_NEGATIVE = Range(0, above=True), Range(0)
-BATCHES = Range(0, MOST, share=SHARE)
+BATCHES = Range(0, MOST, share=SHARE, kind=int)
 
 RANGES = {
-    "seed": Range(0, 2**32 - 1),
-    "images.shape": Range(1, 8192, items=3),  # channels, height, width
-    "images.classes": Range(1, 100_000),
+    "seed": Range(0, 2**32 - 1, kind=int),
+    "images.shape": Range(1, 8192, items=3, kind=int),  # channels, height, width
+    "images.classes": Range(1, 100_000, kind=int),
     "images.std": POSITIVE,
-    "*.input_shape": Range(1, 8192, items=3),
-    "*.num_classes": Range(1, 100_000),
+    "*.input_shape": Range(1, 8192, items=3, kind=int),
+    "*.num_classes": Range(1, 100_000, kind=int),
     "data.batch_size": COUNT,
     "data.eval_batch_size": COUNT,
     "data.val_size": BATCHES,  # images instead of batches
-    "data.split_seed": Range(0, 2**63 - 1),
+    "data.split_seed": Range(0, 2**63 - 1, kind=int),
     "data.samples_per_class": COUNT,
     "data.subset_seed": Range(0, 2**63 - 1),
     "data.passes_per_epoch": COUNT,
-    "data.seed": Range(0, 2**32 - 1),
+    "data.seed": Range(0, 2**32 - 1, kind=int),
     "augmentation*.degrees": Range(0, 180),
     "augmentation*.translate": SHARE,
     "augmentation*.scale": Range(0, above=True, items=2),
     "augmentation*.shear": Range(0, 60),  # degrees; at 90 an image would be a line
     "augmentation*.amplitude": NOT_NEGATIVE,
     "augmentation*.sigma": POSITIVE,
-    "model.channels": Range(1, 65_536, items=2),
-    "model.hidden": Range(1, 1_000_000),
+    "model.channels": Range(1, 65_536, items=2, kind=int),
+    "model.hidden": Range(1, 1_000_000, kind=int),
     "model.dropout": Range(0, 1, below=True),
     "loss.label_smoothing": SHARE,
     "loss.height": POSITIVE,
@@ -123,18 +136,18 @@ RANGES = {
     "scheduler.*div_factor": POSITIVE,
     "trainer.max_epochs": COUNT,
     "trainer.min_epochs": COUNT_OR_NONE,
-    "trainer.max_steps": Range(1, MOST, besides=-1),
+    "trainer.max_steps": Range(1, MOST, besides=-1, kind=int),
     "trainer.min_steps": COUNT_OR_NONE,
-    "trainer.num_nodes": Range(1, 65_536),
-    "trainer.limit_train_batches": Range(1, MOST, share=Range(0, 1, above=True)),
+    "trainer.num_nodes": Range(1, 65_536, kind=int),
+    "trainer.limit_train_batches": Range(1, MOST, share=Range(0, 1, above=True), kind=int),
     "trainer.limit_*_batches": BATCHES,
     "trainer.overfit_batches": BATCHES,
-    "trainer.val_check_interval": Range(1, MOST, share=Range(0, 1, above=True)),
+    "trainer.val_check_interval": Range(1, MOST, share=Range(0, 1, above=True), kind=int, texts=True),
     "trainer.check_val_every_n_epoch": COUNT,
     "trainer.accumulate_grad_batches": COUNT,
     "trainer.gradient_clip_val": NOT_NEGATIVE,
     "trainer.log_every_n_steps": COUNT_OR_NONE,
-    "trainer.num_sanity_val_steps": Range(-1, MOST),
+    "trainer.num_sanity_val_steps": Range(-1, MOST, kind=int),
     "trainer.fast_dev_run": COUNT_OR_NONE,
     "callbacks.jacobian.every_n_epochs": COUNT,
     "callbacks.jacobian.max_samples": COUNT,
@@ -143,7 +156,7 @@ RANGES = {
     "callbacks.jacobian.probe_indices": COUNT_OR_NONE,
     "callbacks.*.every_n_batches": COUNT,
     "callbacks.*.every_n_minutes": POSITIVE,
-    "callbacks.*.save_top_k": Range(-1, MOST),
+    "callbacks.*.save_top_k": Range(-1, MOST, kind=int),
     "callbacks.*.patience": COUNT_OR_NONE,
     "callbacks.*.refresh_rate": COUNT_OR_NONE,
     "callbacks.*.decay": SHARE,
@@ -165,6 +178,8 @@ def check_ranges(config: dict[str, Any]) -> None:
         if owner and owner.partition(".")[0] not in OWNERS:
             continue
         allowed = next((row for pattern, row in RANGES.items() if fnmatchcase(key, pattern)), None)
+        if allowed and not allowed.takes(value):
+            raise UserError(f"{key}={value!r} is of the wrong type: it takes {allowed.kind.__name__}, {allowed}")
         if allowed and not allowed.allows(value):
             raise UserError(f"{key}={value} is not allowed; it is {allowed}")
 

@@ -5,6 +5,7 @@ import json
 import typing
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING
+from functools import cache
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, TypeVar
@@ -44,6 +45,7 @@ def record(kind: type[Record], content: Mapping[str, Any]) -> Record:
     return kind(**content)
 
 
+@cache
 def type_hints(target: Callable[..., Any]) -> dict[str, Any]:
     """Return the annotations of a target's parameters, by name, or nothing if they cannot be resolved."""
     try:
@@ -62,8 +64,8 @@ def fits(value: Any, hint: Any, default: Any) -> bool:
         hint: the annotation of the parameter.
         default: the default of the parameter, which always fits.
 
-    >>> fits([1, 2], tuple[float, float], None), fits("1", int | None, None)
-    (True, False)
+    >>> fits([1, 2], tuple[float, float], None), fits("1", int | None, None), fits([1], str, None)
+    (True, False, False)
     """
     if hint is Any or value is default or (isinstance(value, Mapping) and "_target_" in value):
         return True
@@ -84,7 +86,7 @@ def fits(value: Any, hint: Any, default: Any) -> bool:
     if not inspect.isclass(kind):
         return True
     if isinstance(value, list):
-        is_sequence = issubclass(list, kind) or issubclass(kind, Sequence)
+        is_sequence = issubclass(list, kind) or (issubclass(kind, Sequence) and kind is not str)
         one_kind = arguments[:1] if len({a for a in arguments if a is not ...}) == 1 else ()
         return is_sequence and all(fits(item, one_kind[0], default) for item in value if one_kind)
     if typing.Protocol in kind.__mro__:

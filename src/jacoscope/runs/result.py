@@ -16,7 +16,8 @@ from jacoscope.runs.records import UNREADABLE, read_json, record
 
 Status = Literal["running", "finished", "interrupted", "failed"]
 
-NOT_COMPARED = ("run_name", "paths")  # a run stays the same when it is renamed or moved
+NOT_COMPARED = ("run_name", "paths", "extend", "callbacks.hparams", "callbacks.progress")
+"""Keys that do not decide what a run computes, with all below them."""
 
 
 @dataclass
@@ -34,6 +35,7 @@ class Result:
         git_revision: revision of the code, with ``-dirty`` if files had changed; None outside of a checkout.
         error: why the run failed.
         pruned: whether a search stopped the run because it was not promising.
+        extended: what the run was before each extension: ``max_epochs``, ``metrics`` and ``wall_seconds``.
     """
 
     status: Status
@@ -46,6 +48,7 @@ class Result:
     git_revision: str | None = field(default_factory=lambda: git_revision())
     error: str | None = None
     pruned: bool = False
+    extended: list[dict[str, Any]] = field(default_factory=list)
 
     def write(self, path: Path) -> None:
         """Write the record as JSON, completely or not at all. Metrics that are not finite become null."""
@@ -137,7 +140,8 @@ def differences(then: Any, now: Any) -> list[str]:
     return [
         f"{key}: {before.get(key, 'absent')} then, {after.get(key, 'absent')} now"
         for key in sorted(before | after)
-        if key.split(".")[0] not in NOT_COMPARED and before.get(key, ...) != after.get(key, ...)
+        if not f"{key}.".startswith(tuple(f"{name}." for name in NOT_COMPARED))
+        and before.get(key, ...) != after.get(key, ...)
     ]
 
 

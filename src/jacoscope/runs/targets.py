@@ -11,6 +11,8 @@ from jacoscope.runs.records import fits, type_hints, type_name
 
 HARMLESS = ("jacoscope.models", "jacoscope.data", "torch.nn", "torchvision.models", "torchvision.ops")
 """Packages of networks, layers and data sets, in which nothing runs what a config says."""
+_FORWARDED = {"TensorBoardLogger": "torch.utils.tensorboard.SummaryWriter"}
+"""Classes whose ``**kwargs`` go to another class, later than when they are made."""
 _HYDRA_KEYS = {"_target_", "_partial_", "_recursive_", "_convert_", "_args_"}
 
 
@@ -39,12 +41,8 @@ def check_targets(config: Any, path: str = "") -> None:
     Hydra's structured configs would do this for classes whose signatures are repeated as dataclasses, and convert
     values instead of naming the mistake.
 
-    Args:
-        config: a resolved config: mappings, lists and plain values.
-        path: the dotted key of ``config`` in the whole config, for the messages.
-
     Raises:
-        UserError: naming the first wrong key, and what would be right.
+        UserError: naming the first wrong key, which begins with ``path``, and what would be right.
     """
     if isinstance(config, Mapping):
         if "_target_" in config:
@@ -85,6 +83,8 @@ def _check_node(node: Mapping[str, Any], path: str) -> None:
     target = find_target(node["_target_"])
     allowed = parameters_of(target)
     takes_any_key = any(p.kind is p.VAR_KEYWORD for p in _signature(target))
+    if forwarded := _FORWARDED.get(getattr(target, "__name__", "")):
+        allowed, takes_any_key = allowed | parameters_of(find_target(forwarded)), False
     hints = type_hints(target)
     for key, value in node.items():
         if key in _HYDRA_KEYS or (key not in allowed and takes_any_key):

@@ -2,14 +2,13 @@
 
 import sys
 from pathlib import Path
-from shlex import quote
 from typing import Any
 
 from pytorch_lightning.utilities import rank_zero_only
 from rich.console import Console
 from rich.markup import escape
 
-from jacoscope.commands import typed
+from jacoscope.commands import tensorboard_command, typed
 from jacoscope.measures import shown_in
 from jacoscope.runs.directory import RunDirectory
 from jacoscope.runs.keys import as_typed
@@ -27,7 +26,7 @@ def show_summary(run: RunDirectory, result: Result) -> None:
     prefix = f"{_relative(python.parent)}/" if python.is_relative_to(Path.cwd()) else ""
     rows = [*_metrics(result.metrics), ("time", duration(result.wall_seconds)), ("run", str(folder))]
     if (run.path / "tensorboard").is_dir():
-        rows.append(("watch it", f"{prefix}tensorboard --logdir {quote(str(folder / 'tensorboard'))}"))
+        rows.append(("watch it", tensorboard_command(folder, folder.name)))
     rows.append(("analyse it", f"{prefix}{typed('analyze')} {' '.join(_overrides(folder, result.config))}"))
     width = max(len(label) for label, _ in rows)
     console = Console(highlight=False)

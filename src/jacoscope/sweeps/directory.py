@@ -5,7 +5,6 @@ import json
 import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
-from datetime import datetime
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -17,7 +16,7 @@ from jacoscope.files import write_whole
 from jacoscope.runs.directory import RunDirectory
 from jacoscope.runs.lock import is_held
 from jacoscope.runs.records import UNREADABLE, read_json, record
-from jacoscope.runs.result import Result, differences
+from jacoscope.runs.result import Result, differences, now
 
 MANIFEST = "sweep.json"
 LOG = "output.log"  # in a run directory: what the run printed
@@ -53,7 +52,7 @@ class SweepDirectory:
     path: Path
     command: list[str] = field(default_factory=list)
     jobs: list[Job] = field(default_factory=list)
-    started: str = field(default_factory=lambda: datetime.now().astimezone().isoformat(timespec="seconds"))
+    started: str = field(default_factory=now)
     study: dict[str, Any] | None = None
 
     @classmethod
@@ -112,11 +111,7 @@ class SweepDirectory:
             (run / "result.json").unlink()
 
     def check_unchanged(self, job: Job, config: DictConfig) -> None:
-        """Check that a job which was started before had the same config.
-
-        Args:
-            job: the job.
-            config: its composed config, without ``hydra``.
+        """Check that a job which was started before had the same composed config, apart from ``hydra``.
 
         Raises:
             UserError: if it had another one; the message names the differences.
@@ -136,11 +131,7 @@ class SweepDirectory:
             self.refuse([f"run {job.number}: {line}" for line in found])
 
     def refuse(self, found: Sequence[str]) -> NoReturn:
-        """Refuse to continue this sweep with another configuration.
-
-        Raises:
-            UserError: always; the message holds the differences ``found``.
-        """
+        """Raise UserError: this sweep is not continued with another configuration, whose differences are ``found``."""
         raise UserError(
             f"{self.path} holds a sweep with another configuration:\n  "
             + "\n  ".join(found)
@@ -160,11 +151,7 @@ def changed_words(before: Sequence[str], now: Sequence[str]) -> list[str]:
 
 
 def name_of_sweep(words: Sequence[str], swept: Sequence[str]) -> str:
-    """Return a name for a sweep. The same command always has the same name.
-
-    Args:
-        words: the words of the command line, without ``run_name``.
-        swept: the keys that vary.
+    """Return a name for the sweep of a command line, whose keys ``swept`` vary. The same words have the same name.
 
     >>> name_of_sweep(["model=a,b", "seed=0,1"], ["model", "seed"])
     'model+seed-db5725'

@@ -7,6 +7,7 @@ from itertools import product
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import ChoiceSweep, Override, RangeSweep
 
+from jacoscope.commands import typed as command
 from jacoscope.errors import UserError
 from jacoscope.sweeps.directory import Job, changed_words
 from jacoscope.sweeps.progress import show_progress
@@ -18,26 +19,23 @@ MOST_RUNS = 10_000  # of a sweep
 class GridSweeper(ResumableSweeper):
     """All combinations of the values, in the order of Hydra's own sweeper."""
 
-    jobs: list[Job]
-
     def parse(self, words: Sequence[str], typed: Collection[str]) -> Sequence[str]:  # noqa: ARG002
         parser = OverridesParser.create(config_loader=self.hydra_context.config_loader)
         overrides = parser.parse_overrides(list(words))
         swept = [override.key_or_group for override in overrides if override.is_sweep_override()]
         if "run_name" not in self.config:
-            raise UserError("-m is for sweeps of trainings, python train.py -m …; leave it out here")
+            raise UserError(f"-m is for sweeps of trainings, {command('train')} -m …; leave it out here")
         require_few(overrides)
         choices = {override.get_key_element(): _choices(override) for override in overrides}
-        self.jobs = [Job(number, words) for number, words in enumerate(product(*choices.values()))]
+        self.planned = [Job(number, words) for number, words in enumerate(product(*choices.values()))]
         return swept
 
     def run_jobs(self) -> Collection[int]:
         sweep = self.directory
-        if sweep.jobs and sweep.jobs != self.jobs:
-            before, now = ([word for job in jobs for word in job.overrides] for jobs in (sweep.jobs, self.jobs))
+        if sweep.jobs and sweep.jobs != self.planned:
+            before, now = ([word for job in jobs for word in job.overrides] for jobs in (sweep.jobs, self.planned))
             sweep.refuse(changed_words(before, now))
-        self.check(self.jobs)
-        sweep.jobs = self.jobs
+        sweep.jobs = list(self.planned)
         sweep.write()
         with show_progress(sweep, sweep.jobs):
             self.launch(sweep.jobs)

@@ -7,7 +7,6 @@ import sys
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import datetime
 from functools import cache
 from pathlib import Path
 from typing import IO, Any
@@ -20,7 +19,7 @@ from jacoscope.runs.directory import TERMINATED, RunDirectory
 from jacoscope.runs.keys import quoted
 from jacoscope.runs.lock import take_lock
 from jacoscope.runs.processes import SWEEP_PROCESS, end_with_parent
-from jacoscope.runs.result import Result
+from jacoscope.runs.result import Result, now
 from jacoscope.sweeps.directory import LOG, result_of
 
 DISTRIBUTED = ("LOCAL_RANK", "NODE_RANK", "RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT", "PL_GLOBAL_SEED")
@@ -30,13 +29,7 @@ DISTRIBUTED = ("LOCAL_RANK", "NODE_RANK", "RANK", "WORLD_SIZE", "MASTER_ADDR", "
 def run_job(task: Callable[[DictConfig], Any], cfg: DictConfig, script: Path) -> Any:
     """Run one job. Its output goes to ``output.log`` in its run directory, a failure into its record.
 
-    Args:
-        task: takes the config and returns what is optimized.
-        cfg: the composed config of the job.
-        script: the file that defines ``task``. It is started as a process if the job trains in several processes.
-
-    Returns:
-        What ``task`` returned; None for a job that trained in several processes.
+    If the job trains in several processes, ``script``, which defines ``task``, is started as one, and None is returned.
     """
     folder = Path(HydraConfig.get().runtime.output_dir)
     before = result_of(folder)
@@ -102,7 +95,7 @@ def _run_script(script: Path, folder: Path) -> None:
     Lightning starts the other processes of a training with the command line of the first. Here that is the command
     line of the sweep, which would start the whole sweep again.
     """
-    words = list(HydraConfig.get().overrides.task)
+    words: Any = OmegaConf.to_container(HydraConfig.get().overrides.task, resolve=False)
     environment = {k: v for k, v in os.environ.items() if k not in DISTRIBUTED} | {SWEEP_PROCESS: str(os.getpid())}
     command = [sys.executable, str(script), *words, f"hydra.run.dir={quoted(str(folder))}"]
     process = subprocess.Popen(command, env=environment)
@@ -125,9 +118,8 @@ def _record_failure(path: Path, cfg: DictConfig, error: Exception) -> None:
         except Exception:  # this may be the very mistake that the job failed by
             config = OmegaConf.to_container(cfg, resolve=False)
         config = json.loads(json.dumps(config), parse_constant=str)  # JSON has no NaN or infinity
-        now = datetime.now().astimezone().isoformat(timespec="seconds")
         seed = config.get("seed")
-        result = Result("failed", config, seed if isinstance(seed, int) else 0, started=now)
+        result = Result("failed", config, seed if isinstance(seed, int) else 0, started=now())
     result.status, result.error = "failed", f"{type(error).__name__}: {error}"
     result.write(path / "result.json")
 
@@ -141,10 +133,6 @@ def choose_gpu(cfg: DictConfig, sweep: Path) -> None:
     The n-th process of a sweep gets the n-th GPU, and after the last GPU the first again. ``CUDA_VISIBLE_DEVICES``
     says which GPUs there are; without it torch counts them, without starting CUDA. A process keeps its GPU for all
     its runs, since CUDA reads the variable only once.
-
-    Args:
-        cfg: the config of the run.
-        sweep: the directory of the sweep.
     """
     accelerator, devices = (str(OmegaConf.select(cfg, f"trainer.{key}")) for key in ("accelerator", "devices"))
     if accelerator in ("auto", "gpu", "cuda") and devices == "1":

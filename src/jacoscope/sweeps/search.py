@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from hydra.core.plugins import Plugins
+from omegaconf import DictConfig
 
 from jacoscope.errors import UserError
 from jacoscope.sweeps.directory import Job
@@ -76,6 +77,8 @@ class SearchSweeper(ResumableSweeper):
                 f"objective={self._objectives} needs as many directions, but hydra.sweeper.direction={self.directions}"
             )
         self.space = Space.parse(words, self.custom_search_space)
+        fixed = (*(f"{key}={value}" for key, value in self.space.fixed.items()), *self.space.deleted)
+        self.planned = [Job(-1, fixed)]  # what all runs have in common; no run has that number
         choice = self.config.hydra.runtime.choices.get("hparams_search") or "search"
         return [str(choice), *(key for key in typed if key in self.space.distributions)]
 
@@ -125,12 +128,13 @@ def _runs_at_a_time(hydra: Any) -> int:
     return int(hydra.launcher.get("array_parallelism") or os.cpu_count() or 1)
 
 
-def register(show: Callable[[Path], None]) -> None:
+def register(show: Callable[[Path], None], check_config: Callable[[DictConfig], object]) -> None:
     """Make the sweepers known to Hydra.
 
     Args:
         show: shows the runs of a sweep at its end, given its directory.
+        check_config: checks the composed config of a job.
     """
-    ResumableSweeper.show = show
+    ResumableSweeper.show, ResumableSweeper.check_config = show, check_config
     for sweeper in (GridSweeper, SearchSweeper):
         Plugins.instance().register(sweeper)

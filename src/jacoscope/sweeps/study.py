@@ -56,11 +56,11 @@ class Space:
 
 
 class Study:
-    """A study, as the sweep sees it. A trial and its run have the same number.
+    """A study, as the sweep sees it. A trial and its run have the same number. The study is made if it does not exist.
 
     Args:
         storage: URL of the database.
-        name: name of the study there; it is made if it does not exist.
+        name: name of the study there.
         directions: ``maximize`` or ``minimize`` for each objective.
         sampler: config of an Optuna sampler.
         pruner: config of an Optuna pruner.

@@ -1,5 +1,6 @@
 """What all sweeps have in common: open the directory, launch the jobs, show the result."""
 
+import copy
 import os
 import pkgutil
 import signal
@@ -13,6 +14,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, ClassVar
 
+from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.plugins import Plugins
 from hydra.errors import HydraException
@@ -27,6 +29,7 @@ from jacoscope.errors import UserError
 from jacoscope.files import HANGUP, forget_terminal
 from jacoscope.runs.keys import check_keys, quoted
 from jacoscope.runs.lock import alone_in
+from jacoscope.runs.new_folders import announce, note_missing, remove_empty
 from jacoscope.runs.processes import SWEEP_PROCESS
 from jacoscope.runs.targets import check_targets
 from jacoscope.sweeps.directory import DONE, LAUNCHER_LOG, LOG, Job, SweepDirectory, name_of_sweep
@@ -48,9 +51,13 @@ class ResumableSweeper(Sweeper):
 
     Attributes:
         show: shows the runs of a sweep, given its directory. It belongs to the class, as Hydra makes the sweepers.
+        check_config: checks the composed config of a job.
+        planned: jobs whose configs are checked before anything is made.
     """
 
     show: ClassVar[Callable[[Path], None]]
+    check_config: ClassVar[Callable[[DictConfig], object]]
+    planned: Sequence[Job] = ()
     hydra_context: HydraContext
     task_function: TaskFunction
     config: DictConfig
@@ -86,26 +93,41 @@ class ResumableSweeper(Sweeper):
             raise UserError("run_name is the name of the whole sweep: type one name, run_name=NAME")
         command = [word for word in arguments if word not in names]  # without the name, so that it may be changed
         typed = [word.partition("=")[0] for word in command]
+        if self.config.get("extend"):
+            raise UserError("extend=true extends a single run: leave out -m, and type the run_name= of the run")
         keys = self.parse([*(f"{k}={v}" for k, v in self.params.items() if k not in typed), *command], typed)
         check_keys(self.config, self.config.hydra)
         leave_torchrun()
         path = Path(self.config.hydra.sweep.dir)
-        with self._open(path if names else path.parent / name_of_sweep(command, keys), command):
-            ignored = self.run_jobs()
+        path = path if names else path.parent / name_of_sweep(command, keys)
+        self.directory = SweepDirectory.open(path, command)
+        self.check(self.planned)
+        announce(self.config.paths, self.config.get("data"))
+        note_missing(path)
+        try:
+            with self._open(path, command):
+                ignored = self.run_jobs()
+        finally:
+            remove_empty()
         self._conclude(ignored)
 
     def check(self, jobs: Sequence[Job]) -> None:
-        """Compose the config of every job before any is launched.
+        """Compose and check the config of every job before any is launched.
 
         Raises:
-            UserError: if a job was started before with another config.
+            UserError: if a config has a mistake, or a job was started before with another one.
             HydraException: if a config cannot be composed.
         """
         for job in jobs:
             config = self.hydra_context.config_loader.load_sweep_config(self.config, self._overrides(job))
             with read_write(config), open_dict(config):
+                config.hydra.runtime.output_dir = str(self.directory.run_path(job))
+            HydraConfig.instance().set_config(config)  # which the config interpolates
+            config = copy.deepcopy(config)  # HydraConfig interpolates in the original
+            with read_write(config), open_dict(config):
                 del config["hydra"]
             self.directory.check_unchanged(job, config)
+            type(self).check_config(config)
 
     def launch(self, jobs: Sequence[Job]) -> None:
         """Run the jobs that are not done, and return when nothing more can be done.

@@ -139,7 +139,11 @@ class LastCheckpoint(Checkpoint):
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:  # noqa: ARG002
         if not self._saving:
             return
-        checkpoint["go_on"] = {"logged": _sizes_of_event_files(trainer), "finished": self._finished}
+        checkpoint["go_on"] = {
+            "logged": _sizes_of_event_files(trainer),
+            "finished": self._finished,
+            "max_epochs": trainer.max_epochs,
+        }
         loops = checkpoint["loops"]["fit_loop"]
         if not self._finished:
             _set_between_batches(loops)
@@ -150,7 +154,8 @@ class LastCheckpoint(Checkpoint):
         if trainer.state.fn == "fit" and "go_on" in checkpoint:
             _move_best_checkpoints(trainer, checkpoint["callbacks"])
             _truncate_event_files(trainer, checkpoint["go_on"]["logged"])
-            trainer.should_stop = checkpoint["go_on"]["finished"]  # also if it was stopped early
+            is_longer = (trainer.max_epochs or 0) > checkpoint["go_on"].get("max_epochs", trainer.max_epochs)
+            trainer.should_stop = checkpoint["go_on"]["finished"] and not is_longer  # also if it was stopped early
 
     # Signals.
 

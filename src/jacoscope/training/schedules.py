@@ -19,7 +19,8 @@ from torch.optim.lr_scheduler import (
 
 def constant(optimizer: Optimizer, total_steps: int) -> LRScheduler:
     """Keep the learning rate of the optimizer."""
-    return ConstantLR(optimizer, factor=1.0, total_iters=total_steps)
+    del total_steps  # the learning rate is the same at all of them
+    return ConstantLR(optimizer, factor=1.0, total_iters=1)
 
 
 def one_cycle(

@@ -1,6 +1,5 @@
 """All samples of a split for the page's script: the table of numbers, and the file of pictures beside the page."""
 
-import base64
 import io
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -14,6 +13,7 @@ from torch import Tensor
 from jacoscope.analysis.report.samples import COARSE_STEPS, Sample
 from jacoscope.measures import shown_in
 from jacoscope.visuals.heatmaps import paint_images, shrink
+from jacoscope.visuals.sheet import png_uri
 
 LISTED = 20_000
 """Samples in the table, at most: all wrong decisions as far as they fit, then an even spread of the right ones."""
@@ -93,7 +93,7 @@ def _pictures(indices: list[int], read_images: ReadImages) -> dict[str, Any]:
     is_grey = bool((sheet[..., :1] == sheet).all())
     buffer = io.BytesIO()
     Image.fromarray(sheet[..., 0] if is_grey else sheet).save(buffer, "PNG")
-    uri = "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
+    uri = png_uri(buffer.getvalue())
     return {"uri": uri, "index": indices, "size": [height, width], "columns": columns}
 
 

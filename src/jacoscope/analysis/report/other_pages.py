@@ -1,6 +1,5 @@
 """The pages of single samples, of two networks, and of the checkpoints of a run, with the parts of the report."""
 
-import base64
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any
@@ -16,6 +15,7 @@ from jacoscope.analysis.report.page import explorer_settings
 from jacoscope.analysis.report.samples import Sample
 from jacoscope.measures import MEASURES, SINGULAR, shown_in
 from jacoscope.pages import LIGHT, figure, plain, render
+from jacoscope.visuals.sheet import png_uri
 
 Row = Mapping[str, Any]
 LISTED = 20_000
@@ -78,7 +78,7 @@ def sample_page(
         record=record,
         unit=unit,
         short=lambda value: "–" if value is None else short(value),
-        pictures=[(_uri(content), caption) for caption, content in pictures.items()],
+        pictures=[(png_uri(content), caption) for caption, content in pictures.items()],
     ).encode()
 
 
@@ -129,7 +129,7 @@ def comparison_page(
         measures=shown_in("networks"),
         listed=len(kept),
         short=lambda value: "–" if value is None else short(value),
-        maps=maps and _uri(maps),
+        maps=maps and png_uri(maps),
     ).encode()
 
 
@@ -169,7 +169,7 @@ def history_page(rows: Sequence[Row], title: str, about: str, output: str, maps:
             "commands": dict(commands),
         },
         output=output,
-        maps=maps and _uri(maps),
+        maps=maps and png_uri(maps),
     ).encode()
 
 
@@ -262,7 +262,3 @@ def _who(a: Any, b: Any) -> str:
 
 def _numbers(measures: Mapping[str, float | None]) -> dict[str, float]:
     return {name: float("inf") if value is None else value for name, value in measures.items()}
-
-
-def _uri(png: bytes) -> str:
-    return "data:image/png;base64," + base64.b64encode(png).decode()

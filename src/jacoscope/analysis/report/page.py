@@ -1,6 +1,5 @@
 """Write report.html, and report_samples.js beside it. Its text is in the template ``report.html``, beside this file."""
 
-import base64
 import io
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -21,6 +20,7 @@ from jacoscope.measures import SINGULAR, shown_in
 from jacoscope.pages import render
 from jacoscope.visuals.colors import WORDS, Pixels, diverging
 from jacoscope.visuals.heatmaps import Scale, heatmap, paint_images
+from jacoscope.visuals.sheet import png_uri
 
 ROWS = 6  # samples of each list that are shown with all their maps
 MOST_CLASSES = 20  # classes whose mean maps are shown, and in the table of confusions
@@ -211,5 +211,5 @@ def picture(pixels: Pixels) -> dict[str, Any]:
     buffer = io.BytesIO()
     Image.fromarray(pixels).quantize(256).save(buffer, "PNG", optimize=True)
     height, width, _ = pixels.shape
-    uri = "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
+    uri = png_uri(buffer.getvalue())
     return {"uri": uri, "width": width, "height": height}

@@ -6,18 +6,12 @@ import plotly.graph_objects as go
 import pyarrow as pa
 
 from jacoscope.analysis.report import charts
-from jacoscope.analysis.robustness.figure import curve_label, norm_of, panels
-from jacoscope.analysis.robustness.perturbations import CORRUPTIONS, DDN, NORMS
+from jacoscope.analysis.robustness.figure import curve_label, look_of, norm_of, panels
+from jacoscope.analysis.robustness.perturbations import CORRUPTIONS, NORMS
 from jacoscope.analysis.robustness.summary import FIRST_ORDER, distances_in_words, verdict
-from jacoscope.pages import LIGHT, figure
+from jacoscope.pages import figure
 
-COLORS = {
-    **dict.fromkeys(("random_signs", "gaussian"), LIGHT["soft"]),
-    "fgsm": LIGHT["wrong"],
-    DDN: LIGHT["accent"],
-    FIRST_ORDER: LIGHT["ink"],
-}
-"""Of the curves; all others are blue."""
+_SHARES = ("accuracy", "low", "high")
 
 
 class RobustnessSection(NamedTuple):
@@ -67,9 +61,6 @@ def robustness_section(summary: dict[str, Any], table: pa.Table) -> RobustnessSe
     )
 
 
-_SHARES = ("accuracy", "low", "high")
-
-
 def _unit(name: str) -> str:
     norm = norm_of(name)
     return CORRUPTIONS[name].unit if norm is None else NORMS[norm].symbol
@@ -90,7 +81,7 @@ def _chart(summary: dict[str, Any], title: str, names: list[str]) -> go.Figure:
     traces: list[go.Scatter] = []
     for name in names:
         points = [summary["accuracy"], *summary["curves"][name]]
-        x, color = [point["size"] for point in points], COLORS.get(name, LIGHT["right"])
+        x, color = [point["size"] for point in points], look_of(name)["color"]
         edge: dict[str, Any] = {"x": x, "mode": "lines", "hoverinfo": "skip", "showlegend": False, "legendgroup": name}
         edge["line"] = {"width": 0, "color": color}
         traces += [

@@ -26,6 +26,11 @@ LOOKS: dict[str, dict[str, Any]] = {
 LINE = {"linewidth": 1.4, "markersize": 3.5}
 
 
+def look_of(name: str) -> dict[str, Any]:
+    """Return the colour, the marker and the style of a curve."""
+    return LOOKS.get(name, {"color": COLORS["right"], "marker": "o"})
+
+
 def curve_label(name: str) -> str:
     """Return what a curve is called.
 
@@ -79,8 +84,7 @@ def curves_figure(summaries: Mapping[str, Mapping[str, Any]], title: str) -> Fig
     for axis, (label, names) in zip(axes.flat, drawn, strict=False):
         if len(summaries) == 1:
             for name in names:
-                look = LOOKS.get(name, {"color": COLORS["right"], "marker": "o"})
-                _draw(axis, first, name, label=curve_label(name), **look)
+                _draw(axis, first, name, label=curve_label(name), **look_of(name))
             if len(names) > 1:
                 above = {"loc": "lower center", "bbox_to_anchor": (0.5, 1)}  # the curves leave no corner free
                 axis.legend(**above, ncols=2, frameon=False, fontsize=8)

@@ -8,13 +8,12 @@ import pyarrow as pa
 from scipy.stats import binomtest
 
 from jacoscope.analysis.attack import compare_distances
+from jacoscope.analysis.calibration import wilson_interval
 from jacoscope.analysis.robustness.perturbations import ATTACKS, DDN, column_of
 from jacoscope.analysis.robustness.settings import Robustness
 from jacoscope.analysis.summary import Values, known, quantiles
 from jacoscope.analysis.tables import finite_rows, left_out
 
-CONFIDENCE = 0.95
-"""Of the intervals of accuracies."""
 CHANCE = 0.01
 """Probabilities from which on a difference is taken for chance."""
 FLAT = 1e-12
@@ -169,10 +168,9 @@ def _short(value: float | None) -> str:
 
 
 def _point(size: float, right: Values) -> dict[str, Any]:
-    """Return a point of a curve: the share of right decisions, and its interval by Wilson (1927)."""
+    """Return a point of a curve: the share of right decisions, and its 95 % interval."""
     count = int(right.sum())
-    interval = binomtest(count, len(right)).proportion_ci(CONFIDENCE, method="wilson")
-    low, high = float(interval.low), float(interval.high)
+    low, high = wilson_interval(count, len(right))
     return {"size": size, "accuracy": count / len(right), "low": low, "high": high, "right": count}
 
 

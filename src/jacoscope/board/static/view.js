@@ -8,6 +8,8 @@ const UNITS = { logits: "logit", probs: "probability" };
 // When the colours of probabilities are logarithmic, as Scale.of_derivatives in visuals/heatmaps.py has it.
 const EVEN = 0.05, SMALLEST = 1e-8;
 const KINDS = ["first", "second"];
+// The colour where a class has no map at a step: a grey that no scale has.
+const NO_MAP = () => [200, 200, 200];
 
 // A probability as text; a dash where the class is not among those that are kept.
 const chance = (p) => (p === null ? "–" : Number.isNaN(p) ? "not finite" : percent(p));
@@ -60,7 +62,7 @@ export class View {
     this.courses.forEach((each, i) => {
       const map = each.map(this.places[i], k), scale = this.scales[i];
       const title = other ? this.names[i] : `Map of class ${name}`;
-      this.drawPane(KINDS[i], title, each, map ? (p) => scale.rgb(map[p]) : () => [200, 200, 200],
+      this.drawPane(KINDS[i], title, each, map ? (p) => scale.rgb(map[p]) : NO_MAP,
         map ? `∂ ${this.unit} ${name} / ∂ pixel` : `class ${name} is not among the most probable at this step`);
     });
     if (other) this.drawDifference(course, other, k);
@@ -69,7 +71,7 @@ export class View {
   drawDifference(course, other, k) {
     const maps = this.courses.map((each, i) => each.map(this.places[i], k));
     if (!maps[0] || !maps[1] || course.area !== other.area || course.width !== other.width) {
-      this.drawPane("difference", "Difference", course, () => [200, 200, 200], "the two maps cannot be compared");
+      this.drawPane("difference", "Difference", course, NO_MAP, "the two maps cannot be compared");
       return;
     }
     const values = maps[1].map((value, i) => value - maps[0][i]);
@@ -135,7 +137,7 @@ export class View {
       while (minis.children.length < this.courses.length) minis.appendChild(document.createElement("canvas"));
       this.courses.forEach((each, i) => {
         const map = each.map(this.places[i], k), scale = this.scales[i];
-        paint(minis.children[i], each.width, each.height, map ? (p) => scale.rgb(map[p]) : () => [200, 200, 200]);
+        paint(minis.children[i], each.width, each.height, map ? (p) => scale.rgb(map[p]) : NO_MAP);
       });
       const chances = this.courses.map((each, i) => chance(each.probability(this.places[i], k)));
       caption.firstChild.textContent = course.names[k];
@@ -201,7 +203,7 @@ export class View {
         of: (each, t) => each.probability(t, k), other: (each, t, j) => each.probability(t, j),
       },
       ...course.values.map((v) => ({
-        title: v.label[0].toUpperCase() + v.label.slice(1), log: v.log, zero: !v.log, text: short,
+        title: v.label.charAt(0).toUpperCase() + v.label.slice(1), log: v.log, zero: !v.log, text: short,
         of: (each, t) => value(each, v.name, t),
       })),
     ];

@@ -9,7 +9,7 @@ from jacoscope.visuals.training_pictures import PICTURES
 
 Chart = list[Any]
 
-_BAND: tuple[Statistic, ...] = ("p05", "median", "p95")
+_BAND: tuple[Statistic, ...] = ("median", "p05", "p95")
 _PAGE = """\
 # What the Jacobian says
 
@@ -97,17 +97,21 @@ def layout(outputs: Sequence[str], tags: Sequence[str], prefix: str = "") -> dic
             "loss": _all_named("loss", "Loss", "LOSS"),
         }
     }
-    start = f"^{_escaped(prefix)}"
     return common | {
-        prefix + group: {
-            title: [kind, [start + pattern.removeprefix("^") for pattern in patterns]]
-            for title, (kind, patterns) in charts.items()
+        f"{prefix}{group} (point at a chart: its curves are named)": {
+            title: [kind, [prefix + tag if kind == "Margin" else f"^{_escaped(prefix + tag)}$" for tag in names]]
+            for title, (kind, names) in charts.items()
         }
         for group, charts in _sensitivity_charts(outputs, tags).items()
     }
 
 
 def _sensitivity_charts(outputs: Sequence[str], tags: Sequence[str]) -> dict[str, dict[str, Chart]]:
+    """Return the charts of each group: their kind and their tags.
+
+    TensorBoard draws all curves of a run in its colour. So a spread is one curve with a band, which the chart's title
+    names; curves of other charts are named in the box at the pointer.
+    """
     charts: dict[str, dict[str, Chart]] = {}
     measures = shown_in("curves", "charts")
     for output in outputs:
@@ -115,7 +119,7 @@ def _sensitivity_charts(outputs: Sequence[str], tags: Sequence[str]) -> dict[str
         for measure in measures:
             if measure.per_output:
                 sensitivity |= _charts_of(measure, output, tags)
-        sensitivity["singular values"] = _all_below(f"jacobian_spectrum_{output}", tags)
+        sensitivity["singular values, the largest on top"] = _all_below(f"jacobian_spectrum_{output}", tags)
         charts[f"Sensitivity of the {output}"] = sensitivity
     for measure in measures:
         if not measure.per_output and any(tag.startswith(f"jacobian/{measure.key('logits')}/") for tag in tags):
@@ -125,8 +129,11 @@ def _sensitivity_charts(outputs: Sequence[str], tags: Sequence[str]) -> dict[str
 
 def _charts_of(measure: Measure, output: str, tags: Sequence[str]) -> dict[str, Chart]:
     key, label = measure.key(output), measure.label
-    statistics = [statistic for statistic in _BAND if statistic in measure.statistics] or ["mean"]
-    charts = {label: _lines(*(measure.tag(output, statistic) for statistic in statistics))}
+    if set(_BAND) <= set(measure.statistics):
+        band = [measure.tag(output, statistic) for statistic in _BAND]
+        charts = {f"{label}: median and middle 90 %": ["Margin", band]}
+    else:
+        charts = {f"{label}: mean": _lines(measure.tag(output))}
     if "more_charts" in measure.shown:
         outcomes = (f"jacobian_by_outcome_{key}/{outcome}" for outcome in ("correct", "wrong"))
         charts[f"{label} by class"] = _all_below(f"jacobian_by_class_{key.replace('/', '_')}", tags)
@@ -140,8 +147,7 @@ def _all_below(group: str, tags: Sequence[str]) -> Chart:
 
 
 def _lines(*tags: str) -> Chart:
-    # TensorBoard takes these for regular expressions, and finds them anywhere in a tag.
-    return ["Multiline", [f"^{_escaped(tag)}$" for tag in tags]]
+    return ["Multiline", list(tags)]
 
 
 def _all_named(*words: str) -> Chart:
@@ -150,4 +156,5 @@ def _all_named(*words: str) -> Chart:
 
 
 def _escaped(tag: str) -> str:
+    """Return a tag as a regular expression: of a multiline chart, TensorBoard takes tags for these."""
     return "".join(f"\\{character}" if character in r".+*?()[]{}|^$\\" else character for character in tag)
