@@ -53,6 +53,7 @@ TRAIN = [
     ("optimizer.lr=-1", "optimizer.lr=-1 is not allowed; it is 0 or more"),
     ("trainer.max_epochs=1.5", "trainer.max_epochs=1.5|int"),
     ("trainer.max_epochs=-5", "trainer.max_epochs=-5 is not allowed; it is 1 to 2147483647"),
+    ("experiment=label_noise trainer.max_epochs=-5", "for the sweep, type -m before it"),
     ("trainer.devices=0", "devices"),
     ("trainer.precision=12", "precision"),
     ("trainer.precision=16-true", "trainer.precision=16-true is not allowed|trainer.precision=16-mixed"),
