@@ -55,6 +55,8 @@ def test_a_browser_draws_it_without_errors_and_a_pixel_tells_its_row_of_j(
         browser.run("drawAllCharts()")
         assert browser.run("return document.querySelectorAll('.chart .main-svg').length") >= 5
         assert browser.run("return document.documentElement.scrollWidth <= innerWidth")
+        browser.run("document.querySelectorAll('.maps bdi').forEach(e => (e.textContent = 'a long name '.repeat(9)))")
+        assert browser.run("return document.documentElement.scrollWidth <= innerWidth")
     index = browser.run("return data.explorer.samples[3].index")
     browser.run("goTo({sample: arguments[0]}); setTheme('dark'); explorer.view.choosePixel(11)", index)
     entry = browser.run("return data.explorer.samples[3]")

@@ -215,7 +215,7 @@ def _cosines(columns: Mapping[str, "np.ndarray[Any, Any]"]) -> go.Figure:
         marker_color=LIGHT["right"],
         hovertemplate="cosine %{customdata}: %{y} samples<extra></extra>",
     )
-    xaxis = {"title": {"text": "cosine: 1 is the same direction, 0 unrelated"}}
+    xaxis = {"title": {"text": "cosine<br>(1: the same direction, 0: unrelated)"}}
     return figure(bars, bargap=0.02, xaxis=xaxis, yaxis={"title": {"text": "samples"}})
 
 
