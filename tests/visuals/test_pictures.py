@@ -1,7 +1,10 @@
 """Pictures show the values they are given, for any number of classes and channels."""
 
 import io
+import warnings
+from itertools import combinations
 from pathlib import Path
+from uuid import uuid4
 
 import matplotlib
 import matplotlib.pyplot
@@ -12,6 +15,7 @@ from PIL import Image
 
 from jacoscope.visuals.colors import diverging, sequential
 from jacoscope.visuals.figure import jacobian_figure
+from jacoscope.visuals.fonts import drawable
 from jacoscope.visuals.heatmaps import Scale, heatmap, shrink
 from jacoscope.visuals.sheet import RowLabel, compose_sheet, encode_png
 from jacoscope.visuals.training_pictures import (
@@ -137,3 +141,28 @@ def test_a_figure_of_one_sample_is_written(tmp_path: Path, kind: str) -> None:
     figure.savefig(path)
     assert path.stat().st_size > 5000
     assert matplotlib.pyplot.get_fignums() == []
+
+
+LONG_NAME = "a very long name of a class that someone has typed"
+
+
+@pytest.mark.parametrize("name", [LONG_NAME, "قطة منزلية صغيرة", r"$\wrong{$", "電子計算機断層撮影法という名前", "<b>"])
+def test_titles_of_a_figure_do_not_overlap_whatever_classes_are_called(name: str) -> None:
+    names = [f"{name} {k}" for k in range(10)]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # where no font has the letters
+        figure = jacobian_figure(torch.rand(1, 8, 8), torch.randn(10, 1, 8, 8), torch.full((10,), 0.1), 0, names)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # matplotlib warns of a letter that its fonts lack
+        figure.canvas.draw()  # type: ignore[no-untyped-call]
+    boxes = [axis.title.get_window_extent() for axis in figure.axes[:-1]]
+    assert not any(a.overlaps(b) for a, b in combinations(boxes, 2))
+
+
+def test_a_class_whose_letters_no_font_has_is_shown_by_its_number_and_said_once() -> None:
+    names = ["cat", "Größe", "\U0010fffd", f"{uuid4()}"]  # a letter of private use; and names that are new
+    with pytest.warns(UserWarning, match="letters of 1 class names: pictures show numbers, such as class 2 for"):
+        assert drawable(names) == (*names[:2], "class 2", names[3])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert drawable(names)[2] == "class 2"

@@ -16,11 +16,14 @@ from torch import Tensor
 from jacoscope.measures import MEASURES, SINGULAR, shown_in
 from jacoscope.visuals.colors import THEME
 from jacoscope.visuals.figure import add_color_bar, show_pixels
+from jacoscope.visuals.fonts import drawable, families, shortened
 from jacoscope.visuals.heatmaps import Scale, brightness_derivative, heatmap, paint_images
 
 COLORS = THEME["light"]
 DOTS = 160
 """Per inch."""
+LETTERS = 11
+"""Of a class's name above a small map."""
 
 
 def mean_maps_figure(
@@ -36,6 +39,7 @@ def mean_maps_figure(
         max_classes: that are shown.
     """
     classes = min(len(class_names), max_classes)
+    shown = [shortened(name, LETTERS) for name in drawable(class_names)[:classes]]
     unit = f"mean ∂ {SINGULAR[output]} / ∂ pixel"
     scale = Scale.signed(torch.stack([maps[:classes] for maps in rows.values()]), unit, quantile=0.999)
     figure = Figure(figsize=(1.05 * classes + 2.2, 1.1 * len(rows) + 0.9), layout="constrained", dpi=DOTS)
@@ -44,8 +48,8 @@ def mean_maps_figure(
         for k in range(classes):
             show_pixels(axes[row, k], heatmap(maps[k], scale))
             axes[row, k].spines[:].set_visible(False)
-            axes[0, k].set_title(class_names[k], fontsize=10)
-        axes[row, 0].set_ylabel(name, rotation=0, ha="right", va="center", fontsize=9)
+            axes[0, k].set_title(shown[k], fontsize=10, fontfamily=families(*shown), parse_math=False)
+        axes[row, 0].set_ylabel(name, rotation=0, ha="right", va="center", fontsize=9, parse_math=False)
     figure.suptitle(f"mean derivative of each class's own {SINGULAR[output]}{about}", fontsize=11)
     add_color_bar(figure, axes.ravel().tolist(), scale, fraction=0.025, pad=0.01)
     return figure
@@ -180,4 +184,4 @@ def _ends(values: "np.ndarray[Any, Any]") -> tuple[float, float]:
 def _show_image(axis: Axes, pixels: Tensor, title: str) -> None:
     show_pixels(axis, paint_images(pixels.clamp(0, 1).unsqueeze(0))[0])
     axis.set_axis_off()
-    axis.set_title(title, fontsize=10)
+    axis.set_title(title, fontsize=10, fontfamily=families(title), parse_math=False)

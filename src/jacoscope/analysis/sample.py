@@ -34,6 +34,10 @@ from jacoscope.jacobians import BoundaryDistance, as_matrix, boundary_distance, 
 from jacoscope.measures import MEASURES, SINGULAR, shown_in
 from jacoscope.runs.records import UNREADABLE, read_json
 from jacoscope.visuals.figure import jacobian_figure
+from jacoscope.visuals.fonts import drawable, shortened
+
+LETTERS = 24
+"""Of a class's name above a picture."""
 
 PICTURES = ("heatmap.png", "heatmap.svg", "decision.png")
 FILES = ("reading.json", "jacobian.npy", "jacobian.csv", *PICTURES, "report.html")
@@ -308,9 +312,10 @@ def decision_figure(reading: Reading, class_names: list[str]) -> Figure:
 
     Where no such change was found, draw the picture alone and say so.
     """
-    before = f"as it is: {class_names[reading.prediction]}"
+    names = drawable(class_names)
+    before = f"as it is: {shortened(names[reading.prediction], LETTERS)}"
     if not reading.turns:
-        return picture_figure(reading.pixels, before, f"{reading.title}: {decision_in_words(reading, class_names)}")
+        return picture_figure(reading.pixels, before, f"{reading.title}: {decision_in_words(reading, list(names))}")
     return change_figure(
         reading.pixels,
         reading.crossing.changed[0],
@@ -318,7 +323,7 @@ def decision_figure(reading: Reading, class_names: list[str]) -> Figure:
             before,
             f"the change that turns it: L2 length {float(reading.crossing.distance):.3g}\n"
             f"(predicted to first order: {float(reading.boundary.distance):.3g})",
-            f"changed: {class_names[int(reading.crossing.prediction)]}",
+            f"changed: {shortened(names[int(reading.crossing.prediction)], LETTERS)}",
         ),
         title=f"{reading.title}: the decision along the direction of the smallest change to first order",
     )

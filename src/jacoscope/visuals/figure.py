@@ -4,6 +4,7 @@ No pyplot: figures made here belong to whoever asked for them, and no global sta
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -13,7 +14,11 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from jacoscope.visuals.colors import Pixels
+from jacoscope.visuals.fonts import drawable, families, shortened
 from jacoscope.visuals.heatmaps import Scale, brightness_derivative, heatmap, paint_images, percent
+
+_LETTERS = 20  # of a class's name above a map
+_ONE_LINE = 8  # letters of a class's name that stands in one line with a probability
 
 
 def jacobian_figure(
@@ -58,12 +63,14 @@ def jacobian_figure(
     grid = figure.add_gridspec(rows, columns + rows)
     digit = figure.add_subplot(grid[:, :rows])
     show_pixels(digit, paint_images(image.unsqueeze(0))[0])
-    digit.set_title(_heading(probabilities, label, class_names), fontsize=12)
+    names = [shortened(name, _LETTERS) for name in drawable(class_names)]
+    look: dict[str, Any] = {"fontfamily": families(*names), "parse_math": False}
+    digit.set_title(_heading(probabilities, label, names), fontsize=12, **look)
     axes = [digit]
     for place, k in enumerate(shown):
         axis = figure.add_subplot(grid[place // columns, rows + place % columns])
         show_pixels(axis, heatmap(maps[k], scale))
-        axis.set_title(f"{class_names[k]}   {percent(float(probabilities[k]))}", fontsize=10)
+        axis.set_title(_side_by_side(names[k], percent(float(probabilities[k]))), fontsize=10, **look)
         axes.append(axis)
         for side in axis.spines.values():
             side.set_linewidth(2.0 if k == label else 0.4)
@@ -105,4 +112,9 @@ def add_color_bar(
 def _heading(probabilities: Tensor, label: int | None, class_names: Sequence[str]) -> str:
     predicted = int(probabilities.argmax())
     guess = f"predicted {class_names[predicted]}, {percent(float(probabilities[predicted]))}"
-    return guess if label is None else f"{class_names[label]}: {guess}"
+    return guess if label is None else _side_by_side(f"{class_names[label]}:", guess, " ")
+
+
+def _side_by_side(first: str, second: str, between: str = "   ") -> str:
+    """Return two texts in one line, or in two lines where they are long."""
+    return f"{first}{between if len(first) <= _ONE_LINE else chr(10)}{second}"

@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from jacoscope.visuals.colors import SHEET, Pixels
-from jacoscope.visuals.sheet import font, turned_text
+from jacoscope.visuals.fonts import font
+from jacoscope.visuals.sheet import turned_text
 
 _SIZE = 640, 420
 _BOX = 86, 38, 627, 365  # the corners of the axes

@@ -9,14 +9,12 @@ import zlib
 from base64 import b64encode
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cache
-from pathlib import Path
 
-import matplotlib
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from jacoscope.visuals.colors import SHEET, Pixels
+from jacoscope.visuals.fonts import face_for, font
 from jacoscope.visuals.heatmaps import Scale
 
 TILE_SIZE = 84
@@ -105,41 +103,6 @@ def compose_sheet(
     if bar is not None:
         page.paste(bar, (left + grid_w + 18, top))
     return np.asarray(page)
-
-
-@cache
-def font(size: int) -> ImageFont.FreeTypeFont:
-    """Return the font that matplotlib brings, DejaVu Sans, which has ∂ and subscripts."""
-    return ImageFont.truetype(str(Path(matplotlib.get_data_path()) / "fonts/ttf/DejaVuSans.ttf"), size)
-
-
-def face_for(text: str, face: ImageFont.FreeTypeFont) -> ImageFont.FreeTypeFont:
-    """Return a font of the same size that has all letters of a text: another one of this machine, if need be."""
-    letters = tuple(sorted({letter for letter in text if letter not in "…" and ord(letter) not in _letters_of(None)}))
-    path = _font_with(letters) if letters else None
-    return face if path is None else ImageFont.truetype(path, face.size)
-
-
-@cache
-def _letters_of(path: str | None) -> frozenset[int]:
-    """Return the letters of a font file; of DejaVu Sans, where none is given."""
-    from matplotlib.ft2font import FT2Font
-
-    file = path or str(Path(matplotlib.get_data_path()) / "fonts/ttf/DejaVuSans.ttf")
-    try:
-        return frozenset(FT2Font(file).get_charmap())
-    except (RuntimeError, OSError):  # a file that is no font, or is gone
-        return frozenset()
-
-
-@cache
-def _font_with(letters: tuple[str, ...]) -> str | None:
-    """Return the file of an installed font that has some letters, such as Chinese ones; ``None`` if there is none."""
-    from matplotlib.font_manager import fontManager  # takes a moment to import, and is seldom needed
-
-    wanted = set(map(ord, letters))
-    paths = [font.fname for font in fontManager.ttflist if "LastResort" not in font.fname]  # which has boxes for all
-    return next((path for path in paths if wanted <= _letters_of(path)), None)
 
 
 def _width(text: str, face: ImageFont.FreeTypeFont) -> float:

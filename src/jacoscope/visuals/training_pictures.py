@@ -8,6 +8,7 @@ from torch import Tensor
 
 from jacoscope.measures import DERIVATIVE, PLURAL, SINGULAR
 from jacoscope.visuals.colors import WORDS, Pixels, sequential
+from jacoscope.visuals.fonts import drawable
 from jacoscope.visuals.heatmaps import (
     Scale,
     brightness_derivative,
@@ -75,6 +76,7 @@ def probe_sheet(
     painted = heatmap(maps[:, shown], scale)
     rows = [[pictures[i], *painted[i]] for i in range(len(images))]
     predictions = [None] * len(images) if probabilities is None else probabilities.cpu()
+    class_names = drawable(class_names)
     row_labels = [_row_label(p, label, class_names) for p, label in zip(predictions, labels, strict=True)]
     columns = ["", *(class_names[k] for k in shown)]
     title = f"Which way each pixel moves the {SINGULAR.get(output, output)} of each class"
@@ -104,7 +106,8 @@ def class_maps_sheet(
     shown = strongest_outputs(summed.unsqueeze(0), max_classes)
     scale = Scale.magnitude(summed[shown], f"mean |{DERIVATIVE.get(output, output)}|")
     title = f"Pixels that move the {SINGULAR.get(output, output)} of each class, on average"
-    return _gallery(heatmap(summed[shown], scale), [class_names[k] for k in shown], title, scale, tile_size)
+    names = drawable(class_names)
+    return _gallery(heatmap(summed[shown], scale), [names[k] for k in shown], title, scale, tile_size)
 
 
 def sensitivity_overlay(

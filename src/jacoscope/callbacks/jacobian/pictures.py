@@ -16,6 +16,7 @@ from jacoscope.jacobians import sensitivity_map
 from jacoscope.lightning import rank_zero_warn
 from jacoscope.visuals import training_pictures as draw
 from jacoscope.visuals.colors import Pixels
+from jacoscope.visuals.fonts import drawable
 from jacoscope.visuals.heatmaps import shrink
 from jacoscope.visuals.sheet import TILE_SIZE
 
@@ -229,8 +230,9 @@ class Album:
     ) -> Iterator[tuple[str, Pixels]]:
         images, maps = portrait.images, portrait.maps[output]
         labels = [label if 0 <= label < len(names) else None for label in portrait.labels]
+        shown = drawable(names)
         captions = [
-            f"#{index}" if label is None else names[label]
+            f"#{index}" if label is None else shown[label]
             for index, label in zip(portrait.indices, labels, strict=True)
         ]
         probabilities = portrait.logits.softmax(1)
