@@ -163,6 +163,7 @@ TRAIN = [
     ("penalty=input_gradient penalty.ramp_up=2", "penalty.ramp_up=2 is not allowed; it is 0 to 1"),
     ("penalty=jacobian penalty.every_n_steps=0", "penalty.every_n_steps=0 is not allowed; it is 1 to"),
     ("penalty=jacobian penalty.wieght=1", "no key penalty.wieght|Did you mean penalty.weight?"),
+    ("penalty.weight=1", "There is no key penalty.weight in penalty=none|Choose another config of it first: penalty=…"),
     ("penalty._target_=torch.nn.Identity", "penalty: torch.nn.Identity makes a Identity; it is a jacoscope.penalties"),
     ("penalty=l2", "There is no penalty=l2"),
     ("~penalty", "There is no penalty to build"),
