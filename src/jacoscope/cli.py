@@ -95,6 +95,8 @@ def _run_hydra(task: Task, config_name: str, check: Task) -> None:
             if search and SWEEP_PROCESS not in os.environ and LOCAL_RANK not in os.environ:  # else a run of a search
                 raise UserError(f"hparams_search={search} is a search, many runs: type -m before it")
             check_keys(cfg, HydraConfig.get())
+            if SWEEP_PROCESS not in os.environ and LOCAL_RANK not in os.environ:
+                _say_that_it_is_a_sweep(HydraConfig.get())
             return task(cfg)
 
     warnings.filterwarnings("ignore", message=".*LeafSpec", module="pytorch_lightning")  # to be corrected there
@@ -106,6 +108,14 @@ def _run_hydra(task: Task, config_name: str, check: Task) -> None:
     OmegaConf.register_resolver("typed", typed, replace=True)
     with _mistakes_as_messages(script, config_name), on_forced_end(print_unbuffered):
         run_or_job()
+
+
+def _say_that_it_is_a_sweep(hydra: Any) -> None:
+    """Print a note if the experiment is a sweep and the command trains one run of it, since ``-m`` is missing."""
+    experiment, params = hydra.runtime.choices.get("experiment"), hydra.sweeper.get("params")
+    if experiment and params:
+        what = f"experiment={experiment} is a sweep over {', '.join(params)}"
+        print(f"{what}. This trains one run only; for the sweep, type -m before it", file=sys.stderr)
 
 
 def _show_sweep(folder: Path) -> None:

@@ -55,7 +55,7 @@ def _meets(value: Any, sign: str, wanted: str, condition: str) -> bool:
             number = float(wanted)
         except ValueError:
             raise UserError(
-                f"--filter={condition}: that column has numbers, and {wanted or 'nothing'} is none"
+                f"--filter={condition}: that column has numbers, but {wanted or 'nothing'} is not a number"
             ) from None
         return COMPARISONS[sign](value, number)
     if value is None:

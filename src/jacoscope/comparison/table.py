@@ -171,7 +171,10 @@ class RunTable:
         known = list(self.rows()[0])
         key = name if name in known else {label: key for key, label in self.labels.items()}.get(name, name)
         if key not in known:
-            raise UserError(f"There is no column {name}.{nearest(name, known)}\nColumns: {', '.join(known)}")
+            raise UserError(
+                f"There is no column {name}.{nearest(name, known)} A setting has a column if the runs differ in it\n"
+                f"Columns: {', '.join(known)}"
+            )
         return key
 
     def sorted_by(self, column: str) -> "RunTable":

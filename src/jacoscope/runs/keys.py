@@ -152,10 +152,10 @@ def _unknown_key(key: str, config: DictConfig, groups: list[str]) -> str:
     keys = [each for each in _dotted_keys(config) if each.partition(".")[0] != "hydra" or key.startswith("hydra")]
     guess = nearest(key, [*keys, *groups]) or _same_name(name, keys)
     message = f"There is no key {key} in the config.{guess}"
-    if isinstance(siblings, DictConfig) and not siblings and parent in groups:
-        return f"There is no key {key} in {parent}=none. Choose another config of it first: {parent}=…"
     if isinstance(siblings, DictConfig):
         allowed = [str(each) for each in siblings if not str(each).startswith("_") and each != "hydra"]
+        if not allowed and parent in groups:
+            return f"There is no key {key} in {parent}=none. Choose another config of it first: {parent}=…"
         message += f"\nKeys{f' of {parent}' if parent else ''}: {', '.join(allowed)}"
     if not parent:
         message += f"\nGroups: {', '.join(groups)}"

@@ -86,7 +86,8 @@ def curves_figure(summaries: Mapping[str, Mapping[str, Any]], title: str) -> Fig
             for name in names:
                 _draw(axis, first, name, label=curve_label(name), **look_of(name))
             if len(names) > 1:
-                axis.legend(frameon=False, fontsize=8)
+                # Above the axes, since the curves leave no corner free.
+                axis.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=2, frameon=False, fontsize=8)
         else:
             for (network, summary), look in zip(summaries.items(), _looks(len(summaries)), strict=True):
                 _draw(axis, summary, names[0], label=network, **look)

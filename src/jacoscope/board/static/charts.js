@@ -128,11 +128,14 @@ export class Predictions {
       strip.append(...course.steps.map((step, t) => {
         const cell = document.createElement("span"), k = course.prediction(t);
         cell.className = course.label < 0 || k === null ? "" : k === course.label ? "right" : "wrong";
-        const isNew = t === 0 || k !== course.prediction(t - 1);
-        cell.textContent = isNew || course.steps.length <= 24 ? course.predictedName(t) : "";
         cell.title = `step ${step}: ${course.predictedName(t)}`;
         cell.dataset.step = step;
         return cell;
+      }), ...streaks(course).map(([start, end]) => {
+        const label = document.createElement("i"), percent = 100 / course.steps.length;
+        label.textContent = course.predictedName(start);
+        Object.assign(label.style, { left: `${start * percent}%`, width: `${(end - start) * percent}%` });
+        return label;
       }));
       return strip;
     }));
@@ -141,7 +144,7 @@ export class Predictions {
   // places: of the steps that are shown, one for each run.
   move(places, texts, kinds) {
     [...this.strips.children].forEach((strip, i) =>
-      [...strip.children].forEach((cell, t) => cell.classList.toggle("on", t === places[i])));
+      [...strip.querySelectorAll("span")].forEach((cell, t) => cell.classList.toggle("on", t === places[i])));
     this.root.querySelector(".now").replaceChildren(...texts.map((text, i) => {
       const each = document.createElement("span");
       each.className = kinds[i];
@@ -150,4 +153,13 @@ export class Predictions {
     }));
     this.strips.setAttribute("aria-label", "Prediction at this step: " + texts.join(" and "));
   }
+}
+
+const NARROWEST = 1 / 28; // of a strip: a label has no room in less
+
+// Steps with the same prediction that follow each other, [start, end), as far as a label has room there.
+function streaks(course) {
+  const starts = course.steps.map((_, t) => t).filter((t) => !t || course.prediction(t) !== course.prediction(t - 1));
+  return starts.map((start, i) => [start, starts[i + 1] ?? course.steps.length])
+    .filter(([start, end]) => (end - start) / course.steps.length >= NARROWEST);
 }
