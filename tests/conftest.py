@@ -11,6 +11,8 @@ from hypothesis import settings
 
 from jacoscope.data import MNIST, ImageSets
 
+collect_ignore = ["callbacks/train_with.py"]  # a script, which a test runs
+
 settings.register_profile("jacoscope", deadline=None, derandomize=True)
 settings.load_profile("jacoscope")
 

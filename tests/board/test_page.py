@@ -106,6 +106,7 @@ def tab(browser: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tab]
     downloads, driver = tmp_path_factory.mktemp("downloads"), browser.driver
     size = driver.get_window_size()
     driver.set_window_size(1400, 1500)
+    driver.get_log("browser")  # what was said about pages of other tests
     driver.execute_cdp_cmd("Page.setDownloadBehavior", {"behavior": "allow", "downloadPath": str(downloads)})
     yield Tab(driver, downloads)
     driver.switch_to.default_content()

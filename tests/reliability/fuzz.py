@@ -23,7 +23,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 from jacoscope.analysis.image import read_picture
 from jacoscope.checkpoints import read_checkpoint
-from jacoscope.comparison.collect import Run, read_curves, runs_below
+from jacoscope.comparison.collect import Run, read_training, runs_below
 from jacoscope.data import TorchvisionSource
 from jacoscope.errors import UserError
 from jacoscope.runs.result import Result
@@ -212,7 +212,7 @@ READERS = {
     "events": Reader(
         Path("tensorboard/events.out.tfevents.0"),
         cache(_events),
-        lambda folder: read_curves(folder, ["val/loss"]),
+        lambda folder: read_training(folder, ["val/loss"]).curves,
         _are_its_points,
     ),
 }

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from jacoscope.analysis.image import find_pictures, read_picture
 from jacoscope.checkpoints import read_checkpoint
-from jacoscope.comparison.collect import read_curves
+from jacoscope.comparison.collect import Training, read_training
 from jacoscope.data import ImageFolder
 from jacoscope.data.pictures import FORMATS
 from jacoscope.data.torchvision_source import require_idx
@@ -127,7 +127,7 @@ def test_nor_what_says_that_it_is_something_else(what: str, pipe: Path) -> None:
 def test_nor_curves(tmp_path: Path) -> None:
     (tmp_path / "tensorboard").mkdir()
     os.mkfifo(tmp_path / "tensorboard" / "events.out.tfevents.0")
-    assert read_curves(tmp_path, ["val/loss"]) == {}
+    assert read_training(tmp_path, ["val/loss"]) == Training({})
 
 
 def test_what_is_no_file_is_told_from_what_is_not_there(pipe: Path) -> None:

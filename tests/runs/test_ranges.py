@@ -18,7 +18,7 @@ ONE_CHOICE_EACH = [
     for folder in CONFIGS.iterdir()
     for file in folder.glob("*.yaml")
     if folder.name
-    in ("data", "augmentation", "model", "loss", "optimizer", "scheduler", "trainer", "callbacks", "logger")
+    in ("data", "augmentation", "model", "loss", "penalty", "optimizer", "scheduler", "trainer", "callbacks", "logger")
 ]
 
 

@@ -126,7 +126,7 @@ def read_training(run: Path, tags: Iterable[str]) -> Training:
                 for value in event.summary.value:
                     if value.tag in wanted:
                         points.setdefault(value.tag, {})[event.step] = float(make_ndarray(value.tensor))
-                    elif value.tag.endswith(SHEET):
+                    elif value.tag.endswith(SHEET) and len(value.tensor.string_val) > 2:
                         pictures[value.tag] = value.tensor.string_val[2]  # after its width and its height
     curves = {tag: _thinned(values) for tag, values in points.items()}
     return Training(curves, pictures[min(pictures)] if pictures else None)  # that of the logits, if there are several
