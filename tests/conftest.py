@@ -112,7 +112,8 @@ class Browser:
 def browser() -> Iterator[Browser]:
     """Chromium, or a skipped test where there is none."""
     webdriver = pytest.importorskip("selenium.webdriver")
-    binary, driver = shutil.which("chromium") or shutil.which("google-chrome"), shutil.which("chromedriver")
+    names, driver = ("chromium", "google-chrome", "chrome"), shutil.which("chromedriver")
+    binary = next(filter(None, map(shutil.which, names)), None)
     if not binary or not driver:
         pytest.skip("no Chromium with a driver on this machine")
     options = webdriver.ChromeOptions()
