@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import logging
 import os
 import re
 import runpy
@@ -160,6 +161,7 @@ def _in_process(main: Callable[[], None], folder: Path, line: list[str]) -> Outc
 
     before, argv, told = Path.cwd(), sys.argv, io.StringIO()
     handlers = {number: signal.getsignal(number) for number in (signal.SIGPROF, signal.SIGINT, signal.SIGTERM)}
+    log, level = logging.getLogger().handlers[:], logging.getLogger().level
     GlobalHydra.instance().clear()
     os.chdir(folder)
     sys.argv = [str(ROOT / "train.py"), *line]
@@ -181,6 +183,11 @@ def _in_process(main: Callable[[], None], folder: Path, line: list[str]) -> Outc
         signal.setitimer(signal.ITIMER_PROF, 0)
         for number, handler in handlers.items():
             signal.signal(number, handler)
+        for handler in logging.getLogger().handlers:  # Hydra's, which write into the folder of the run
+            if handler not in log:
+                handler.close()
+        logging.getLogger().handlers[:] = log
+        logging.getLogger().setLevel(level)
         os.chdir(before)
         sys.argv = argv
         torch.set_flush_denormal(False)  # hypothesis needs the smallest numbers

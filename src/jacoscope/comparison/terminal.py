@@ -83,7 +83,7 @@ def show_sweep(
 
         show_paper(repeated, folder, console)
     if page is True and refusal:
-        console.print(refusal, markup=False)
+        console.print(refusal, markup=False, soft_wrap=True)
     rows = [("read", str(page_file))] if page_file else []
     for label, value in [*rows, ("look", tensorboard_command(folder))]:
         console.print(f"[bold]{label}[/bold]  {escape(value)}", soft_wrap=True)

@@ -38,8 +38,8 @@ def frobenius_norm(J: Tensor) -> Tensor:
 
     Raises JacobianError if `J` is not `[batch, outputs, *input_shape]` of a floating point type.
 
-    >>> frobenius_norm(torch.ones(1, 2, 2))
-    tensor([2.])
+    >>> frobenius_norm(torch.tensor([[[3.0, 0.0], [0.0, 4.0]]]))
+    tensor([5.])
     """
     # Output by output: over both dimensions of a result that is a transposed view, PyTorch takes nine times as long.
     norm: Tensor = torch.linalg.vector_norm(output_norms(J), dim=1)

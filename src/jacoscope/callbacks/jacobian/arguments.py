@@ -4,9 +4,13 @@ import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from numbers import Integral
+from typing import TYPE_CHECKING
 
 from jacoscope.errors import UserError
-from jacoscope.lightning import Trainer, rank_zero_warn
+from jacoscope.lightning import rank_zero_warn
+
+if TYPE_CHECKING:  # jacoscope.measure works without Lightning
+    from jacoscope.lightning import Trainer
 
 OUTPUTS = ("logits", "probs")
 """Whose Jacobians can be logged."""
@@ -50,7 +54,7 @@ def check_arguments(
         raise UserError(f"JacobianCallback: outputs={list(outputs)!r}; allowed are {list(OUTPUTS)}")
 
 
-def names_of_outputs(given: Sequence[str] | None, trainer: Trainer, count: int) -> list[str]:
+def names_of_outputs(given: Sequence[str] | None, trainer: "Trainer", count: int) -> list[str]:
     """Return the names of the classes: those that were given, else the data module's, else numbers.
 
     If two are the same, their numbers are added to them.
@@ -67,7 +71,7 @@ def names_of_outputs(given: Sequence[str] | None, trainer: Trainer, count: int) 
     return [f"{name} ({k})" if often[str(name)] > 1 else str(name) for k, name in enumerate(known)]
 
 
-def loader_to_measure(wanted: int, count: int, trainer: Trainer) -> int:
+def loader_to_measure(wanted: int, count: int, trainer: "Trainer") -> int:
     """Return the number of the loader that is measured; the first where a validation or test has fewer than a training.
 
     Args:
@@ -87,7 +91,7 @@ def loader_to_measure(wanted: int, count: int, trainer: Trainer) -> int:
     return 0
 
 
-def warn_without_validation(trainer: Trainer) -> None:
+def warn_without_validation(trainer: "Trainer") -> None:
     """Warn if a training validates nothing: then there is nothing to measure."""
     if not trainer.enable_validation:
         rank_zero_warn(
