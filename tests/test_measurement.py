@@ -71,7 +71,7 @@ def test_pictures_over_steps_and_training_curves_come_with_later_calls(tmp_path:
     assert any(tag.endswith("over_epochs") for tag in logged.Tags()["images"])
     ratio = "jacobian/logits/frobenius/mean"
     assert logged.Scalars(ratio)[1].value == pytest.approx(2 * logged.Scalars(ratio)[0].value, rel=1e-5)
-    assert logged.Scalars("jacobian_val_over_train/logits/frobenius")[0].value > 0
+    assert logged.Scalars("jacobian-val_over_train/logits/frobenius")[0].value > 0
 
 
 def test_a_digit_draws_itself(tmp_path: Path) -> None:

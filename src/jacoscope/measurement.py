@@ -242,7 +242,7 @@ def log(writer: "SummaryWriter", result: Result, step: int, training: Result | N
         writer: a ``torch.utils.tensorboard.SummaryWriter``.
         result: of validation samples.
         step: of the training.
-        training: of training samples, for the curves ``jacobian_train/…``.
+        training: of training samples, for the curves ``jacobian-train/…``.
 
     Raises:
         UserError: if ``writer`` is no SummaryWriter.

@@ -106,7 +106,7 @@ class Measure:
         """Return the tag of a curve, which is also the name of a metric.
 
         >>> MEASURES["frobenius"].tag("probs"), MEASURES["frobenius"].tag("probs", "median")
-        ('jacobian/probs/frobenius/mean', 'jacobian_spread_probs/frobenius/median')
+        ('jacobian/probs/frobenius/mean', 'jacobian-spread_probs/frobenius/median')
         """
         return curve_tag("jacobian", self.key(output), statistic)
 
@@ -141,11 +141,11 @@ def curve_tag(group: str, key: str, statistic: Statistic) -> str:
     """Return the tag of a curve. TensorBoard makes a group of charts of what is before the first slash: at most twelve.
 
     Args:
-        group: the samples, ``jacobian`` or ``jacobian_train``.
+        group: the samples, ``jacobian`` or ``jacobian-train``.
         key: of the measure, as :meth:`Measure.key` returns it.
         statistic: the mean is in the group itself, the others in a group for each output.
     """
-    return f"{group}/{key}/mean" if statistic == "mean" else f"{group}_spread_{key}/{statistic}"
+    return f"{group}/{key}/mean" if statistic == "mean" else f"{group}-spread_{key}/{statistic}"
 
 
 def _shares(values: "Tensor", whole: "Tensor") -> "Tensor":

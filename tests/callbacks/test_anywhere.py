@@ -234,7 +234,7 @@ def test_any_batch_and_any_forward(
     train(tmp_path, [numbers(**arguments)], module=module, loaders=(DataLoader(rows, 16), DataLoader(rows, 20)))
     module.eval()
     assert last(tmp_path) == mean_norm(lambda x: model(module, x), X)
-    assert "jacobian_by_class_logits_frobenius/1" in events(tmp_path).Tags()["scalars"]
+    assert "jacobian-by_class_logits_frobenius/1" in events(tmp_path).Tags()["scalars"]
 
 
 @pytest.mark.parametrize("train_samples", [0, 8])
@@ -249,7 +249,7 @@ def test_training_batches_may_be_made_otherwise(tmp_path: Path, train_samples: i
         loaders = DataLoader(ROWS, 16), loader()
         module, _ = train(tmp_path, [callback], Mixed(), epochs=1, loaders=loaders, num_sanity_val_steps=0)
     assert last(tmp_path) == mean_norm(module, X)
-    assert not any(tag.startswith("jacobian_train") for tag in events(tmp_path).Tags()["scalars"])
+    assert not any(tag.startswith("jacobian-train") for tag in events(tmp_path).Tags()["scalars"])
     about_it = [warning for warning in told if "train_samples=0" in str(warning.message)]
     assert len(about_it) == (1 if train_samples else 0), "once, and only if they are asked for"
 
@@ -261,7 +261,7 @@ class Scores(Someone):
         return self.net(batch[0]).square().mean()
 
 
-BY_CLASS = "jacobian_by_class_logits_frobenius/1"
+BY_CLASS = "jacobian-by_class_logits_frobenius/1"
 
 
 def test_classes_in_a_column_are_classes(tmp_path: Path) -> None:
@@ -298,7 +298,7 @@ def test_any_logger_or_none(tmp_path: Path, logger: str | None) -> None:
     assert float(trainer.callback_metrics[MEAN]) == mean_norm(module, X)
     if logger:
         header, *_ = (tmp_path / "metrics.csv").read_text().splitlines()
-        assert {MEAN, "jacobian_spread_probs/spectral/max", "val/loss"} <= set(header.split(","))
+        assert {MEAN, "jacobian-spread_probs/spectral/max", "val/loss"} <= set(header.split(","))
 
 
 def test_a_subset_is_even_over_classes_and_the_same_every_epoch(
@@ -354,7 +354,7 @@ def test_a_diverged_training_goes_on(tmp_path: Path) -> None:
 def test_classes_that_share_a_name_are_told_apart(tmp_path: Path) -> None:
     train(tmp_path, [numbers(class_names=["crane", "gull", "crane"])], epochs=1)
     curves = {
-        tag.rpartition("/")[2] for tag in events(tmp_path).Tags()["scalars"] if tag.startswith("jacobian_by_class_")
+        tag.rpartition("/")[2] for tag in events(tmp_path).Tags()["scalars"] if tag.startswith("jacobian-by_class_")
     }
     assert curves == {"crane (0)", "gull", "crane (2)"}
 

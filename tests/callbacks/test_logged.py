@@ -39,7 +39,7 @@ def spread(values: Tensor) -> dict[str, Tensor]:
 
 def named(group: str, key: str, statistic: str) -> str:
     """The tag of a statistic: means are in one group, what else there is in a group for each output."""
-    return f"{group}/{key}/mean" if statistic == "mean" else f"{group}_spread_{key}/{statistic}"
+    return f"{group}/{key}/mean" if statistic == "mean" else f"{group}-spread_{key}/{statistic}"
 
 
 def distances(module: LightningModule) -> Tensor:
@@ -61,16 +61,16 @@ def test_norms_over_all_samples_by_class_and_by_outcome(run: Run, output: str, n
     correct = (module(X).argmax(1) == Y).detach()
     tag = f"{output}/{norm}"
     expected = {named("jacobian", tag, name): value for name, value in spread(values).items()}
-    expected |= {f"jacobian_by_class_{output}_{norm}/{k}": values[k == Y].mean() for k in range(3)}
-    expected[f"jacobian_by_outcome_{tag}/correct"] = values[correct].mean()
-    expected[f"jacobian_by_outcome_{tag}/wrong"] = values[~correct].mean()
-    expected |= {named("jacobian_train", tag, name): value for name, value in spread(values[TRAINED_ON]).items()}
-    expected[f"jacobian_val_over_train/{tag}"] = values.mean() / values[TRAINED_ON].mean()
+    expected |= {f"jacobian-by_class_{output}_{norm}/{k}": values[k == Y].mean() for k in range(3)}
+    expected[f"jacobian-by_outcome_{tag}/correct"] = values[correct].mean()
+    expected[f"jacobian-by_outcome_{tag}/wrong"] = values[~correct].mean()
+    expected |= {named("jacobian-train", tag, name): value for name, value in spread(values[TRAINED_ON]).items()}
+    expected[f"jacobian-val_over_train/{tag}"] = values.mean() / values[TRAINED_ON].mean()
     for full_tag, value in expected.items():
         assert last(logged, full_tag) == pytest.approx(float(value), rel=1e-4), full_tag
     assert last(logged, "jacobian/wrong_count") == int((~correct).sum())
     pairs = [(w > c).item() for w in values[~correct] for c in values[correct]]
-    auroc = last(logged, f"jacobian_by_outcome_{tag}/auroc")
+    auroc = last(logged, f"jacobian-by_outcome_{tag}/auroc")
     assert auroc == pytest.approx(sum(pairs) / len(pairs), abs=2e-3)
 
 
@@ -80,12 +80,12 @@ def test_singular_values_and_effective_rank(run: Run, output: str) -> None:
     spectra = torch.linalg.svdvals(jacobians(module, X, output == "probs").double())
     for i, value in enumerate(spectra.mean(0), start=1):
         # Rows of a softmax Jacobian sum to zero: its last singular value is zero but for rounding.
-        mean = last(logged, f"jacobian_spectrum_{output}/{i:02d}")
+        mean = last(logged, f"jacobian-spectrum_{output}/{i:02d}")
         assert mean == pytest.approx(float(value), rel=1e-3, abs=1e-5)
     q = spectra / spectra.sum(1, keepdim=True)
     ranks = torch.exp(-torch.xlogy(q, q).sum(1))
     assert last(logged, f"jacobian/{output}/effective_rank/mean") == pytest.approx(float(ranks.mean()), rel=1e-3)
-    trained_on = last(logged, f"jacobian_train/{output}/effective_rank/mean")
+    trained_on = last(logged, f"jacobian-train/{output}/effective_rank/mean")
     assert trained_on == pytest.approx(float(ranks[TRAINED_ON].mean()), rel=1e-3)
 
 
@@ -96,7 +96,7 @@ def test_distances_to_the_decision_boundary(run: Run) -> None:
         assert last(logged, named("jacobian", "logits/boundary_distance", name)) == pytest.approx(
             float(value), rel=1e-3
         )
-    assert last(logged, "jacobian_by_class_logits_boundary_distance/1") == pytest.approx(
+    assert last(logged, "jacobian-by_class_logits_boundary_distance/1") == pytest.approx(
         float(values[Y == 1].mean()), rel=1e-3
     )
 
@@ -136,7 +136,7 @@ def test_every_tag_of_the_layout_is_logged(run: Run) -> None:
     own = {chart.title: chart.multiline.tag[0] for chart in layout.category[0].chart}
     for title, named in (("loss", ("train/loss", "val_loss_epoch")), ("accuracy", ("val_acc", "Train Accuracy"))):
         assert all(re.match(own[title], name) for name in named), "whatever the module's names are"
-        assert not re.match(own[title], f"jacobian_by_class_logits_frobenius/{named[0]}")
+        assert not re.match(own[title], f"jacobian-by_class_logits_frobenius/{named[0]}")
     for category in layout.category[1:]:
         for chart in category.chart:
             for pattern in chart.multiline.tag:
@@ -164,5 +164,5 @@ def test_every_group_of_tags_is_explained(run: Run) -> None:
     general = page.replace("OUTPUT", r"(logits|probs)").replace("MEASURE", r"\w+")
     explained = re.compile("|".join(re.findall(r"`(jacobian[^/`]*)/", general)))
     assert all(explained.fullmatch(tag.partition("/")[0]) for tag in tags if tag.startswith("jacobian"))
-    last_parts = {tag.rpartition("/")[2] for tag in tags if re.match("jacobian(_train|_(spread|by_outcome)_.*)?/", tag)}
+    last_parts = {tag.rpartition("/")[2] for tag in tags if re.match("jacobian(-train|-(spread|by_outcome)_.*)?/", tag)}
     assert last_parts <= set(re.findall(r"\w+", page))

@@ -25,19 +25,19 @@ probabilities change; softmax saturates, so a confident network has tiny derivat
 | tag | what it is | how to read it |
 | --- | --- | --- |
 {measures}
-| `jacobian_spectrum_OUTPUT/01` … | mean singular values, largest first | if all fall: less sensitive in all |
+| `jacobian-spectrum_OUTPUT/01` … | mean singular values, largest first | if all fall: less sensitive in all |
 
-The tags end in `mean`: over the validation samples. `jacobian_spread_OUTPUT/…` has their `median`, `p05`, `p95`
+The tags end in `mean`: over the validation samples. `jacobian-spread_OUTPUT/…` has their `median`, `p05`, `p95`
 (percentiles) and `max`{only_mean}. Further groups:
 
 | group | what it is |
 | --- | --- |
-| `jacobian_by_class_OUTPUT_MEASURE/NAME` | mean over the samples of one class |
-| `jacobian_by_outcome_OUTPUT/…/correct`, `wrong` | mean over the right and over the wrong predictions |
-| `jacobian_by_outcome_OUTPUT/…/auroc` | how well it tells wrong predictions from right ones: 0.5 is chance, 1 perfect |
+| `jacobian-by_class_OUTPUT_MEASURE/NAME` | mean over the samples of one class |
+| `jacobian-by_outcome_OUTPUT/…/correct`, `wrong` | mean over the right and over the wrong predictions |
+| `jacobian-by_outcome_OUTPUT/…/auroc` | how well it tells wrong predictions from right ones: 0.5 is chance, 1 perfect |
 | `jacobian/wrong_count` | number of wrong predictions, from which `wrong` and `auroc` are computed |
-| `jacobian_train/…`, `jacobian_train_spread_OUTPUT/…` | the same over training samples, distorted as in training |
-| `jacobian_val_over_train/…` | ratio of the means; above 1: less sensitive on training samples |
+| `jacobian-train/…`, `jacobian-train-spread_OUTPUT/…` | the same over training samples, distorted as in training |
+| `jacobian-val_over_train/…` | ratio of the means; above 1: less sensitive on training samples |
 | `jacobian_distribution/…` | histograms over the validation samples |
 | `test/jacobian/…` | the means on test samples |
 
@@ -119,7 +119,7 @@ def _sensitivity_charts(outputs: Sequence[str], tags: Sequence[str]) -> dict[str
         for measure in measures:
             if measure.per_output:
                 sensitivity |= _charts_of(measure, output, tags)
-        sensitivity["singular values, the largest on top"] = _all_below(f"jacobian_spectrum_{output}", tags)
+        sensitivity["singular values, the largest on top"] = _all_below(f"jacobian-spectrum_{output}", tags)
         charts[f"Sensitivity of the {output}"] = sensitivity
     for measure in measures:
         if not measure.per_output and any(tag.startswith(f"jacobian/{measure.key('logits')}/") for tag in tags):
@@ -135,9 +135,9 @@ def _charts_of(measure: Measure, output: str, tags: Sequence[str]) -> dict[str, 
     else:
         charts = {f"{label}: mean": _lines(measure.tag(output))}
     if "more_charts" in measure.shown:
-        outcomes = (f"jacobian_by_outcome_{key}/{outcome}" for outcome in ("correct", "wrong"))
-        charts[f"{label} by class"] = _all_below(f"jacobian_by_class_{key.replace('/', '_')}", tags)
-        charts[f"{label}, training and validation"] = _lines(f"jacobian_train/{key}/mean", f"jacobian/{key}/mean")
+        outcomes = (f"jacobian-by_outcome_{key}/{outcome}" for outcome in ("correct", "wrong"))
+        charts[f"{label} by class"] = _all_below(f"jacobian-by_class_{key.replace('/', '_')}", tags)
+        charts[f"{label}, training and validation"] = _lines(f"jacobian-train/{key}/mean", f"jacobian/{key}/mean")
         charts[f"{label}, correct and wrong"] = _lines(*outcomes)
     return charts
 

@@ -217,17 +217,17 @@ def summarise(measured: Measurement, class_names: Sequence[str], max_classes: in
         scalars |= _statistics("jacobian", key, values[known], shown.statistics)
         if "by_outcome" in shown.shown:
             for name, part in (("correct", correct), ("wrong", ~correct)):
-                scalars |= _mean(f"jacobian_by_outcome_{key}/{name}", values[known & labelled & part])
+                scalars |= _mean(f"jacobian-by_outcome_{key}/{name}", values[known & labelled & part])
             wrong = ~correct[labelled]
             if shown.concern and wrong.any() and not wrong.all():
-                scalars[f"jacobian_by_outcome_{key}/auroc"] = auroc(shown.concern * values[labelled], wrong)
+                scalars[f"jacobian-by_outcome_{key}/auroc"] = auroc(shown.concern * values[labelled], wrong)
         if "by_class" in shown.shown:
             for k, name in enumerate(class_names[:max_classes]):
-                group = f"jacobian_by_class_{key.replace('/', '_')}"
+                group = f"jacobian-by_class_{key.replace('/', '_')}"
                 scalars |= _mean(f"{group}/{name}", values[known & (measured.labels == k)])
     for output, spectrum in measured.spectra.items():
         mean = spectrum.mean(0)[:_SINGULAR_VALUES].tolist() if len(spectrum) else []
-        scalars |= {f"jacobian_spectrum_{output}/{i:02d}": value for i, value in enumerate(mean, start=1)}
+        scalars |= {f"jacobian-spectrum_{output}/{i:02d}": value for i, value in enumerate(mean, start=1)}
     scalars["jacobian/nonfinite"] = float(len(measured.not_finite))
     return scalars
 
@@ -241,10 +241,10 @@ def summarise_training(measured: Measurement, scalars: dict[str, float]) -> dict
     """
     result: dict[str, float] = {}
     for key, values in measured.values.items():
-        result |= _statistics("jacobian_train", key, values[values.isfinite()], _measure_of(key).statistics)
-        mean = result.get(f"jacobian_train/{key}/mean")
+        result |= _statistics("jacobian-train", key, values[values.isfinite()], _measure_of(key).statistics)
+        mean = result.get(f"jacobian-train/{key}/mean")
         if mean and f"jacobian/{key}/mean" in scalars:
-            result[f"jacobian_val_over_train/{key}"] = scalars[f"jacobian/{key}/mean"] / mean
+            result[f"jacobian-val_over_train/{key}"] = scalars[f"jacobian/{key}/mean"] / mean
     return result
 
 
