@@ -110,6 +110,19 @@ def test_jacobians_of_probabilities_follow_from_those_of_logits():
             convert(J, logits[:2])
 
 
+@pytest.mark.parametrize("convert", [probs_jacobian_from_logits, log_probs_jacobian_from_logits])
+@pytest.mark.parametrize("margin", [0.0, 8.0, 16.0, 40.0])
+def test_they_keep_their_digits_where_the_network_is_confident(convert, margin):
+    J, z = torch.randn(20, 10, 30, dtype=torch.float64), torch.randn(20, 10, dtype=torch.float64)
+    z[:, 3] += margin
+    p = z.softmax(1)
+    apart = J.unsqueeze(2) - J.unsqueeze(1)  # Σ_j p_j (J_k - J_j): no difference of almost equal sums
+    exact = (apart * p.view(20, 1, 10, 1)).sum(2) * (p.unsqueeze(2) if convert is probs_jacobian_from_logits else 1)
+    found = convert(J.float(), z.float()).double()
+    largest = exact.abs().amax(2, keepdim=True)  # of each class: the likeliest one too
+    assert ((found - exact).abs() <= 2e-5 * largest).all()
+
+
 def test_the_linearised_decision_changes_at_the_boundary_distance_and_no_sooner():
     torch.manual_seed(0)
     model, x = nn.Sequential(nn.Flatten(), nn.Linear(12, 4)).double(), torch.rand(20, 3, 4, dtype=torch.float64)

@@ -104,8 +104,7 @@ def probs_jacobian_from_logits(J: Tensor, logits: Tensor) -> Tensor:
     >>> torch.allclose(probs_jacobian_from_logits(J, logits), jacobian(model, x, "probs"), atol=1e-6)
     True
     """
-    p = torch.softmax(_logits_of(J, logits), dim=1)
-    centred = J - _mean_row(J, p)
+    centred, p = _centred(J, logits)
     weights = p.view(*p.shape, *[1] * (J.ndim - 2))
     return centred * weights if centred.requires_grad else centred.mul_(weights)
 
@@ -115,18 +114,23 @@ def log_probs_jacobian_from_logits(J: Tensor, logits: Tensor) -> Tensor:
 
     Arguments, result and errors are those of `probs_jacobian_from_logits`.
     """
-    return J - _mean_row(J, torch.softmax(_logits_of(J, logits), dim=1))
+    return _centred(J, logits)[0]
 
 
-def _logits_of(J: Tensor, logits: Tensor) -> Tensor:
+def _centred(J: Tensor, logits: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the rows J_k - Σ_j p_j J_j, of the shape of `J`, and p, `[batch, outputs]`.
+
+    The row of the most probable class is subtracted from all rows first. Its own result is then a sum of small terms;
+    as a difference of two almost equal rows it would keep no digits where the network is confident.
+    """
     if J.ndim < 3 or logits.shape != J.shape[:2]:
         raise JacobianError(
             f"J has shape {list(J.shape)} and logits {list(logits.shape)}; expected "
             "[batch, outputs, *input_shape] and [batch, outputs] of the same samples."
         )
-    return logits.to(J.dtype)
-
-
-def _mean_row(J: Tensor, p: Tensor) -> Tensor:
-    """The row Σ_j p_j J_j, `[batch, 1, *input_shape]`."""
-    return (p.unsqueeze(1) @ J.flatten(2)).view(J.shape[0], 1, *J.shape[2:])
+    logits = logits.to(J.dtype)
+    p = torch.softmax(logits, dim=1)
+    likeliest = logits.argmax(1)
+    apart = J - J[torch.arange(len(J), device=J.device), likeliest].unsqueeze(1)
+    mean = (p.unsqueeze(1) @ apart.flatten(2)).view(J.shape[0], 1, *J.shape[2:])
+    return (apart - mean if apart.requires_grad or mean.requires_grad else apart.sub_(mean)), p
