@@ -9,9 +9,10 @@ import pyarrow as pa
 import torch
 from torch import Tensor, nn
 
-from jacoscope.analysis.summary import RANK_CORRELATION, known, quantiles, rank_correlation
+from jacoscope.analysis.summary import known, quantiles
 from jacoscope.analysis.tables import Column, arrow_schema
 from jacoscope.errors import UserError
+from jacoscope.intervals import RankCorrelation, rank_correlation
 from jacoscope.measures import PIXELS
 
 REACH = 8.0
@@ -131,7 +132,7 @@ def compare_distances(table: pa.Table) -> dict[str, Any]:
             "ratio_percentile_5": ratio[0],
             "ratio_median": ratio[1],
             "ratio_percentile_95": ratio[2],
-            **(rank_correlation(predicted, found) if is_known else dict.fromkeys(RANK_CORRELATION)),
+            **(rank_correlation(predicted, found) if is_known else RankCorrelation())._asdict(),
             "same_class": float(same.mean()) if len(same) else None,
         }
     return summary

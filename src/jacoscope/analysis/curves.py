@@ -34,8 +34,9 @@ TABLE, CURVES, SUMMARY, FIGURE = "robustness.parquet", "robustness.csv", "robust
 PARTS = ("perturbations", "table", "summary")
 FILES = (TABLE, SUMMARY, CURVES, FIGURE)
 
-COMPUTES = tuple(
-    f"analysis/{name}.py" for name in ("attack", "calibration", "summary", *(f"robustness/{part}" for part in PARTS))
+COMPUTES = (
+    "intervals.py",
+    *(f"analysis/{name}.py" for name in ("attack", "summary", *(f"robustness/{part}" for part in PARTS))),
 )
 """Files that decide the numbers."""
 

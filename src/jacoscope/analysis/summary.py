@@ -8,10 +8,11 @@ import numpy as np
 import pyarrow.parquet as pq
 import torch
 from numpy.typing import NDArray
-from scipy.stats import norm, pearsonr, spearmanr
+from scipy.stats import pearsonr
 
-from jacoscope.analysis.calibration import auroc_interval, calibration
+from jacoscope.analysis.calibration import calibration
 from jacoscope.analysis.tables import finite_rows, left_out
+from jacoscope.intervals import auroc_interval, both_vary, rank_correlation
 from jacoscope.measures import MEASURES, auroc, shown_in
 
 Values = NDArray[Any]
@@ -119,45 +120,14 @@ def correlations(a: Values, b: Values) -> dict[str, float | None]:
     """
     finite = np.isfinite(a) & np.isfinite(b)
     return {
-        "pearson": _correlation(pearsonr, a[finite], b[finite]),
-        "spearman": _correlation(spearmanr, a, b),
+        "pearson": known(pearsonr(a[finite], b[finite]).statistic) if both_vary(a[finite], b[finite]) else None,
+        "spearman": rank_correlation(a, b).spearman,
     }
-
-
-RANK_CORRELATION = ("spearman", "spearman_low", "spearman_high")
-
-
-def rank_correlation(a: Values, b: Values) -> dict[str, float | None]:
-    r"""Return Spearman's rank correlation of finite pairs, and the ends of its 95 % interval.
-
-    The interval is :math:`\tanh(\operatorname{artanh} \rho \pm 1.96 s)` with :math:`s^2 = (1 + \rho^2 / 2) / (n - 3)`
-    (Bonett & Wright, 2000). Null where it is not defined: one of the two is constant; for the interval, four pairs or
-    fewer, or a perfect correlation.
-
-    Args:
-        a: values.
-        b: as many.
-
-    >>> rank_correlation(np.array([1.0, 2.0, 3.0]), np.array([1.0, 3.0, 2.0]))
-    {'spearman': 0.5, 'spearman_low': None, 'spearman_high': None}
-    """
-    rho = _correlation(spearmanr, a, b)
-    if rho is None or len(a) < 5 or abs(rho) > 1 - 1e-12:
-        return dict(zip(RANK_CORRELATION, (rho, None, None), strict=True))
-    reach = norm.ppf(0.975) * np.sqrt((1 + rho**2 / 2) / (len(a) - 3))
-    low, high = np.tanh(np.arctanh(rho) + reach * np.array([-1, 1]))
-    return dict(zip(RANK_CORRELATION, (rho, float(low), float(high)), strict=True))
 
 
 def known(value: Any) -> float | None:
     """Return a number as it is written in JSON: null for NaN and infinity."""
     return float(value) if np.isfinite(value) else None
-
-
-def _correlation(method: Any, a: Values, b: Values) -> float | None:
-    if len(a) < 2 or (a == a[0]).all() or (b == b[0]).all():
-        return None
-    return known(method(a.astype(np.float64), b.astype(np.float64)).statistic)
 
 
 def _spectrum(file: Path) -> dict[str, Any]:

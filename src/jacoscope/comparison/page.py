@@ -5,7 +5,7 @@ import math
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 import plotly.graph_objects as go
@@ -25,6 +25,9 @@ from jacoscope.runs.keys import as_typed
 from jacoscope.runs.result import duration
 from jacoscope.sweeps.directory import DONE
 from jacoscope.visuals.sheet import png_uri
+
+if TYPE_CHECKING:
+    from jacoscope.intervals import RankCorrelation
 
 CURVES = ("val/accuracy", "val/loss", "train/loss", *(measure.tag() for measure in shown_in("runs")))
 MAX_CURVES = 100  # runs; more cannot be told apart
@@ -115,18 +118,19 @@ def _best(metric: str | None, runs: Sequence[Run]) -> Run | None:
     return max(measured, key=lambda run: run.metrics[metric]) if metric and measured else None
 
 
-def _correlation_with_gap(table: RunTable) -> tuple[int, float] | None:
+def _correlation_with_gap(table: RunTable) -> tuple[int, "RankCorrelation"] | None:
     """Return the number of runs with a generalisation gap and a norm, and the rank correlation of the two.
 
     ``None`` if there are too few runs, or one of the two does not vary.
     """
     pairs = [(run.metrics[NORM], run.metrics["gap"]) for run in table.runs if {NORM, "gap"} <= run.metrics.keys()]
     pairs = [pair for pair in pairs if all(map(math.isfinite, pair))]
-    if len(pairs) < MIN_PAIRS or any(len(set(values)) == 1 for values in zip(*pairs, strict=True)):
+    if len(pairs) < MIN_PAIRS:
         return None
-    from scipy.stats import spearmanr  # takes a second to import
+    from jacoscope.intervals import rank_correlation  # scipy takes a second to import
 
-    return len(pairs), float(spearmanr(pairs).statistic)
+    found = rank_correlation(*zip(*pairs, strict=True))
+    return None if found.spearman is None else (len(pairs), found)
 
 
 def _runs(table: RunTable) -> dict[str, Any]:

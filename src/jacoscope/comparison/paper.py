@@ -19,7 +19,6 @@ from jacoscope.sweeps.directory import MANIFEST, SweepDirectory, result_of
 DEVIATIONS = 2.0  # of ours, within which a figure of the paper counts as met
 SAME_ORDER = 0.8  # the rank correlation from which on two orders count as the same
 MIN_ROWS = 3  # for a rank correlation
-RESAMPLES = 9_999  # of a confidence interval
 
 
 @dataclass(frozen=True)
@@ -212,32 +211,20 @@ def _verdict(found: list[Comparison]) -> str:
 
 
 def _order(found: list[Comparison]) -> float | None:
-    theirs, ours = [each.theirs for each in found], [each.mean for each in found]
-    if len(found) < MIN_ROWS or len(set(theirs)) == 1 or len(set(ours)) == 1:
+    pairs = [(each.theirs, each.mean) for each in found if each.theirs is not None]
+    if len(pairs) < MIN_ROWS:
         return None
-    from scipy.stats import spearmanr  # takes a second to import
+    from jacoscope.intervals import rank_correlation  # scipy takes a second to import
 
-    return float(spearmanr(theirs, ours).statistic)
+    return rank_correlation(*zip(*pairs, strict=True)).spearman
 
 
 def _verdict_on_correlation(about: Mapping[str, Any], pairs: list[tuple[float, float]]) -> str:
-    if len(pairs) < MIN_ROWS or any(len(set(values)) == 1 for values in zip(*pairs, strict=True)):
-        return "It cannot be said whether it was reproduced: too few networks, or they do not differ."
-    rank, low, high = rank_correlation(pairs)
+    from jacoscope.intervals import rank_correlation  # scipy takes a second to import
+
+    rank, low, high = rank_correlation(*zip(*pairs, strict=True)) if pairs else (None, None, None)
+    if rank is None or low is None or high is None:
+        return "It cannot be said whether it was reproduced: the correlation has no interval, as with too few networks."
     told = f"the rank correlation over {len(pairs)} networks is {rank:+.2f}, 95 % interval {low:+.2f} to {high:+.2f}"
     head = "Reproduced" if low > 0 else "Not reproduced" if high < 0 else "Not decided"
     return f"{head}: {told}; in the paper it is {about['theirs']}."
-
-
-def rank_correlation(pairs: list[tuple[float, float]]) -> tuple[float, float, float]:
-    """Return Spearman's rank correlation and the ends of its 95 % confidence interval, by bootstrap over the pairs."""
-    import numpy as np
-    from scipy.stats import rankdata, spearmanr
-
-    drawn = np.random.default_rng(0).integers(len(pairs), size=(RESAMPLES, len(pairs)))
-    ranks = rankdata(np.array(pairs)[drawn], axis=1)
-    x, y = np.moveaxis(ranks - ranks.mean(1, keepdims=True), 2, 0)
-    spread = np.sqrt((x**2).sum(1) * (y**2).sum(1))
-    drawn_ranks = (x * y).sum(1)[spread > 0] / spread[spread > 0]  # not of a draw that holds one network only
-    low, high = np.quantile(drawn_ranks, [0.025, 0.975])
-    return float(spearmanr(pairs).statistic), float(low), float(high)

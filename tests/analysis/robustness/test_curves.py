@@ -28,10 +28,10 @@ from jacoscope.analysis.robustness.settings import Robustness
 from jacoscope.analysis.robustness.summary import masked, summarise_robustness, verdict
 from jacoscope.analysis.robustness.table import RobustnessTable
 from jacoscope.analysis.streaming import Devices
-from jacoscope.analysis.summary import rank_correlation
 from jacoscope.analysis.tables import as_parquet
 from jacoscope.comparison.table import RunTable
 from jacoscope.errors import UserError
+from jacoscope.intervals import rank_correlation
 
 Settings = Callable[..., Robustness]
 FolderIn = Callable[..., AnswerFolder]
@@ -297,9 +297,9 @@ def test_the_interval_of_the_rank_correlation_covers_what_it_should() -> None:
     for _ in range(400):
         a, noise = generator.standard_normal((2, 60))
         found = rank_correlation(a, 0.7 * a + np.sqrt(1 - 0.49) * noise)
-        assert found["spearman_low"] is not None
-        assert found["spearman_high"] is not None
-        covered += found["spearman_low"] < true < found["spearman_high"]
+        assert found.spearman_low is not None
+        assert found.spearman_high is not None
+        covered += found.spearman_low < true < found.spearman_high
     assert 0.93 <= covered / 400 <= 0.97
 
 

@@ -8,11 +8,11 @@ import pyarrow as pa
 from scipy.stats import binomtest
 
 from jacoscope.analysis.attack import compare_distances
-from jacoscope.analysis.calibration import wilson_interval
 from jacoscope.analysis.robustness.perturbations import ATTACKS, DDN, column_of
 from jacoscope.analysis.robustness.settings import Robustness
 from jacoscope.analysis.summary import Values, known, quantiles
 from jacoscope.analysis.tables import finite_rows, left_out
+from jacoscope.intervals import wilson_interval
 
 CHANCE = 0.01
 """Probabilities from which on a difference is taken for chance."""
@@ -61,8 +61,9 @@ def masked(table: pa.Table, settings: Robustness) -> dict[str, Any]:
 
     Only samples that are decided rightly as they are count. The signs (Athalye et al., 2018; Carlini et al., 2019):
 
-    - ``above``: sizes at which more of them stand PGD than noise, or one step of FGSM, of the same size. ``p`` is the
-      probability of such a difference by chance: a sign test over the samples that stand one of the two.
+    - ``above``: sizes at which more of them stand PGD than noise, or one step of FGSM, of the same size. ``p`` bounds
+      the probability of such a difference by chance at any of the sizes: that of a sign test over the samples that
+      stand one of the two, times the number of tests (Bonferroni).
     - ``flat``: for each kind of PGD, how many of them stand its largest size (``standing``), and at how many of these
       (``flat``) the gradient of the loss is shorter than :data:`FLAT`, so that the attack cannot move.
 
@@ -76,6 +77,7 @@ def masked(table: pa.Table, settings: Robustness) -> dict[str, Any]:
     correct = _column(table, "correct").astype(bool)
     is_flat = _column(table, "loss_gradient") < FLAT
     above: list[dict[str, Any]] = []
+    tests = 0
     flat: dict[str, dict[str, Any]] = {}
     sizes = settings.sizes()
     for name in (name for name in sizes if name in ATTACKS and ATTACKS[name].has_steps):
@@ -85,12 +87,15 @@ def masked(table: pa.Table, settings: Robustness) -> dict[str, Any]:
         for other in weaker:
             for size, stands in standing.items():
                 others = correct & _column(table, column_of(other, size)).astype(bool)
+                tests += 1
                 only, only_other = int((stands & ~others).sum()), int((others & ~stands).sum())
                 if only > only_other:
                     p = float(binomtest(only, only + only_other, alternative="greater").pvalue)
                     above.append({"attack": name, "weaker": other, "size": size, "more": only - only_other, "p": p})
         last = standing[max(standing)]
         flat[name] = {"size": max(standing), "standing": int(last.sum()), "flat": int((last & is_flat).sum())}
+    for sign in above:
+        sign["p"] = min(1.0, tests * sign["p"])
     suspected = any(sign["p"] < CHANCE for sign in above) or any(each["flat"] for each in flat.values())
     return {"suspected": suspected, "above": above, "flat": flat}
 
