@@ -76,7 +76,7 @@ class Parts:
 
 
 def measure_parts(config: dict[str, Any], data: ImageDataModule, rounds: int, folder: str) -> Parts:
-    """Carry out measurements as the callback does, step by step.
+    """Compute measurements as the callback does, step by step.
 
     Args:
         config: the composed config.

@@ -72,7 +72,7 @@ TASKS: dict[str, Callable[[nn.Module, Tensor], str]] = {
 
 
 def measure(name: str, task: str, size: int, threads: int) -> tuple[float, float, str]:
-    """Carry out a task on one image; return the seconds, the MiB beyond a forward pass, and the result in words."""
+    """Run a task on one image, and return the seconds, the MiB beyond a forward pass, and the result in words."""
     torch.set_num_threads(threads)
     torch.manual_seed(0)
     model = getattr(torchvision.models, name)().eval().requires_grad_(False)

@@ -139,3 +139,12 @@ except ImportError as error:
 """
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     assert done.stdout.split() == ["True", "True"]
+
+
+def test_samples_that_depend_on_each_other_are_refused() -> None:
+    class Centred(torch.nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x.flatten(1) - x.flatten(1).mean(0)
+
+    with pytest.raises(jacoscope.JacobianError, match="samples beside it"):
+        jacoscope.measure(Centred(), torch.rand(6, 1, 3, 3))

@@ -27,7 +27,7 @@ from jacoscope.callbacks.jacobian.pictures import Album, Portrait, Probes, log_t
 from jacoscope.callbacks.jacobian.sampling import Samples
 from jacoscope.callbacks.jacobian.sinks import WriterSink
 from jacoscope.errors import UserError, require_choice
-from jacoscope.jacobians import DEFINITION, usable_strategy
+from jacoscope.jacobians import DEFINITION
 from jacoscope.jacobians.outputs import OUTPUTS as ALLOWED
 from jacoscope.measures import MEASURES, Statistic
 from jacoscope.visuals.colors import Pixels
@@ -201,8 +201,8 @@ def measure(
         raise UserError("x has no samples")
     labels = _labels(y, x)
     indices = torch.arange(len(x))
-    usable = usable_strategy(model, x[:2], output or "logits", strategy)
-    differentiate = Differentiator(output=output, strategy=usable if strategy == DEFINITION else strategy)
+    differentiate = Differentiator(output=output, strategy=strategy)
+    differentiate.check(model, x)
     measured = measure_own(model, Samples(x, labels, indices), differentiate, outputs)
     warn_of_not_finite(measured)
     names = _names(class_names, measured.classes)

@@ -6,6 +6,7 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 from jacoscope.jacobians import (
+    STRATEGIES,
     JacobianError,
     NonFiniteJacobianError,
     boundary_distance,
@@ -122,12 +123,17 @@ def test_a_model_that_fails_whatever_it_is_given_raises_its_own_error():
         jacobian(lambda x: x.flatten(1) * (1 / 0), X)
 
 
-@pytest.mark.parametrize("create_graph", [False, True])
 @pytest.mark.parametrize("batch", [2, 3, 4])
 @pytest.mark.parametrize("chunk_size", [1, 2, 3, None])
-def test_samples_that_depend_on_each_other_are_refused_in_chunks_of_any_size(batch, chunk_size, create_graph):
+@pytest.mark.parametrize(
+    ("strategy", "create_graph"),
+    [(name, False) for name in ("auto", *STRATEGIES)]
+    + [(name, True) for name in ("auto", *STRATEGIES) if name != "vmap-jacfwd"],  # which has no differentiable form
+)
+def test_samples_that_depend_on_each_other_are_refused_in_chunks_of_any_size(batch, chunk_size, create_graph, strategy):
+    settings = {"chunk_size": chunk_size, "create_graph": create_graph, "strategy": strategy}
     with pytest.raises(JacobianError, match="samples depend on each other"):
-        jacobian(lambda x: (x - x.mean(0)).flatten(1), X[:batch], chunk_size=chunk_size, create_graph=create_graph)
+        jacobian(lambda x: (x - x.mean(0)).flatten(1), X[:batch], **settings)
 
 
 @pytest.mark.parametrize("strategy", ["vmap-jacrev", "vmap-jacfwd"])

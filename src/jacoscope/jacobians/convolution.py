@@ -230,7 +230,7 @@ def gradients_of_inputs_only() -> Iterator[None]:
 def _folded(
     step: type[torch.autograd.Function], plain: Callable[..., Tensor], in_dims: Sequence[Any], *given: Any
 ) -> tuple[Tensor, int]:
-    """Carry out a step under `vmap`: fold the added dimension into the batch, over which a weight's gradient is summed.
+    """Apply a step under `vmap`: fold the added dimension into the batch, over which a weight's gradient is summed.
 
     Args:
         step: takes a batch and weights that every sample shares.

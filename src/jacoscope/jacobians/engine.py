@@ -24,7 +24,7 @@ from .errors import JacobianError, StrategyError
 from .memory import Footprint, Plan, plan
 from .outputs import Output, outputs_of
 from .purity import Model, pure, unwrapped
-from .strategies import DEFINITION, STRATEGIES, Function, Result, forward, pulled_back
+from .strategies import DEFINITION, SAMPLE_BY_SAMPLE, STRATEGIES, Function, Result, forward, pulled_back
 
 _log = logging.getLogger("jacoscope.jacobians")
 
@@ -243,7 +243,8 @@ def _compute(
         try:
             J, values = _by_chunks(function, x, name, pieces, alone)
             if check and len(x) > 1:
-                in_company = function(x[-2:].clone()) if pieces.samples == 1 else values
+                is_alone = pieces.samples == 1 or name in SAMPLE_BY_SAMPLE
+                in_company = function(x[-2:].clone()) if is_alone else values
                 check_independence(
                     in_company[-1:].detach(), alone.outputs.detach(), lambda: coarsest_type(function, x[-1:])
                 )

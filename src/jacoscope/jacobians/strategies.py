@@ -131,3 +131,6 @@ STRATEGIES: dict[str, Callable[[Function, Tensor, int, int], Result]] = {
 
 DEFINITION = "vmap-jacrev"
 """The strategy that the callback and analyze.py prefer."""
+
+SAMPLE_BY_SAMPLE = ("vmap-jacrev", "vmap-jacfwd")
+"""Those that call the model with one sample: their outputs do not show whether samples depend on each other."""

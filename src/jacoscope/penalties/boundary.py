@@ -77,7 +77,4 @@ class BoundaryPenalty(Penalty):
         logits = at.logits.detach()
         if self.nearest == "runner_up":
             return logits.scatter(1, y.unsqueeze(1), -torch.inf).argmax(1)
-        J = at.jacobian(at.logits)
-        if self.std is not None:
-            J = J * J.new_tensor(self.std).view(-1, *[1] * (at.x.ndim - 2))
-        return boundary_distance(J, logits, y).nearest
+        return boundary_distance(self.in_unit(at.jacobian(at.logits), at), logits, y).nearest

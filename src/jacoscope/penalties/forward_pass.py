@@ -1,6 +1,6 @@
 """One forward pass of a batch that is differentiated with respect to the input and, afterwards, to the parameters."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -90,18 +90,3 @@ class ForwardPass:
         """Return the cotangents that are one at one output of every sample, ``[outputs, batch, outputs]``."""
         basis = torch.eye(outputs.shape[1], dtype=outputs.dtype, device=outputs.device)
         return basis.unsqueeze(1).expand(-1, *outputs.shape)
-
-
-def squared_lengths(gradient: Tensor, dims: int, std: Sequence[float] | None = None) -> Tensor:
-    """Return the squared L2 length of gradients, in float32 at least.
-
-    Args:
-        gradient: with respect to inputs, ``[…, *input_shape]``.
-        dims: dimensions of ``input_shape``, of which the first is that of the channels.
-        std: deviation of each channel, for derivatives by standardised inputs; None for inputs as they are.
-    """
-    if gradient.dtype in (torch.float16, torch.bfloat16):
-        gradient = gradient.float()
-    if std is not None:
-        gradient = gradient * gradient.new_tensor(std).view(-1, *[1] * (dims - 1))
-    return gradient.square().flatten(-dims).sum(-1)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from jacoscope.jacobians.outputs import OUTPUTS, output_function
 
-from .forward_pass import ForwardPass, Model, squared_lengths
+from .forward_pass import ForwardPass, Model
 
 Unit = Literal["pixel", "standardised"]
 UNITS = ("pixel", "standardised")
@@ -127,8 +127,16 @@ class Penalty(nn.Module, ABC):
         return values
 
     def squared_lengths(self, gradient: Tensor, at: ForwardPass) -> Tensor:
-        """Return the squared length of gradients, ``[…, *input_shape]``, in the chosen unit."""
-        return squared_lengths(gradient, at.x.ndim - 1, self.std)
+        """Return the squared L2 length of gradients, ``[…, *input_shape]``, in the chosen unit, in float32 at least."""
+        if gradient.dtype in (torch.float16, torch.bfloat16):
+            gradient = gradient.float()
+        return self.in_unit(gradient, at).square().flatten(1 - at.x.ndim).sum(-1)
+
+    def in_unit(self, gradient: Tensor, at: ForwardPass) -> Tensor:
+        """Return D g: gradients, ``[…, *input_shape]``, in the chosen unit; D are the deviations of the channels."""
+        if self.std is None:
+            return gradient
+        return gradient * gradient.new_tensor(self.std).view(-1, *[1] * (at.x.ndim - 2))
 
     def extra_repr(self) -> str:
         return f"weight={self.weight}, unit={self.unit}, outputs={self.outputs}"

@@ -80,13 +80,8 @@ class SpectralPenalty(Penalty):
         for step in range(self.iterations):
             if step:
                 gradient = at.pull_back(values, u, create_graph=False)
-            with gradients_of_inputs_only():
-                (image,) = torch.autograd.grad(linear, anchor, self.times_std_squared(gradient, at), retain_graph=True)
+            across = self.in_unit(self.in_unit(gradient, at), at)  # D² Jᵀu: in standardised units the Jacobian is J D
+            with gradients_of_inputs_only(), torch.autocast(at.x.device.type, enabled=False):
+                (image,) = torch.autograd.grad(linear, anchor, across, retain_graph=True)
             u = normalize(image, dim=1)
         return u.detach()
-
-    def times_std_squared(self, gradient: Tensor, at: ForwardPass) -> Tensor:
-        """Return D² g: in standardised units the Jacobian is J D, with D the deviations of the channels."""
-        if self.std is None:
-            return gradient
-        return gradient * gradient.new_tensor(self.std).square().view(-1, *[1] * (at.x.ndim - 2))

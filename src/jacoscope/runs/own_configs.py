@@ -22,7 +22,7 @@ def note_of_own_configs() -> str:
 
 
 class OwnConfigs(SearchPathPlugin):
-    """Put the user's own configs before jacoscope's."""
+    """Make Hydra search the user's own configs before those of jacoscope."""
 
     def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
         if folder := own_configs():

@@ -138,7 +138,7 @@ def rotated(x: Tensor, degrees: float) -> Tensor:
 
 
 def faded(x: Tensor, loss: float) -> Tensor:
-    """Take a share of the contrast away: pixels move towards the mean brightness of their image.
+    """Reduce the contrast by a share: pixels move towards the mean brightness of their image.
 
     >>> faded(torch.tensor([[[[0.0, 1.0]]]]), 0.5).flatten().tolist()
     [0.25, 0.75]

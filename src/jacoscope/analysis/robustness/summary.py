@@ -119,7 +119,7 @@ def metrics(summary: dict[str, Any]) -> dict[str, float]:
 
 
 def verdict(summary: dict[str, Any]) -> str:
-    """Say in words whether gradients seem to be masked; an empty text where no PGD was asked for."""
+    """Return a sentence about whether gradients seem to be masked, or an empty text where no PGD was asked for."""
     found = summary["masked"]
     if not found["flat"]:
         return ""

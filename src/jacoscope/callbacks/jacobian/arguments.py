@@ -2,11 +2,13 @@
 
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from numbers import Integral
 from typing import TYPE_CHECKING
 
-from jacoscope.errors import UserError
+from jacoscope.errors import UserError, require_choice
+from jacoscope.jacobians import STRATEGIES, JacobianError
 from jacoscope.lightning import rank_zero_warn
 
 if TYPE_CHECKING:  # jacoscope.measure works without Lightning
@@ -20,7 +22,11 @@ _MAY_BE_LEFT_OUT = ("every_n_steps",)
 
 
 def check_arguments(
-    counts: Mapping[str, int | None], probe_indices: Sequence[int] | None, outputs: Sequence[str], name: str | None
+    counts: Mapping[str, int | None],
+    probe_indices: Sequence[int] | None,
+    outputs: Sequence[str],
+    strategy: str,
+    name: str | None,
 ) -> None:
     """Check the arguments of the callback.
 
@@ -28,6 +34,7 @@ def check_arguments(
         counts: those that are whole numbers, by their names.
         probe_indices: samples that are drawn.
         outputs: whose Jacobians are logged.
+        strategy: how they are computed.
         name: of the callback.
 
     Raises:
@@ -52,6 +59,20 @@ def check_arguments(
         )
     if not outputs or set(outputs) - set(OUTPUTS):
         raise UserError(f"JacobianCallback: outputs={list(outputs)!r}; allowed are {list(OUTPUTS)}")
+    require_choice("strategy", strategy, ("auto", *STRATEGIES), "JacobianCallback: ")
+
+
+@contextmanager
+def explained() -> Iterator[None]:
+    """Raise UserError for a module that has no Jacobian; the message says why, and what to do."""
+    try:
+        yield
+    except JacobianError as error:
+        raise UserError(
+            f"JacobianCallback: {error}\n"
+            "To choose what is differentiated: JacobianCallback(forward_fn=lambda module, x: module.net(x)), or, of "
+            "what forward returns, JacobianCallback(output=lambda returned: returned['logits'])"
+        ) from error
 
 
 def names_of_outputs(given: Sequence[str] | None, trainer: "Trainer", count: int) -> list[str]:

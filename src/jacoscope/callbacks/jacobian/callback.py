@@ -9,6 +9,7 @@ from torch import Tensor
 from jacoscope.callbacks.jacobian.arguments import (
     OUTPUTS,
     check_arguments,
+    explained,
     loader_to_measure,
     names_of_outputs,
     warn_without_validation,
@@ -121,7 +122,7 @@ class JacobianCallback(Callback):
             "images_every_n_epochs": images_every_n_epochs,
             "dataloader_idx": dataloader_idx,
         }
-        check_arguments(counts, probe_indices, outputs, name)
+        check_arguments(counts, probe_indices, outputs, strategy, name)
         self.name = name
         self.prefix = f"{name}/" if name else ""
         """What all tags begin with."""
@@ -305,7 +306,7 @@ class JacobianCallback(Callback):
             self.progress.measured_epochs, self.progress.measured_step = epochs, step
 
     def _check(self, pl_module: LightningModule, x: Tensor) -> None:
-        with self.cost.running():
+        with self.cost.running(), explained():
             self.differentiate.check(pl_module, x)
 
     def _measure_and_log(

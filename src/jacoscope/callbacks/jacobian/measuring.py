@@ -13,9 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from jacoscope.callbacks.jacobian.sampling import NO_SAMPLES, Samples, from_all_processes
-from jacoscope.errors import UserError, require_choice
 from jacoscope.jacobian_batch import JacobianBatch
-from jacoscope.jacobians import DEFINITION, STRATEGIES, JacobianError, jacobian, usable_strategy
+from jacoscope.jacobians import DEFINITION, jacobian, usable_strategy
 from jacoscope.lightning import rank_zero_warn
 from jacoscope.measures import MEASURES, Measure, Statistic, auroc, curve_tag, shown_in
 
@@ -43,32 +42,26 @@ class Differentiator:
         output: Callable[[Any], Tensor] | None = None,
         strategy: str = DEFINITION,
     ) -> None:
-        require_choice("strategy", strategy, ("auto", *STRATEGIES), "JacobianCallback: ")
         self.strategy = strategy
         self.is_checked = False
         self._forward_fn = forward_fn
         self._output: Any = output or "logits"
 
     def check(self, module: nn.Module, x: Tensor) -> None:
-        """Compute the Jacobians of two samples, so that a mistake is found at the first batch.
+        """Compute the Jacobians of two samples, so that a mistake is found first.
+
+        The default strategy becomes ``"auto"`` if ``torch.func`` cannot differentiate the module.
 
         Args:
             module: to be measured later.
             x: a batch of inputs.
 
         Raises:
-            UserError: if the module has no Jacobian; the message says why, and what to do.
+            JacobianError: if the module has no Jacobian.
         """
-        try:
-            if self.strategy == DEFINITION:
-                self.strategy = usable_strategy(self._model(module), x[:2].detach(), self._output, self.strategy)
-            self(module, x[:2])
-        except JacobianError as error:
-            raise UserError(
-                f"JacobianCallback: {error}\n"
-                "To choose what is differentiated: JacobianCallback(forward_fn=lambda module, x: module.net(x)), or, "
-                "of what forward returns, JacobianCallback(output=lambda returned: returned['logits'])"
-            ) from error
+        if self.strategy == DEFINITION:
+            self.strategy = usable_strategy(self._model(module), x[:2].detach(), self._output, self.strategy)
+        self(module, x[:2])
         self.is_checked = True
 
     def __call__(self, module: nn.Module, x: Tensor) -> JacobianBatch:
