@@ -81,13 +81,11 @@ def spread(values: list[float]) -> str:
 
 def options(words: Sequence[str] | None) -> argparse.Namespace:
     """Read the command line."""
-    command_line = parser(__doc__)
+    command_line = parser(__doc__, rounds=5, data=True)
     command_line.add_argument(
         "--checkpoint", metavar="RUN", help="a run directory or a .ckpt; by default random weights"
     )
     command_line.add_argument("--samples", type=int, default=10_000, help="of the test split")
-    command_line.add_argument("--rounds", type=int, default=5)
-    command_line.add_argument("--data", default="data", help="the folder of data sets, for random weights")
     given = command_line.parse_args(words)
     if given.tiny:
         given.samples, given.rounds = 20, 1

@@ -11,7 +11,6 @@ epoch; the rest of the epoch is what it takes without the callback. Where the ma
 time is more reliable than the time that passes.
 """
 
-import argparse
 import time
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
@@ -297,17 +296,9 @@ def show_epochs(console: Console, epochs: list[Epoch], default_epochs: int, draw
         )
 
 
-def options(words: Sequence[str] | None) -> argparse.Namespace:
-    """Read the command line."""
-    command_line = parser(__doc__)
-    command_line.add_argument("--rounds", type=int, default=3, help="of four epochs each, and of parts")
-    command_line.add_argument("--data", default="data", help="the folder of data sets")
-    return command_line.parse_args(words)
-
-
 def main(words: Sequence[str] | None = None) -> None:
     """Time the parts, then train; print a table of each, and the share of a default run."""
-    given = options(words)
+    given = parser(__doc__, rounds=3, data=True).parse_args(words)
     print_machine()
     console = Console(width=100)
     rounds = 1 if given.tiny else given.rounds

@@ -278,11 +278,10 @@ def _print(console: Console, rows: list[Row], missing: dict[str, str], title: st
 
 
 def _options(words: Sequence[str] | None) -> argparse.Namespace:
-    command_line = parser(__doc__)
+    command_line = parser(__doc__, rounds=7)
     command_line.add_argument("--models", nargs="+", default=list(MODELS), choices=list(MODELS))
     command_line.add_argument("--batches", nargs="+", type=int, default=[1, 32, 512])
     command_line.add_argument("--output", default="probs", choices=["probs", "logits"])
-    command_line.add_argument("--rounds", type=int, default=7)
     command_line.add_argument(
         "--threads",
         type=int,

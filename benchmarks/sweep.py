@@ -50,8 +50,7 @@ def main(words: Sequence[str] | None = None) -> None:
     """Measure all ways in turn and print medians and ratios."""
     from jacoscope.data import MNIST
 
-    command_line = parser(__doc__)
-    command_line.add_argument("--rounds", type=int, default=3)
+    command_line = parser(__doc__, rounds=3)
     command_line.add_argument("--epochs", type=int, default=4, help="of each run; the fewer, the more start-up counts")
     options = command_line.parse_args(words)
     if options.tiny:

@@ -276,10 +276,8 @@ def as_table(title: str, seconds: dict[str, list[float]], unit: str, scale: floa
 
 def options(words: Sequence[str] | None) -> argparse.Namespace:
     """Read the command line."""
-    command_line = parser(__doc__)
-    command_line.add_argument("--rounds", type=int, default=3, help="how often each epoch is measured")
+    command_line = parser(__doc__, rounds=3, data=True)
     command_line.add_argument("--step-rounds", type=int, default=21, help="how often each step is measured")
-    command_line.add_argument("--data", default="data", help="the folder of data sets")
     return command_line.parse_args(words)
 
 

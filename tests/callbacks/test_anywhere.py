@@ -3,7 +3,6 @@
 import math
 import re
 import warnings
-from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,10 +16,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, IterableDataset, Subset, TensorDataset
 
 from jacoscope.callbacks import JacobianCallback
-from jacoscope.callbacks.jacobian import measuring
 from jacoscope.callbacks.jacobian.sampling import ValidationSamples
-from jacoscope.errors import UserError
-from jacoscope.jacobians import jacobian
 
 from .someone import Someone, X, Y, events, last, loader, mean_norm, numbers, train
 
@@ -357,136 +353,6 @@ def test_classes_that_share_a_name_are_told_apart(tmp_path: Path) -> None:
         tag.rpartition("/")[2] for tag in events(tmp_path).Tags()["scalars"] if tag.startswith("jacobian-by_class_")
     }
     assert curves == {"crane (0)", "gull", "crane (2)"}
-
-
-def test_mistakes_are_told_before_anything_is_trained(tmp_path: Path) -> None:
-    class Cut(Someone):
-        def forward(self, x: Tensor) -> Any:
-            return self.net(x.detach())
-
-    class Tuple(Someone):
-        def forward(self, x: Tensor) -> Any:
-            return self.net(x), x
-
-    class Stage(Someone):
-        trained = False
-
-        def on_train_batch_end(self, *_: Any) -> None:
-            Stage.trained = True
-
-    for sanity in (0, 2):
-        for base, match in ((Cut, "detach"), (Tuple, r"returns a tuple.*output=")):
-            module = type("Module", (base, Stage), {})()
-            with pytest.raises(UserError, match=match):
-                train(tmp_path, [numbers()], module=module, num_sanity_val_steps=sanity)
-    with pytest.raises(UserError, match="inputs_fn"):
-        train(tmp_path, [numbers(inputs_fn=lambda batch: "x")], module=Stage())
-    assert not Stage.trained
-    with pytest.raises(UserError, match=r"dataloader_idx=3.*1 loaders: 0 to 0"):
-        train(tmp_path, [numbers(dataloader_idx=3)])
-    with pytest.raises(UserError, match="detach"):
-        Trainer(logger=False, callbacks=[numbers()], accelerator="cpu", enable_progress_bar=False).validate(
-            Cut(), loader(), verbose=False
-        )
-    with pytest.raises(UserError, match="2 class_names were given, but there are 3 outputs"):
-        train(tmp_path, [numbers(class_names=["a", "b"])], epochs=1)
-
-
-@pytest.mark.parametrize(
-    ("arguments", "match"),
-    [
-        ({"max_samples": 0}, "max_samples=0"),
-        ({"every_n_steps": 0}, "every_n_steps=0"),
-        ({"train_samples": -5}, "train_samples=-5"),
-        ({"images_every_n_epochs": -3}, "images_every_n_epochs=-3"),
-        ({"dataloader_idx": -1}, "dataloader_idx=-1"),
-        ({"max_classes": 0}, "max_classes=0"),
-        ({"outputs": ["logit"]}, "outputs"),
-        (
-            {"strategy": "vmap-jacref"},
-            "strategy=vmap-jacref: it is one of auto, .* Did you mean strategy=vmap-jacrev",
-        ),
-        ({"probe_indices": range(25)}, "25 probe_indices"),
-        ({"probe_indices": [1.5]}, r"probe_indices=\[1.5\].*whole number"),
-        ({"probe_indices": [-1]}, r"probe_indices=\[-1\]"),
-        ({"max_samples": 1.5}, "max_samples=1.5.*whole number, 1 or more"),
-        ({"max_samples": 250.0}, "max_samples=250.0"),
-        ({"max_samples": math.inf}, "max_samples=inf"),
-        ({"max_samples": True}, "max_samples=True"),
-        ({"max_samples": None}, "max_samples=None"),
-        ({"max_samples": "9"}, "max_samples='9'"),
-        ({"every_n_epochs": 0.5}, "every_n_epochs=0.5"),
-        ({"every_n_steps": 2.0}, "every_n_steps=2.0"),
-        ({"train_samples": 3.5}, "train_samples=3.5.*0 or more"),
-        ({"images_every_n_epochs": 2.5}, "images_every_n_epochs=2.5"),
-        ({"dataloader_idx": 0.0}, "dataloader_idx=0.0"),
-        ({"max_classes": 2.5}, "max_classes=2.5"),
-        ({"max_probes": 2.5}, "max_probes=2.5"),
-        ({"max_maps": 2.5}, "max_maps=2.5"),
-        ({"name": ""}, "name=''"),
-        ({"name": "a/b"}, "name='a/b'"),
-        ({"name": "test"}, "name='test'"),
-    ],
-    ids=str,
-)
-def test_arguments_that_make_no_sense_are_refused(arguments: dict[str, Any], match: str) -> None:
-    with pytest.raises(UserError, match=match):
-        JacobianCallback(**arguments)
-
-
-@pytest.mark.parametrize("given", [{}, {"strategy": "auto"}, {"strategy": "backward"}], ids=str)
-def test_jacobians_are_computed_by_the_strategy_that_was_chosen(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: dict[str, str]
-) -> None:
-    used = set()
-
-    def spy(*args: Any, strategy: str, **kwargs: Any) -> Any:
-        used.add(strategy)
-        return jacobian(*args, strategy=strategy, **kwargs)
-
-    monkeypatch.setattr(measuring, "jacobian", spy)
-    module, _ = train(tmp_path, [JacobianCallback(max_samples=1000, **given)], epochs=1)
-    assert used == {given.get("strategy", "vmap-jacrev")}
-    assert last(tmp_path) == mean_norm(module, X)
-
-
-def test_a_default_run_goes_through_vmap_and_jacrev(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    called = Counter[str]()
-
-    def counted(name: str, own: Any) -> Any:
-        def function(*args: Any, **kwargs: Any) -> Any:
-            called[name] += 1
-            return own(*args, **kwargs)
-
-        return function
-
-    for name in ("vmap", "jacrev"):
-        monkeypatch.setattr(torch.func, name, counted(name, getattr(torch.func, name)))
-    train(tmp_path, [JacobianCallback()], epochs=1)
-    assert called["vmap"] > 2
-    assert called["jacrev"] > 2
-
-
-class Branching(Someone):
-    """Looks at the data to decide what to compute, which torch.func.vmap cannot follow."""
-
-    def forward(self, x: Tensor) -> Any:
-        returned = self.net(x)
-        return returned if float(returned.detach().abs().max()) >= 0 else 2 * returned
-
-
-class Hooked(Someone):
-    """A hook doubles the gradient on its way back."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.net[2].register_full_backward_hook(lambda _, given, __: tuple(2 * each for each in given))
-
-
-@pytest.mark.parametrize("kind", [Branching, Hooked])
-def test_what_vmap_cannot_differentiate_is_measured_otherwise(tmp_path: Path, kind: type[Someone]) -> None:
-    module, _ = train(tmp_path, [numbers()], kind(), epochs=1)
-    assert last(tmp_path) == mean_norm(module, X)
 
 
 def test_without_validation_it_says_so(tmp_path: Path) -> None:

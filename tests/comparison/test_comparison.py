@@ -21,6 +21,7 @@ from rich.console import Console
 
 from jacoscope.comparison.collect import Run, Setting
 from jacoscope.comparison.page import sweep_page
+from jacoscope.comparison.robustness import robustness_below
 from jacoscope.comparison.table import RunTable, pareto_front
 from jacoscope.comparison.terminal import print_table
 from jacoscope.comparison.text import NORM
@@ -364,3 +365,13 @@ def test_the_page_loads_nothing(folder: Path) -> None:
     before_plotly, after = page[: page.index('<script type="application/json"')], page[page.rindex("<script>") :]
     loaded = re.findall(r"""(?:src|href)=["']([^"']*)|url\(|@import|fetch\(|XMLHttpRequest""", before_plotly + after)
     assert set(loaded) <= {"data:,", "https://arxiv.org/abs/1802.08760", *(f"{number}/" for number in range(7))}
+
+
+def test_a_comparison_of_robustness_that_is_damaged_is_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    file = tmp_path / "analysis" / "robustness_test" / "robustness.json"
+    file.parent.mkdir(parents=True)
+    for content in ("{", "{}", '{"networks": {"a": {"run": "0", "metrics": {"robustness/fgsm/eps=1": "high"}}}}'):
+        caplog.clear()
+        file.write_text(content)
+        assert robustness_below(tmp_path) == {}
+        assert f"{file} cannot be read" in caplog.text

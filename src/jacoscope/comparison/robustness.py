@@ -1,11 +1,14 @@
 """What ``analyze.py compare=FOLDER robustness=curves`` has found out about the runs below a folder."""
 
+import logging
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from statistics import pstdev
 from typing import Any
 
 from jacoscope.runs.records import UNREADABLE, read_json
+
+_log = logging.getLogger(__name__)
 
 PREFIX = "robustness/"
 DISTANCE = f"{PREFIX}ddn/median_distance"
@@ -16,7 +19,8 @@ IN_TABLE = ("pgd_linf", "pgd_l2")
 def robustness_below(folder: Path) -> dict[str, dict[str, float]]:
     """Return the metrics of the latest comparison: for each run by its name, accuracies and distances by theirs.
 
-    All runs were measured with the same settings. Nothing where there is no such comparison, or it cannot be read.
+    All runs were measured with the same settings. Nothing where there is no such comparison; if
+    it cannot be read, a warning is logged.
 
     Args:
         folder: the directory of a sweep, or any folder that holds runs.
@@ -32,7 +36,8 @@ def robustness_below(folder: Path) -> dict[str, dict[str, float]]:
             }
             for network in networks.values()
         }
-    except UNREADABLE:
+    except UNREADABLE as error:
+        _log.warning("%s cannot be read (%s): its columns are left out", files[-1], error)
         return {}
 
 
