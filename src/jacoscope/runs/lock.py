@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
+from shlex import quote
 from typing import IO
 
 from jacoscope.commands import typed
@@ -78,7 +79,7 @@ def _wait_for(file: IO[str], directory: Path, wait: bool) -> None:
     if not wait:
         raise UserError(
             f"{directory} is being worked on by {holder}. Wait until it is done; to see its state: "
-            f"{typed('runs')} {directory}"
+            f"{typed('runs')} {quote(str(directory))}"
         )
     print(f"Waiting for {holder}, which works on {directory}", file=sys.stderr, flush=True)
     fcntl.flock(file, fcntl.LOCK_EX)

@@ -11,6 +11,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from multiprocessing import active_children
 from pathlib import Path
+from shlex import quote
 from types import FrameType
 from typing import Any, ClassVar
 
@@ -203,7 +204,7 @@ class ResumableSweeper(Sweeper):
                 done = sum(self.directory.state(job) in DONE for job in self.directory.jobs)
                 advice = (
                     f"Stopped, with {done} of {len(self.directory.jobs)} runs done. The same command continues with "
-                    f"the others; to see their state: {typed('runs')} {path}"
+                    f"the others; to see their state: {typed('runs')} {quote(str(path))}"
                 )
                 if isinstance(stop, SystemExit):  # a run in this process was terminated
                     print(f"\n{advice}", file=sys.stderr)
