@@ -1,21 +1,23 @@
-"""Test a reader with bytes that atheris makes up, guided by the branches that the reader takes, or train.py's settings.
+"""Test a reader with bytes that atheris makes up, guided by the reader's branches, or the scripts with settings.
 
     pip install atheris
     python -m tests.reliability picture -max_total_time=120
-    python -m tests.reliability settings 2000
+    python -m tests.reliability train 2000
+    python -m tests.reliability analyze 500
 
-Names of readers are in ``fuzz.py``, options those of libFuzzer. ``settings`` runs so many command lines of train.py.
+Names of readers are in ``fuzz.py``, options those of libFuzzer. ``train`` and ``analyze`` run so many command
+lines of train.py and analyze.py.
 """
 
 import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-if sys.argv[1:2] == ["settings"]:
+if sys.argv[1:2] in (["train"], ["analyze"]):
     from .fuzz_settings import main as fuzz_settings
 
     with TemporaryDirectory() as scratch:
-        fuzz_settings(int((sys.argv[2:] or ["2000"])[0]), Path(scratch))
+        fuzz_settings(sys.argv[1], int((sys.argv[2:] or ["2000"])[0]), Path(scratch))
     sys.exit()
 
 import atheris

@@ -1,4 +1,4 @@
-"""Command lines of train.py, made up from the keys, types and groups of its own config."""
+"""Command lines of train.py and analyze.py, made up from the keys, types and groups of their own configs."""
 
 import contextlib
 import io
@@ -11,8 +11,9 @@ import signal
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -36,8 +37,13 @@ TINY = (
     "callbacks.jacobian.train_samples=2",
     "callbacks.jacobian.images_every_n_epochs=0",
 )
-NOT_TRIED = ("hydra", "paths", "run_name", "trainer.devices", "trainer.num_nodes", "trainer.strategy", "extend")
+NOT_TRIED = (
+    *("hydra", "paths", "run_name", "trainer.devices", "trainer.num_nodes", "trainer.strategy", "extend"),
+    *("checkpoint", "compare", "output_dir"),
+)
 """Keys that start more processes, lead to other folders, or are tried elsewhere."""
+NOT_CHOSEN = ("hparams_search", "experiment", "debug")
+"""Groups that choose data and length themselves."""
 OFFLINE = {
     "data": ("mnist", "fashion_mnist"),
     "logger": ("tensorboard", "csv", "none", "tensorboard_csv"),
@@ -67,20 +73,25 @@ OTHERS = (
 )
 
 
+QUICK = ("limit=4", "attack=1")
+"""What keeps an analysis short."""
+
+
 @dataclass
 class Outcome:
-    """How a command line ended: ``trained``, ``refused`` with a message, or ``broken``."""
+    """How a command line ended: ``done``, ``refused`` with a message, or ``broken``."""
 
     kind: str
     told: str
 
 
-def leaves() -> dict[str, Any]:
-    """Return the keys of the composed config with their values."""
+@cache
+def leaves(script: str, choice: str = "") -> dict[str, Any]:
+    """Return the keys of the composed config with their values, with one group chosen otherwise."""
     GlobalHydra.instance().clear()
     OmegaConf.register_resolver("folder_of", lambda name: str(name), replace=True)
     with initialize_config_dir(str(ROOT / "configs")):
-        config: Any = OmegaConf.to_container(compose("train"), resolve=False)
+        config: Any = OmegaConf.to_container(compose(script, [choice] if choice else []), resolve=False)
 
     def walk(node: Any, prefix: str) -> Iterator[tuple[str, Any]]:
         for key, value in node.items():
@@ -91,17 +102,25 @@ def leaves() -> dict[str, Any]:
     return {key: value for key, value in walk(config, "") if not key.startswith(NOT_TRIED)}
 
 
-def groups() -> dict[str, tuple[str, ...]]:
-    """Return the groups and their choices."""
-    folders = [folder for folder in (ROOT / "configs").iterdir() if folder.is_dir()]
-    names = {folder.name: tuple(sorted(file.stem for file in folder.glob("*.yaml"))) for folder in folders}
-    skipped = ("hydra", "paths", "hparams_search", "experiment", "debug")  # these choose data and length themselves
-    return {**{k: v for k, v in names.items() if k not in skipped}, **OFFLINE}
+def groups(script: str) -> dict[str, tuple[str, ...]]:
+    """Return the groups of a script and their choices."""
+    defaults = OmegaConf.load(ROOT / "configs" / f"{script}.yaml").defaults
+    named = [name.removeprefix("optional ") for item in defaults if not isinstance(item, str) for name in item]
+    folders = [ROOT / "configs" / name for name in named if name not in ("hydra", "paths", *NOT_CHOSEN)]
+    choices = {folder.name: tuple(sorted(file.stem for file in folder.glob("*.yaml"))) for folder in folders}
+    return {name: OFFLINE.get(name, found) for name, found in choices.items()}
 
 
-def words() -> st.SearchStrategy[list[str]]:
-    """Return a strategy of one to three words of a command line."""
-    keys, choices = leaves(), groups()
+def words(script: str) -> st.SearchStrategy[list[str]]:
+    """Return a strategy of command lines: often the choice of a group, then one to three words of what it has."""
+    choices = groups(script)
+    openings = [f"{group}={name}" for group, names in choices.items() for name in names]
+    opening = st.one_of(st.just(""), st.sampled_from(openings))
+    return opening.flatmap(lambda choice: _words_after(script, choice, choices))
+
+
+def _words_after(script: str, chosen: str, choices: dict[str, tuple[str, ...]]) -> st.SearchStrategy[list[str]]:
+    keys = leaves(script, chosen)
 
     def values(key: str) -> st.SearchStrategy[str]:
         value = keys[key]
@@ -130,32 +149,43 @@ def words() -> st.SearchStrategy[list[str]]:
         key.flatmap(lambda k: values(k).map(lambda v: f"++{k}={v}")),
     )
     word = st.one_of(setting, setting, setting, choice, odd)
-    return st.lists(word, min_size=1, max_size=3, unique_by=lambda w: re.split("=", w.lstrip("+~"))[0])
+    line = st.lists(word, min_size=1, max_size=3, unique_by=lambda w: re.split("=", w.lstrip("+~"))[0])
+    group = chosen.partition("=")[0]
+    return line.map(lambda ws: [*([chosen] if chosen and all(w.partition("=")[0] != group for w in ws) else []), *ws])
 
 
-def prepare(folder: Path) -> Callable[[list[str]], Outcome]:
-    """Write tiny data, and return a function that runs train.py there, in this process."""
+def prepare(folder: Path, script: str = "train") -> Callable[[list[str]], Outcome]:
+    """Write tiny data, for analyze.py also a run, and return a function that runs the script there, in this process."""
     folder.mkdir(parents=True, exist_ok=True)
     write(folder, train=100, test=20)
     os.environ["HYDRA_MAIN_MODULE"] = "__main__"  # configs/ lies beside the script
-    main = runpy.run_path(str(ROOT / "train.py"))["main"]
     count = iter(range(10**9))
+    runs = folder / "logs" / "train" / "runs"
 
-    def run(line: list[str]) -> Outcome:
-        name = f"fuzz_{next(count)}"
+    def call(script: str, fixed: Iterable[str], line: list[str]) -> Outcome:
+        main = runpy.run_path(str(ROOT / f"{script}.py"))["main"]
         typed = {word.lstrip("+~").partition("=")[0] for word in line}
-        fixed = [word for word in TINY if word.partition("=")[0] not in typed]
-        outcome = _in_process(main, folder, [*fixed, f"run_name={name}", *line])
-        made = folder / "logs" / "train" / "runs" / name
+        return _in_process(main, folder, script, [*(w for w in fixed if w.partition("=")[0] not in typed), *line])
+
+    def train(line: list[str]) -> Outcome:
+        name = f"fuzz_{next(count)}"
+        outcome, made = call("train", [*TINY, f"run_name={name}"], line), runs / name
         if outcome.kind == "refused" and made.exists() and not list(made.glob("checkpoints/*.ckpt")):
             outcome = Outcome("broken", f"{outcome.told}\n{made} was left behind")
         shutil.rmtree(made, ignore_errors=True)
         return outcome
 
-    return run
+    def analyze(line: list[str]) -> Outcome:
+        return call("analyze", [*QUICK, f"checkpoint={runs / 'whole'}"], line)
+
+    if script == "train":
+        return train
+    whole = call("train", [*TINY, "run_name=whole"], [])
+    assert whole.kind == "done", whole.told
+    return analyze
 
 
-def _in_process(main: Callable[[], None], folder: Path, line: list[str]) -> Outcome:
+def _in_process(main: Callable[[], None], folder: Path, script: str, line: list[str]) -> Outcome:
     def hangs(*_: Any) -> None:
         raise TimeoutError(f"still running after {SECONDS} s")
 
@@ -164,16 +194,16 @@ def _in_process(main: Callable[[], None], folder: Path, line: list[str]) -> Outc
     log, level = logging.getLogger().handlers[:], logging.getLogger().level
     GlobalHydra.instance().clear()
     os.chdir(folder)
-    sys.argv = [str(ROOT / "train.py"), *line]
+    sys.argv = [str(ROOT / f"{script}.py"), *line]
     signal.signal(signal.SIGPROF, hangs)
     signal.setitimer(signal.ITIMER_PROF, SECONDS)
     try:
         with contextlib.redirect_stdout(told), contextlib.redirect_stderr(told):
             main()
-        return Outcome("trained", told.getvalue())
+        return Outcome("done", told.getvalue())
     except SystemExit as stop:
         if stop.code in (0, None):
-            return Outcome("trained", told.getvalue())
+            return Outcome("done", told.getvalue())
         message = told.getvalue()
         is_clean = stop.code in (1, 2) and "Traceback" not in message and message.strip()
         return Outcome("refused" if is_clean else "broken", message)
@@ -201,11 +231,11 @@ def names_what_was_typed(line: list[str], told: str) -> bool:
     return any(piece in told for piece in pieces)
 
 
-def main(examples: int, folder: Path) -> None:
-    """Run so many command lines, and print the outcomes and each line that broke, or whose message names nothing."""
+def main(script: str, examples: int, folder: Path) -> None:
+    """Run so many command lines of a script; print outcomes, and lines that broke or were refused without a name."""
     from hypothesis import HealthCheck, Phase, given, settings
 
-    run, counts, start = prepare(folder), Counter[str](), time.monotonic()
+    run, counts, start = prepare(folder, script), Counter[str](), time.monotonic()
 
     @settings(
         max_examples=examples,
@@ -214,14 +244,14 @@ def main(examples: int, folder: Path) -> None:
         phases=[Phase.generate],
         suppress_health_check=[*HealthCheck],
     )
-    @given(words())
+    @given(words(script))
     def one(line: list[str]) -> None:
         outcome = run(line)
         kind = outcome.kind
         if kind == "refused" and not names_what_was_typed(line, outcome.told):
             kind = "refused without a name"
         counts[kind] += 1
-        if kind not in ("trained", "refused"):
+        if kind not in ("done", "refused"):
             print(f"--- {kind}: {' '.join(line)}\n{outcome.told.strip()[-1500:]}", flush=True)
         if sum(counts.values()) % 100 == 0:
             print(dict(counts), f"{time.monotonic() - start:.0f} s", flush=True)
