@@ -4,5 +4,6 @@ from jacoscope.pages.charts import LIGHT as LIGHT
 from jacoscope.pages.charts import figure as figure
 from jacoscope.pages.charts import named as named
 from jacoscope.pages.charts import plain as plain
+from jacoscope.pages.render import as_json as as_json
 from jacoscope.pages.render import load_template as load_template
 from jacoscope.pages.render import render as render

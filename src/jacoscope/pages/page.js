@@ -15,6 +15,11 @@ function element(tag, properties = {}, ...children) {
   return made;
 }
 
+// Three significant digits, with a minus sign that is as wide as a plus sign.
+function shortNumber(value) {
+  return String(Number(value.toPrecision(3))).replace(/-/g, "−");
+}
+
 // Theme: that of the system, until the reader chooses. Charts are made in light colours and drawn again in dark ones.
 
 const root = document.documentElement;

@@ -49,7 +49,7 @@ def render(
         subtitle=subtitle,
         charts=charts,
         date=f"{today.day} {today:%B %Y}",
-        data=_json(content),
+        data=as_json(content),
         plotly=Markup(get_plotlyjs().replace("</script", "<\\/script")),
         style=Markup(css()),
         colors=WORDS,
@@ -73,8 +73,8 @@ def _environment() -> Environment:
     )
 
 
-def _json(content: Mapping[str, Any]) -> Markup:
-    """Return JSON that can stand in a script element; NaN and infinity are null."""
+def as_json(content: Mapping[str, Any]) -> Markup:
+    """Return JSON that can stand in a script; NaN and infinity are null."""
     text = json.dumps(content, cls=PlotlyJSONEncoder, separators=(",", ":"), ensure_ascii=False)
     return Markup(text.replace("<", "\\u003c"))
 
