@@ -62,8 +62,14 @@ def effect(table: RunTable, key: str, metric: str) -> go.Figure:
 def importance(shares: Mapping[str, float], metric: str) -> go.Figure:
     """Return how much each setting matters for a metric."""
     names = sorted(shares, key=lambda name: shares[name])
-    bars = go.Bar(x=[shares[name] for name in names], y=list(map(plain, names)), orientation="h")
-    xaxis = {"title": {"text": f"importance<br>for {named(title(metric))}"}}
+    bars = go.Bar(
+        x=[shares[name] for name in names],
+        y=list(map(plain, names)),
+        orientation="h",
+        marker_color=LIGHT["right"],
+        hovertemplate="%{y}: %{x:.0%}<extra></extra>",
+    )
+    xaxis = {"title": {"text": f"importance<br>for {named(title(metric))}"}, "tickformat": ".0%"}
     return figure(bars, xaxis=xaxis, yaxis={"type": "category"}, margin={"l": 150})
 
 

@@ -14,6 +14,7 @@ from plotly.offline import get_plotlyjs
 from plotly.utils import PlotlyJSONEncoder
 
 from jacoscope.visuals.colors import THEME, WORDS, css
+from jacoscope.visuals.numbers import number_text
 
 
 def render(
@@ -64,13 +65,15 @@ def load_template(name: str) -> Template:
 
 @cache
 def _environment() -> Environment:
-    return Environment(
+    environment = Environment(
         loader=PackageLoader("jacoscope", ""),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters["number"] = number_text
+    return environment
 
 
 def as_json(content: Mapping[str, Any]) -> Markup:

@@ -13,6 +13,7 @@ from jacoscope.analysis.summary import Values, quantiles
 from jacoscope.measures import MEASURES, shown_in
 from jacoscope.pages import LIGHT, figure, plain
 from jacoscope.visuals.heatmaps import percent
+from jacoscope.visuals.numbers import number_text
 
 RIGHT, WRONG, INK = LIGHT["right"], LIGHT["wrong"], LIGHT["ink"]
 BINS = 40  # of the histogram
@@ -40,11 +41,12 @@ def norm_histogram(table: pa.Table) -> go.Figure:
                 x=_rounded((edges[1:] + edges[:-1]) / 2),
                 y=counts.tolist(),
                 customdata=[f"{a:.6g}..{b:.6g}" for a, b in pairwise(edges.tolist())],
+                hovertext=[f"{number_text(a)} to {number_text(b)}" for a, b in pairwise(edges.tolist())],
                 meta={"click": "frobenius"},
                 name=f"{name} decisions ({int(which.sum()):,})",
                 marker_color=color,
                 yaxis="y2" if place else "y",
-                hovertemplate="norm %{customdata}: %{y} samples<extra></extra>",
+                hovertemplate="norm %{hovertext}: %{y} samples<extra></extra>",
             )
         )
     domains = [[0.56, 1.0], [0.0, 0.44]] if len(shown) > 1 else [[0.0, 1.0]]

@@ -17,6 +17,7 @@ from jacoscope.analysis.report.numbers import short
 from jacoscope.files import write_whole
 from jacoscope.measures import MEASURES, SINGULAR, shown_in
 from jacoscope.pages import LIGHT, figure, render
+from jacoscope.visuals.numbers import number_text
 
 POINTS = 2000
 """Samples in the scatter plot where both networks are right; all others are shown."""
@@ -106,9 +107,10 @@ def _cosines(cosine: NDArray[Any]) -> go.Figure:
         x=[float(f"{middle:.4g}") for middle in (edges[1:] + edges[:-1]) / 2],
         y=counts.tolist(),
         customdata=[f"{low:.6g}..{high:.6g}" for low, high in pairwise(edges.tolist())],
+        hovertext=[f"{number_text(low)} to {number_text(high)}" for low, high in pairwise(edges.tolist())],
         meta={"click": "cosine"},
         marker_color=LIGHT["right"],
-        hovertemplate="cosine %{x:.3g}: %{y} samples<extra></extra>",
+        hovertemplate="cosine %{hovertext}: %{y} samples<extra></extra>",
     )
     xaxis = {"title": {"text": "cosine<br>(1: the same direction, 0: unrelated)"}}
     return figure(bars, bargap=0.02, xaxis=xaxis, yaxis={"title": {"text": "samples"}})

@@ -10,6 +10,7 @@ from jacoscope.analysis.report.numbers import short
 from jacoscope.analysis.report.samples import Sample, for_explorer
 from jacoscope.measures import SINGULAR, shown_in
 from jacoscope.pages import render
+from jacoscope.visuals.numbers import number_text
 from jacoscope.visuals.sheet import png_uri
 
 Row = Mapping[str, Any]
@@ -52,7 +53,7 @@ def sample_page(
             "probability": list(record["probabilities"].values()),
             "logit": list(record["logits"].values()),
             "strongest": [
-                "; ".join(f"({e['row']}, {e['column']}): {e['value']:+.2g}".replace("-", "−") for e in entries[:3])
+                "; ".join(f"({e['row']}, {e['column']}): {number_text(e['value'], '+.2g')}" for e in entries[:3])
                 for entries in record["strongest_pixels"].values()
             ],
         },
