@@ -1,6 +1,7 @@
 """HTML pages that need no network: one base template, one style, one script, one look of all charts."""
 
 from jacoscope.pages.charts import LIGHT as LIGHT
+from jacoscope.pages.charts import band as band
 from jacoscope.pages.charts import figure as figure
 from jacoscope.pages.charts import named as named
 from jacoscope.pages.charts import plain as plain

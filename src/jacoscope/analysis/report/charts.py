@@ -11,7 +11,7 @@ import pyarrow as pa
 from jacoscope.analysis.figures import bin_edges
 from jacoscope.analysis.summary import Values, quantiles
 from jacoscope.measures import MEASURES, shown_in
-from jacoscope.pages import LIGHT, figure, plain
+from jacoscope.pages import LIGHT, band, figure, plain
 from jacoscope.visuals.heatmaps import percent
 from jacoscope.visuals.numbers import number_text
 
@@ -156,10 +156,8 @@ def spectrum(summary: dict[str, Any]) -> go.Figure:
     """Return the singular values: their mean, and the range of the middle 90 % of the samples."""
     mean, low, high = (summary["spectrum"][key] for key in ("mean", "percentile_5", "percentile_95"))
     places = list(range(1, len(mean) + 1))
-    edge: dict[str, Any] = {"x": places, "mode": "lines", "line": {"width": 0, "color": RIGHT}, "hoverinfo": "skip"}
     traces = [
-        go.Scatter(y=high, showlegend=False, **edge),
-        go.Scatter(y=low, fill="tonexty", name="middle 90 % of the samples", **edge),
+        *band(places, low, high, RIGHT, name="middle 90 % of the samples", showlegend=True),
         go.Scatter(
             x=places,
             y=mean,

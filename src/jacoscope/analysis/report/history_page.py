@@ -11,7 +11,7 @@ from jacoscope.analysis.report.listing import ReadImages
 from jacoscope.analysis.report.networks import SamplesOfNetworks
 from jacoscope.files import write_whole
 from jacoscope.measures import SINGULAR, shown_in
-from jacoscope.pages import LIGHT, figure, plain, render
+from jacoscope.pages import LIGHT, band, figure, plain, render
 
 Row = Mapping[str, Any]
 
@@ -101,20 +101,8 @@ def _over_steps(rows: Sequence[Row], steps: Sequence[int], name: str, title: str
     """Return a measure over the steps of training: its median with the middle 90 % of the samples, or the accuracy."""
     is_share = name == "accuracy"
     form = ".2%" if is_share else ".3g"
-    edge: dict[str, Any] = {
-        "x": steps,
-        "mode": "lines",
-        "line": {"width": 0, "color": LIGHT["right"]},
-        "hoverinfo": "skip",
-    }
-    band = (
-        []
-        if is_share
-        else [
-            go.Scatter(y=[row[f"{name}_percentile_95"] for row in rows], **edge),
-            go.Scatter(y=[row[f"{name}_percentile_5"] for row in rows], fill="tonexty", **edge),
-        ]
-    )
+    low, high = ([row.get(f"{name}_percentile_{percent}") for row in rows] for percent in (5, 95))
+    around = [] if is_share else band(steps, low, high, LIGHT["right"])
     line = go.Scatter(
         x=steps,
         y=[row[name if is_share else f"{name}_median"] for row in rows],
@@ -125,4 +113,4 @@ def _over_steps(rows: Sequence[Row], steps: Sequence[int], name: str, title: str
         hovertemplate=f"%{{customdata}}, step %{{x}}: %{{y:{form}}}<extra></extra>",
     )
     yaxis = {"title": {"text": plain(title)}, **({"tickformat": ".1%"} if is_share else {})}
-    return figure(*band, line, showlegend=False, xaxis={"title": {"text": "step"}}, yaxis=yaxis)
+    return figure(*around, line, showlegend=False, xaxis={"title": {"text": "step"}}, yaxis=yaxis)
