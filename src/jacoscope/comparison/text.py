@@ -74,16 +74,6 @@ def value_text(value: Setting, digits: int = MOST) -> str:
     return str(int(value)) if value.is_integer() and abs(value) < 1e15 else f"{value:.{digits}g}"
 
 
-def shortened(text: str, length: int = 28) -> str:
-    """Leave out the middle of a text that is longer than ``length``.
-
-    >>> shortened("SwishWithLearnableTemperature", 17)
-    'SwishWit…perature'
-    """
-    half = (length - 1) // 2
-    return text if len(text) <= length else f"{text[:half]}…{text[-half:]}"
-
-
 def numbers_text(values: Sequence[float | None]) -> list[str]:
     """Return the numbers of a column as text, with as many digits as tell them apart, from 2 to 4.
 

@@ -87,3 +87,13 @@ def plain(text: str) -> str:
     '&lt;b&gt; &amp; "c"'
     """
     return escape(text, quote=False)
+
+
+def shortened(text: str, length: int = 28) -> str:
+    """Leave out the middle of a text that is longer than ``length``.
+
+    >>> shortened("SwishWithLearnableTemperature", 17)
+    'SwishWit…perature'
+    """
+    half = (length - 1) // 2
+    return text if len(text) <= length else f"{text[:half]}…{text[-half:]}"

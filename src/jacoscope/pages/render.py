@@ -13,6 +13,7 @@ from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 from plotly.utils import PlotlyJSONEncoder
 
+from jacoscope.pages.charts import shortened
 from jacoscope.visuals.colors import THEME, WORDS, css
 from jacoscope.visuals.numbers import number_text
 
@@ -73,6 +74,7 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     environment.filters["number"] = number_text
+    environment.filters["shortened"] = shortened
     return environment
 
 

@@ -11,7 +11,7 @@ import pyarrow as pa
 from jacoscope.analysis.figures import bin_edges
 from jacoscope.analysis.summary import Values, quantiles
 from jacoscope.measures import MEASURES, shown_in
-from jacoscope.pages import LIGHT, band, figure, plain
+from jacoscope.pages import LIGHT, band, figure, plain, shortened
 from jacoscope.visuals.heatmaps import percent
 from jacoscope.visuals.numbers import number_text
 
@@ -22,6 +22,7 @@ ENOUGH = 300  # right decisions with maps: then only these are shown
 WEBGL_POINTS = 5000  # from which on points are drawn by WebGL
 DOUBT = 2.0**-24  # 1 − confidence is drawn no smaller: float32 cannot tell it from 0
 CLASSES = 20  # in a chart, at most
+FEW_VALUES = 12  # singular values that get a tick each
 LETTERS = 14  # of a class's name at an axis
 QUANTILES = {"lowerfence": 0.05, "q1": 0.25, "median": 0.5, "q3": 0.75, "upperfence": 0.95}
 NORM = MEASURES["frobenius"].axis()
@@ -167,7 +168,8 @@ def spectrum(summary: dict[str, Any]) -> go.Figure:
             hovertemplate="σ<sub>%{x}</sub>: %{y:.3g}<extra></extra>",
         ),
     ]
-    xaxis = {"title": {"text": "singular value, from the largest"}, **({"dtick": 1} if len(places) < 30 else {})}
+    ticks = {"dtick": 1} if len(places) <= FEW_VALUES else {}
+    xaxis = {"title": {"text": "singular value, from the largest"}, **ticks}
     return figure(*traces, xaxis=xaxis, yaxis={"title": {"text": "σ of J"}, "rangemode": "tozero"})
 
 
@@ -239,7 +241,7 @@ def _points(
 
 def _short(name: str) -> str:
     """Return a name that fits an axis."""
-    return plain(name if len(name) <= LETTERS else f"{name[: LETTERS - 1]}…")
+    return plain(shortened(name, LETTERS))
 
 
 def _column(table: pa.Table, name: str) -> Values:
