@@ -132,6 +132,7 @@ def as_markdown(text: str) -> str:
     'The norm $a_1$ of `jacobian`'
     """
     text = re.sub(r"(?m)^( *)>>>.*(?:\n(?! *$).*)*", _fenced, text)
+    text = re.sub(r"(?m)^( *)\.\. math:: ((?:.+\n?)+)", lambda m: f"{m[1]}$$\n{m[1]}{m[2].rstrip()}\n{m[1]}$$\n", text)
     text = re.sub(r":math:`([^`]+)`", lambda m: f"${' '.join(m[1].split())}$", text)
     return re.sub(r":(?:func|class|mod|meth|data|attr):`~?([^`]+)`", lambda m: f"`{m[1].rpartition('.')[2]}`", text)
 
