@@ -4,7 +4,8 @@
 #   docker run --rm -v "$PWD/logs:/jacoscope/logs" -p 6006:6006 jacoscope make board ARGS="--host 0.0.0.0"
 FROM python:3.12-slim
 ARG TORCH=cpu
-# hadolint ignore=DL3008 -- Debian keeps one version of a package: a pinned one is soon gone
+# Debian keeps one version of a package: a pinned one would soon be gone.
+# hadolint ignore=DL3008
 RUN apt-get update && apt-get install --yes --no-install-recommends git make && rm -rf /var/lib/apt/lists/*
 WORKDIR /jacoscope
 # torch first, in a layer of its own: it is large and seldom changes. The default wheels have CUDA.
