@@ -77,7 +77,7 @@ class Comparison:
         spread = "" if self.deviation is None else f" ± {self.deviation:.{digits + 1}f}"
         theirs = "" if self.theirs is None else f"{self.theirs:.{digits}f}"
         away = round(self.mean - (self.theirs or 0.0), digits + 1) + 0.0  # + 0.0 takes the sign of -0.0 away
-        difference = "" if self.theirs is None else f"{away:+.{digits + 1}f}"
+        difference = "" if self.theirs is None else f"{away:+.{digits + 1}f}".replace("-", "−")
         ours = f"{self.mean:.{digits + 1}f}{spread}"
         return [self.row, self.metric.title, theirs, ours, str(len(self.ours)), difference]
 
