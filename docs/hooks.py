@@ -86,14 +86,14 @@ def _file(path: Path) -> list[str]:
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:  # noqa: ARG001
     """Lead links out of docs/ to the files of the repository."""
-    return re.sub(r"\]\(\.\./([\w./-]+)\)", lambda match: _link(match[1]), markdown)
+    return re.sub(r"\]\(\.\./([\w./-]+)\)", lambda match: _link(match[1], str(config.repo_url)), markdown)
 
 
-def _link(target: str) -> str:
+def _link(target: str, repository: str) -> str:
     if target in DOCUMENTS:
         return f"]({DOCUMENTS[target]})"
     kind = "tree" if (ROOT / target).is_dir() else "blob"
-    return f"](https://github.com/jacoscope/jacoscope/{kind}/main/{target})"
+    return f"]({repository.rstrip('/')}/{kind}/main/{target})"
 
 
 def on_page_content(content: str, page: Page, config: MkDocsConfig, files: Files) -> str:  # noqa: ARG001
@@ -132,6 +132,7 @@ def as_markdown(text: str) -> str:
     'The norm $a_1$ of `jacobian`'
     """
     text = re.sub(r"(?m)^( *)>>>.*(?:\n(?! *$).*)*", _fenced, text)
+    text = re.sub(r"(?m)^( *)\.\. math:: ((?:.+\n?)+)", lambda m: f"{m[1]}$$\n{m[1]}{m[2].rstrip()}\n{m[1]}$$\n", text)
     text = re.sub(r":math:`([^`]+)`", lambda m: f"${' '.join(m[1].split())}$", text)
     return re.sub(r":(?:func|class|mod|meth|data|attr):`~?([^`]+)`", lambda m: f"`{m[1].rpartition('.')[2]}`", text)
 

@@ -56,3 +56,13 @@ def test_the_command_explains_itself_and_names_what_was_meant() -> None:
     wrong = typed("trian", "model=mlp")
     assert wrong.returncode == 2
     assert wrong.stderr.startswith("There is no jacoscope trian. Did you mean jacoscope train?")
+
+
+def test_all_addresses_of_the_repository_are_those_of_pyproject() -> None:
+    (source,) = re.findall(r'^Source = "https://github.com/(.+)"', (ROOT / "pyproject.toml").read_text(), re.M)
+    owner, name = source.split("/")
+    files = ["pyproject.toml", "mkdocs.yml", "CITATION.cff", "CHANGELOG.md", "docs/start.md"]
+    for text in ((ROOT / file).read_text() for file in files):
+        found = re.findall(r"(?:github|githubusercontent)\.com/([\w.-]+/[\w.-]+?)(?=[/\s\"']|$)", text)
+        assert set(found) == {source}
+        assert set(re.findall(r"([\w-]+)\.github\.io/([\w.-]+)", text)) <= {(owner, name)}

@@ -32,11 +32,11 @@ def table_of(rows: int) -> pa.Table:
     generator = np.random.default_rng(0)
     made = []
     for field in SCHEMA:
-        length = field.type.list_size if pa.types.is_fixed_size_list(field.type) else 1
+        length = int(field.metadata[b"entries"])
         values = pa.array(generator.integers(0, 2, rows * length))
         inner = field.type.value_type if length > 1 else field.type
         flat = pa.array(np.arange(rows)) if field.name == "index" else values.cast(inner)
-        made.append(pa.FixedSizeListArray.from_arrays(flat, length) if length > 1 else flat)
+        made.append(pa.ListArray.from_arrays(np.arange(rows + 1) * length, flat) if length > 1 else flat)
     return pa.table(made, schema=SCHEMA)
 
 
@@ -78,6 +78,13 @@ def long_text() -> bytes:
     return packed(pa.Table.from_pylist([row], HISTORY_SCHEMA), use_dictionary=False, compression="zstd")
 
 
+def uneven_lists() -> bytes:
+    """Lists of two and four logits in turn, so that together there are as many as with three."""
+    place = SCHEMA.get_field_index("logits")
+    lists = pa.array([[1.0] * (2 + 2 * (row % 2)) for row in range(20)], SCHEMA.field(place).type)
+    return packed(table_of(20).set_column(place, SCHEMA.field(place), lists), use_dictionary=False)
+
+
 LYING_TABLES: dict[str, tuple[pa.Schema, int, Callable[[], bytes]]] = {
     "a million rows told of": (
         SCHEMA,
@@ -90,6 +97,7 @@ LYING_TABLES: dict[str, tuple[pa.Schema, int, Callable[[], bytes]]] = {
         lambda: packed(table_of(1).take(pa.array(np.zeros(10**6, np.int64))), compression="zstd"),
     ),
     "dictionaries": (SCHEMA, 20, lambda: packed(table_of(20), use_dictionary=True)),
+    "lists of other lengths": (SCHEMA, 20, uneven_lists),
     "one column less": (SCHEMA, 20, lambda: packed(table_of(20).drop_columns("label"))),
     "another type": (SCHEMA, 20, lambda: packed(pa.table({field.name: pa.array([b"x" * 9] * 20) for field in SCHEMA}))),
     "texts of 100 megabytes": (HISTORY_SCHEMA, 1, long_text),

@@ -166,3 +166,13 @@ def test_a_class_whose_letters_no_font_has_is_shown_by_its_number_and_said_once(
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert drawable(names)[2] == "class 2"
+
+
+@pytest.mark.parametrize("units", ["∂ logit / ∂ pixel", "∂ probability / ∂ pixel (log scale)"])
+def test_the_bar_of_a_low_sheet_is_below_it_and_leaves_no_blank_space(units: str) -> None:
+    tile = np.zeros((28, 28, 3), np.uint8)
+    scale = Scale(diverging(), -0.18, 0.18, units, bend=1e-6 if "log" in units else None)
+    sheet = compose_sheet([[tile] * 11], "title", [RowLabel("9")], scale=scale)
+    blank = (sheet == sheet[0, 0]).all((1, 2))
+    assert len(sheet) < 5 * 84
+    assert max(len(run) for run in "".join(".#"[int(row)] for row in blank).split(".")) < 84

@@ -141,8 +141,9 @@ def _spectrum(file: Path) -> dict[str, Any]:
     kept, seen = [], 0
     for whole in table.iter_batches(columns=["singular_values", "finite"]):
         batch = whole.filter(whole.column("finite"))
-        lists = batch.column("singular_values")
-        values = lists.flatten().to_numpy().reshape(len(batch), lists.type.list_size)
+        if not len(batch):
+            continue
+        values = batch.column("singular_values").flatten().to_numpy().reshape(len(batch), -1)
         total = total + values.sum(0, dtype=np.float64)
         kept.append(values[-seen % step :: step])
         seen += len(batch)

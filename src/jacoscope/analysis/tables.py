@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -36,6 +37,8 @@ class Column(NamedTuple):
     unit: str
     meaning: str
     compute: Callable[[JacobianBatch], Tensor] | None = None
+    entries: int = 1
+    """Length of a list. It is no part of the type: pyarrow 25 and older read no nulls among lists of a fixed size."""
 
 
 def columns(classes: int, rank: int, output: str) -> list[Column]:
@@ -48,7 +51,7 @@ def columns(classes: int, rank: int, output: str) -> list[Column]:
     """
     number, real = pa.int32(), pa.float32()
     J = f"J = ∂ {output} / ∂ pixels"
-    entries = pa.list_(real, classes)
+    several = pa.list_(real)
     finite = "whether logits and J are; where not, the columns behind this one are null"
     nearest = "class behind the decision boundary at boundary_distance"
     norms, values = f"L2 norm of each output's derivative, a part of {J}", f"singular values of {J}, descending"
@@ -61,9 +64,9 @@ def columns(classes: int, rank: int, output: str) -> list[Column]:
         Column("label_probability", real, "probability", "probability of the true class", _label_probability),
         *(Column(measure.name, real, measure.unit, measure.meaning(output), measure) for measure in MEASURES.values()),
         Column("nearest_class", number, "class", nearest, lambda batch: batch.boundary[1]),
-        Column("logits", entries, "logits", "the network's output for each class", lambda batch: batch.logits),
-        Column("output_norms", entries, PER_PIXEL, norms, lambda batch: batch.output_norms.float()),
-        Column("singular_values", pa.list_(real, rank), PER_PIXEL, values, lambda batch: batch.singular_values.float()),
+        Column("logits", several, "logits", "the network's output for each class", lambda batch: batch.logits, classes),
+        Column("output_norms", several, PER_PIXEL, norms, lambda batch: batch.output_norms.float(), classes),
+        Column("singular_values", several, PER_PIXEL, values, lambda batch: batch.singular_values.float(), rank),
     ]
 
 
@@ -79,7 +82,13 @@ def arrow_schema(described: Sequence[Column], about: dict[str, str] | None = Non
         about: what the table is, as metadata of the whole.
     """
     fields = [
-        pa.field(c.name, c.kind, c.name not in ALWAYS_THERE, {"unit": c.unit, "meaning": c.meaning}) for c in described
+        pa.field(
+            c.name,
+            c.kind,
+            c.name not in ALWAYS_THERE,
+            {"unit": c.unit, "meaning": c.meaning, "entries": str(c.entries)},
+        )
+        for c in described
     ]
     return pa.schema(fields, metadata=about or {})
 
@@ -93,9 +102,11 @@ def as_table(values: dict[str, Tensor], schema: pa.Schema) -> pa.Table:
     for field in schema:
         column = values[field.name]
         missing = ~values["finite"].numpy() if field.nullable else None
-        if pa.types.is_fixed_size_list(field.type):
-            flat = pa.array(column.contiguous().flatten().numpy()).cast(field.type.value_type)
-            arrays.append(pa.FixedSizeListArray.from_arrays(flat, field.type.list_size, mask=pa.array(missing)))
+        if pa.types.is_list(field.type):
+            there = values["finite"]
+            flat = pa.array(column[there].flatten().numpy()).cast(field.type.value_type)
+            ends = np.cumsum(np.append(0, there.numpy() * column.shape[1])).astype(np.int32)
+            arrays.append(pa.ListArray.from_arrays(ends, flat, mask=pa.array(missing)))
         else:
             arrays.append(pa.array(column.numpy(), mask=missing).cast(field.type))
     return pa.table(arrays, schema=schema)
@@ -146,8 +157,11 @@ def holds_table(path: Path, schema: pa.Schema, rows: range) -> bool:
         with pq.ParquetFile(path, page_checksum_verification=True) as file:
             if not file.schema_arrow.equals(schema) or not _announces(file.metadata, schema, rows):
                 return False
-            for _ in file.iter_batches():
-                pass
+            for batch in file.iter_batches():
+                for field in (field for field in schema if pa.types.is_list(field.type)):
+                    lengths = pc.unique(pc.list_value_length(batch.column(field.name))).to_pylist()
+                    if set(lengths) - {None, _entries(field)}:
+                        return False
     except (*UNREADABLE, pa.ArrowException):
         return False
     return True
@@ -160,7 +174,7 @@ def _announces(about: pq.FileMetaData, schema: pa.Schema, rows: range) -> bool:
         return False
     for group in groups:
         for i, field in enumerate(schema):
-            column, length = group.column(i), getattr(field.type, "list_size", 1)
+            column, length = group.column(i), _entries(field)
             room = (group.num_rows * length + 1) * _width(field.type) * 4 + (1 << 16)
             if column.num_values > group.num_rows * length or column.total_uncompressed_size > room:
                 return False
@@ -169,7 +183,12 @@ def _announces(about: pq.FileMetaData, schema: pa.Schema, rows: range) -> bool:
     return True
 
 
+def _entries(field: pa.Field) -> int:
+    """Length of the lists of a column, or 1."""
+    return int((field.metadata or {}).get(b"entries", 1))
+
+
 def _width(kind: pa.DataType) -> int:
     """Bytes of a value."""
-    inner = kind.value_type if pa.types.is_fixed_size_list(kind) else kind
+    inner = kind.value_type if pa.types.is_list(kind) else kind
     return 256 if pa.types.is_string(inner) else max(1, inner.bit_width // 8)

@@ -55,7 +55,7 @@ def compose_sheet(
         title: above the grid.
         row_labels: one for each row, or none at all.
         column_labels: one for each column; shortened where a column is too narrow.
-        scale: the colour bar on the right.
+        scale: the colour bar, on the right; below a grid that is too low for its texts.
         tile_size: pixels that the longer side of a picture is enlarged to, by whole factors so that it stays sharp.
         captions: a text above each picture, in rows as ``tiles``.
 
@@ -76,10 +76,14 @@ def compose_sheet(
     above = round(1.4 * small.size) if captions else 0
     row_h = above + max(cell_h, round(2.2 * size if any(label.detail for label in row_labels) else 1.2 * size))
     grid_h = len(tiles) * (row_h + _GAP) - _GAP
-    bar = None if scale is None else _bar(scale, max(grid_h, 150), font(max(_LABEL_FROM, round(0.75 * size))))
-    bar_w = 0 if bar is None else 18 + bar.width
-    full_w = max(left + grid_w + bar_w, _MARGIN + int(large.getlength(title))) + _MARGIN
-    full_h = top + max(grid_h, 0 if bar is None else bar.height) + _MARGIN
+    bar, bar_x, bar_y = None, left, top
+    if scale is not None:
+        face = font(max(_LABEL_FROM, round(0.75 * size)))
+        stands = grid_h >= max(face.getlength(scale.units), 1.4 * face.size * len(scale.ticks()))
+        bar = _standing_bar(scale, grid_h, face) if stands else _lying_bar(scale, grid_w, face)
+        bar_x, bar_y = (left + grid_w + 18, top) if stands else (left, top + grid_h + 18)
+    full_w = max(left + grid_w, bar_x + (bar.width if bar else 0), _MARGIN + int(large.getlength(title))) + _MARGIN
+    full_h = max(top + grid_h, bar_y + (bar.height if bar else 0)) + _MARGIN
 
     page = Image.new("RGB", (full_w, full_h), SHEET["page"])
     draw = ImageDraw.Draw(page)
@@ -101,7 +105,7 @@ def compose_sheet(
                 enlarged = Image.fromarray(picture).resize((cell_w, cell_h), Image.Resampling.NEAREST)
                 page.paste(enlarged, (x, y + (above + row_h - cell_h) // 2))
     if bar is not None:
-        page.paste(bar, (left + grid_w + 18, top))
+        page.paste(bar, (bar_x, bar_y))
     return np.asarray(page)
 
 
@@ -177,8 +181,27 @@ def _draw_row_label(
         draw.text((right, middle), label.title, color, face_for(label.title, large), anchor="rm")
 
 
-def _bar(scale: Scale, height: int, face: ImageFont.FreeTypeFont) -> Image.Image:
-    """Draw a colour bar with ticks and units, ``height`` pixels high."""
+def _lying_bar(scale: Scale, width: int, face: ImageFont.FreeTypeFont) -> Image.Image:
+    """Draw a colour bar, ``width`` pixels wide or as its texts need, with ticks and units below it."""
+    ticks = scale.ticks()[::-1]
+    tick_w = max(face.getlength(tick) for tick in ticks) + face.size
+    width = round(max(width, len(ticks) * tick_w, face.getlength(scale.units)))
+    line = round(1.4 * face.size)
+    page = Image.new("RGB", (width, _BAR_WIDTH + 6 + 2 * line), SHEET["page"])
+    draw = ImageDraw.Draw(page)
+    columns = np.linspace(0, len(scale.table) - 1, width).round().astype(int)
+    page.paste(Image.fromarray(scale.table[columns][None].repeat(_BAR_WIDTH, 0)), (0, 0))
+    draw.rectangle((0, 0, width - 1, _BAR_WIDTH - 1), outline=SHEET["faint"])
+    for place, tick in enumerate(ticks):
+        anchor = "lt" if place == 0 else "rt" if place == len(ticks) - 1 else "mt"
+        x = place * (width - 1) / (len(ticks) - 1)
+        draw.text((x, _BAR_WIDTH + 6), tick, SHEET["ink"], face, anchor=anchor)
+    draw.text((width / 2, _BAR_WIDTH + 6 + line), scale.units, SHEET["ink"], face, anchor="mt")
+    return page
+
+
+def _standing_bar(scale: Scale, height: int, face: ImageFont.FreeTypeFont) -> Image.Image:
+    """Draw a colour bar with ticks and units beside it, ``height`` pixels high."""
     ticks = scale.ticks()
     tick_w = int(max(face.getlength(tick) for tick in ticks)) + 1
     units = turned_text(scale.units, face)
