@@ -25,8 +25,9 @@ test: $(VENV)/.installed-test  ## Run all tests
 
 test-lowest: | $(BIN)/python  ## Run all tests with the oldest versions that pyproject.toml allows
 	$(BIN)/python -m venv $(VENV)-lowest
-	$(VENV)-lowest/bin/python -m pip install --disable-pip-version-check uv
-	$(VENV)-lowest/bin/uv pip install --python $(VENV)-lowest --resolution lowest-direct -e '.[test]'
+	$(VENV)-lowest/bin/python -m pip install --disable-pip-version-check --no-deps -e .
+	$(VENV)-lowest/bin/python .ci/lowest.py > $(VENV)-lowest/constraints.txt
+	$(VENV)-lowest/bin/python -m pip install --disable-pip-version-check -c $(VENV)-lowest/constraints.txt -e '.[test]'
 	$(VENV)-lowest/bin/python -m pytest --numprocesses=auto --maxprocesses=4 --dist=loadfile --no-loadscope-reorder $(ARGS)
 
 coverage: $(VENV)/.installed-test  ## Run all tests, and report which lines they reach
