@@ -60,6 +60,9 @@ def command(config_name: str, check: Task | None = None) -> Callable[[Task], Cal
                 if not _interrupts:
                     raise
                 _leave("Stopped.", status=130)
+            finally:
+                if signal.getsignal(signal.SIGINT) is _interrupt:  # at exit, Python would print its exception
+                    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
         return main
 

@@ -272,7 +272,7 @@ def _one_interrupt() -> Iterator[None]:
 
     def handle_once(number: int, frame: FrameType | None) -> None:
         for each in handled:
-            signal.signal(each, signal.SIG_IGN)
+            signal.signal(each, lambda *_: None)  # Python prints an error where one is ignored that has just come
         if number == HANGUP:
             forget_terminal()
         if callable(of_ctrl_c):
