@@ -1,5 +1,6 @@
 """What one job leaves to the next in the same process."""
 
+import os
 import subprocess
 import sys
 from dataclasses import replace
@@ -79,7 +80,8 @@ with output_to(Path({str(tmp_path)!r}, "log")):
     print("lost", end="")
 print("seen")
 """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    buffered = {**os.environ, "PYTHONUNBUFFERED": ""}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, env=buffered)
     assert (done.returncode, done.stdout) == (0, "seen\n"), done.stderr
 
 
