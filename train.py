@@ -50,7 +50,7 @@ def train(config: dict[str, Any], run: "RunDirectory", earlier: "Result | None")
     import torch
     from pytorch_lightning import seed_everything
 
-    from jacoscope.runs.build import build, build_loss, build_network, build_penalty
+    from jacoscope.runs.build import build, build_all, build_loss, build_network, build_penalty
     from jacoscope.runs.evaluation import evaluate_best
     from jacoscope.training import ClassifierModule
 
@@ -60,17 +60,13 @@ def train(config: dict[str, Any], run: "RunDirectory", earlier: "Result | None")
         module = ClassifierModule(
             network=build_network(config),
             loss=build_loss(config),
-            optimizer=build(config["optimizer"]),
-            scheduler=build(config["scheduler"]),
+            optimizer=build(config, "optimizer"),
+            scheduler=build(config, "scheduler"),
             num_classes=config["images"]["classes"],
             penalty=build_penalty(config),
         )
-        data = build(config["data"])
-        trainer = build(
-            config["trainer"],
-            callbacks=[build(node) for node in config["callbacks"].values()],
-            logger=[build(node) for node in config["logger"].values()],
-        )
+        data = build(config, "data")
+        trainer = build(config, "trainer", callbacks=build_all(config, "callbacks"), logger=build_all(config, "logger"))
         checkpoint = run.checkpoint_to_resume(config["trainer"]["max_epochs"])
         trainer.fit(module, data, ckpt_path=checkpoint, weights_only=True)
         result.metrics = evaluate_best(config, trainer, module, data)

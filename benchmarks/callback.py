@@ -35,7 +35,7 @@ from jacoscope.callbacks.jacobian.measuring import measure, summarise, summarise
 from jacoscope.callbacks.jacobian.sampling import ValidationSamples
 from jacoscope.callbacks.jacobian.sinks import sinks_of
 from jacoscope.data import ImageDataModule
-from jacoscope.runs.build import build, build_network
+from jacoscope.runs.build import build, build_all, build_network
 from jacoscope.runs.config import checked_config
 from jacoscope.training import ClassifierModule
 
@@ -83,7 +83,7 @@ def measure_parts(config: dict[str, Any], data: ImageDataModule, rounds: int, fo
         rounds: measurements after the first.
         folder: for TensorBoard's files.
     """
-    callback: JacobianCallback = build(config["callbacks"]["jacobian"])
+    callback: JacobianCallback = build(config, "callbacks.jacobian")
     module = classifier(config)
     sinks = sinks_of([TensorBoardLogger(folder)])
     loader = data.val_dataloader()
@@ -202,7 +202,7 @@ def classifier(config: dict[str, Any]) -> ClassifierModule:
     """Build the module that train.py trains."""
     seed_everything(config["seed"], verbose=False)
     return ClassifierModule(
-        build_network(config), build(config["loss"]), build(config["optimizer"]), build(config["scheduler"]), 10
+        build_network(config), build(config, "loss"), build(config, "optimizer"), build(config, "scheduler"), 10
     )
 
 
@@ -215,13 +215,13 @@ def train(config: dict[str, Any], data: ImageDataModule, rounds: int, batches: i
         rounds: of four epochs each: two with nothing, one with numbers, one with pictures.
         batches: of an epoch; none for all.
     """
-    watched = build(config["callbacks"]["jacobian"], every_n_epochs=2, images_every_n_epochs=4)
+    watched = build(config, "callbacks.jacobian", every_n_epochs=2, images_every_n_epochs=4)
     profiler = HookTimer()
     timer = EpochTimer(watched, profiler)
     trainer = build(
         config["trainer"],
         callbacks=[watched, timer],
-        logger=[build(node) for node in config["logger"].values()],
+        logger=build_all(config, "logger"),
         profiler=profiler,
         max_epochs=4 * rounds,
         limit_train_batches=batches,
@@ -314,7 +314,7 @@ def main(words: Sequence[str] | None = None) -> None:
             config["callbacks"]["jacobian"]["images_every_n_epochs"],
         )
         drawn = len({1, default_epochs, *range(every, default_epochs + 1, every)})
-        data = build(config["data"])
+        data = build(config, "data")
         data.prepare_data()
         data.setup()
         extra = show_parts(console, measure_parts(config, data, rounds, folder), default_epochs, drawn)

@@ -36,7 +36,7 @@ from benchmarks._machine import print_machine
 from jacoscope.data import ImageDataModule
 from jacoscope.data.datamodule import to_pixels
 from jacoscope.penalties import ForwardPass, JacobianPenalty
-from jacoscope.runs.build import build, build_network
+from jacoscope.runs.build import build, build_all, build_network
 from jacoscope.runs.config import checked_config
 from jacoscope.training import ClassifierModule
 
@@ -62,12 +62,12 @@ def lightning_epoch(config: dict[str, Any], data: ImageDataModule, batches: int 
     """Time an epoch of the default training, with its logger and progress bar but no callback of ours."""
     timer = EpochTimer()
     module = ClassifierModule(
-        build_network(config), build(config["loss"]), build(config["optimizer"]), build(config["scheduler"]), 10
+        build_network(config), build(config, "loss"), build(config, "optimizer"), build(config, "scheduler"), 10
     )
     trainer = build(
         config["trainer"],
-        callbacks=[build(config["callbacks"]["progress"]), timer],
-        logger=[build(node) for node in config["logger"].values()],
+        callbacks=[build(config, "callbacks.progress"), timer],
+        logger=build_all(config, "logger"),
         enable_checkpointing=False,
         max_epochs=1,
         limit_train_batches=batches,
@@ -81,7 +81,7 @@ def bare_epoch(config: dict[str, Any], batches: Iterable[tuple[Tensor, Tensor]])
     """Time a bare loop over batches of pixels and labels, with the metrics that ours has."""
     network = build_network(config).train().to(memory_format=torch.channels_last)
     loss = nn.CrossEntropyLoss()
-    optimizer = build(config["optimizer"])(network.parameters())
+    optimizer = build(config, "optimizer")(network.parameters())
     start = time.perf_counter()
     correct, total = torch.zeros(()), torch.zeros(())
     for x, y in batches:
@@ -97,7 +97,7 @@ def bare_epoch(config: dict[str, Any], batches: Iterable[tuple[Tensor, Tensor]])
 
 def epoch_in_memory(config: dict[str, Any], data: ImageDataModule, batches: int | None) -> float:
     """Time a bare loop on images in memory."""
-    part, augmentation = data.splits["train"], build(config["augmentation"])
+    part, augmentation = data.splits["train"], build(config, "augmentation")
     order = torch.randperm(len(part)).split(data.batch_size)[:batches]
     return bare_epoch(config, ((augmentation(to_pixels(part.images[i])), part.labels[i]) for i in order))
 
@@ -188,7 +188,7 @@ class Steps:
     def __init__(self, config: dict[str, Any], objective: Objective) -> None:
         torch.manual_seed(0)
         self.network = build_network(config).train().to(memory_format=torch.channels_last)
-        self.optimizer = build(config["optimizer"])(self.network.parameters())
+        self.optimizer = build(config, "optimizer")(self.network.parameters())
         self.objective = objective
 
     def backward(self, x: Tensor, y: Tensor) -> None:
@@ -291,7 +291,7 @@ def main(words: Sequence[str] | None = None) -> None:
         composed("train", "trainer=cpu", f"paths.output_dir={folder}", f"paths.data_dir={given.data}") as cfg,
     ):
         config = checked_config(cfg)
-        data = build(config["data"])
+        data = build(config, "data")
         data.prepare_data()
         data.setup()
         console.print(measure_steps(config, data, *((1, 1) if given.tiny else (given.step_rounds, 3))))

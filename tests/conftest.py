@@ -62,6 +62,12 @@ class Browser:
         """Run JavaScript and return its result."""
         return self.driver.execute_script(script, *values)
 
+    def wait(self, script: str) -> None:
+        """Wait until an expression in JavaScript is true: a link within the page is followed after the click."""
+        from selenium.webdriver.support.ui import WebDriverWait
+
+        WebDriverWait(self.driver, 60).until(lambda _: self.run(f"return {script}"), script)
+
     def text(self, selector: str) -> str:
         """Return the text of an element."""
         return str(self.driver.find_element("css selector", selector).text)

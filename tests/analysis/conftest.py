@@ -1,5 +1,6 @@
 """A small run directory, made without training: random weights, a few digits, everything else as train.py leaves it."""
 
+import shutil
 from collections.abc import Callable
 from copy import deepcopy
 from pathlib import Path
@@ -12,6 +13,7 @@ from hydra.utils import execution_whitelist
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
+from jacoscope.analysis.answer import answer
 from jacoscope.analysis.folder import AnswerFolder
 from jacoscope.analysis.network import NetworkSpec, TrainedNetwork, find_checkpoint
 from jacoscope.analysis.question import Question
@@ -77,6 +79,31 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.fixture
+def own_run(run: Path, tmp_path: Path) -> Path:
+    """A copy of the small run, to leave analyses in, with other weights in last.ckpt."""
+    return with_another_checkpoint(run, tmp_path / "train" / "runs" / "own")
+
+
+def with_another_checkpoint(run: Path, copy: Path) -> Path:
+    """Copy a run and add last.ckpt, with twice the weights."""
+    shutil.copytree(run, copy)
+    content = torch.load(copy / "checkpoints" / "best.ckpt", weights_only=True)
+    content["state_dict"] = {name: 2 * weight for name, weight in content["state_dict"].items()}
+    torch.save({**content, "epoch": 2, "global_step": 40}, copy / "checkpoints" / "last.ckpt")
+    return copy
+
+
+@pytest.fixture(scope="module")
+def analysed_run(run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run with two checkpoints, their comparison and their history, not to be changed."""
+    path = with_another_checkpoint(run, tmp_path_factory.mktemp("analysed") / "train" / "runs" / "own")
+    checkpoints = [str(path / "checkpoints" / name) for name in ("best.ckpt", "last.ckpt")]
+    for question in (Question(compare=checkpoints), Question(str(path), history=True)):
+        answer(question, analyze_config(run), [])
+    return path
+
+
 @pytest.fixture(scope="session")
 def small(run: Path) -> TrainedNetwork:
     checkpoint = find_checkpoint(str(run), run)
@@ -134,7 +161,11 @@ def by_hand(small: TrainedNetwork) -> Callable[[int, str], "np.ndarray[Any, Any]
 
 @pytest.fixture
 def cfg(run: Path) -> DictConfig:
-    """What configs/analyze.yaml composes, as far as the network and its data go."""
+    return analyze_config(run)
+
+
+def analyze_config(run: Path) -> DictConfig:
+    """Return what configs/analyze.yaml composes, as far as the network and its data go."""
     return OmegaConf.create(
         {
             "images": {**IMAGES, "shape": [1, 28, 28]},

@@ -32,17 +32,6 @@ ROOT = Path(__file__).parents[2]
 ByHand = Callable[[int, str], "np.ndarray[Any, Any]"]
 
 
-@pytest.fixture
-def own_run(run: Path, tmp_path: Path) -> Path:
-    """A copy of the small run, to leave analyses in, with other weights in last.ckpt."""
-    copy = tmp_path / "train" / "runs" / "own"
-    shutil.copytree(run, copy)
-    content = torch.load(copy / "checkpoints" / "best.ckpt", weights_only=True)
-    content["state_dict"] = {name: 2 * weight for name, weight in content["state_dict"].items()}
-    torch.save({**content, "epoch": 2, "global_step": 40}, copy / "checkpoints" / "last.ckpt")
-    return copy
-
-
 def test_a_sample_is_saved_as_the_matrix_that_the_documentation_promises(
     own_run: Path, cfg: DictConfig, by_hand: ByHand, small: TrainedNetwork, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -200,6 +189,8 @@ def test_what_is_too_large_for_mean_maps_is_answered_without_them(
         answer(request, cfg, [])
     written = {path.name for path in own_run.rglob("*")}
     assert {"history.parquet", "history.png", "comparison.json", "scatter.png"} <= written
+    for page in own_run.rglob("report.html"):
+        assert "What each class reacts to" not in page.read_text()
     assert not {"maps.png", "maps.npz"} & written
     monkeypatch.setattr(reduction, "jacobian", lambda *_, **__: pytest.fail("computed again"))
     for request in (history, comparison):
@@ -241,7 +232,8 @@ def test_the_history_follows_the_checkpoints_and_goes_on_where_it_stopped(
     with pytest.raises(KeyboardInterrupt, match="the same command continues"):
         answer(request, cfg, [])
     answer(request, cfg, [])
-    assert len(calls) == 6 + 3  # 4 parts of one checkpoint, 1 of the other and the interrupted one, then its other 3
+    # 4 parts of one checkpoint, 1 of the other and the interrupted one, then its other 3, and the pictures of the page
+    assert len(calls) == 6 + 3 + 1
     (folder,) = (own_run / "analysis").glob("history_*")
     rows = pq.read_table(folder / "history.parquet").to_pylist()
     assert [row["global_step"] for row in rows] == [20, 40]

@@ -123,18 +123,18 @@ def test_the_explorer_holds_the_derivatives(
 ) -> None:
     rows = pq.read_table(finished.file("samples.parquet")).to_pylist()
     for entry in data["explorer"]["samples"][::7]:
-        row = rows[entry["index"]]
-        maps = np.frombuffer(base64.b64decode(entry["maps"]), "<i2").reshape(3, 64)
-        rebuilt = maps / 32767 * np.array(entry["limits"])[:, None]
+        row, (network,) = rows[entry["index"]], entry["networks"]
+        maps = np.frombuffer(base64.b64decode(network["maps"]), "<i2").reshape(3, 64)
+        rebuilt = maps / 32767 * np.array(network["limits"])[:, None]
         expected = by_hand(entry["index"], "logits")
         np.testing.assert_allclose(rebuilt, expected, atol=1e-4 * np.abs(expected).max())
         image, label = small.split("test")[entry["index"]]
         assert base64.b64decode(entry["image"]) == image.numpy().tobytes()
-        assert (entry["label"], entry["prediction"]) == (int(label), row["prediction"])
-        assert entry["measures"]["frobenius"] == pytest.approx(np.linalg.norm(expected), rel=1e-4)
-        assert entry["measures"]["boundary_distance"] == pytest.approx(row["boundary_distance"], rel=1e-4)
+        assert (entry["label"], network["prediction"]) == (int(label), row["prediction"])
+        assert network["measures"]["frobenius"] == pytest.approx(np.linalg.norm(expected), rel=1e-4)
+        assert network["measures"]["boundary_distance"] == pytest.approx(row["boundary_distance"], rel=1e-4)
         p = np.exp(np.array(row["logits"])) / np.exp(row["logits"]).sum()
-        assert entry["probabilities"] == pytest.approx(p, rel=1e-4)
+        assert network["probabilities"] == pytest.approx(p, rel=1e-4)
 
 
 def test_the_pictures_of_the_classes_show_their_means(

@@ -138,3 +138,12 @@ def test_an_unknown_name_is_answered_with_the_known_ones() -> None:
     done = subprocess.run([sys.executable, "-m", "benchmarks", "trainng"], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 2
     assert "there are analysis, callback, jacobian, matrix_free, sweep, training" in done.stderr
+
+
+@pytest.mark.usefixtures("browser")  # skipped where there is none
+def test_pages(capsys: pytest.CaptureFixture[str], data_dir: Path) -> None:
+    lines = printed("pages", capsys, data_dir)
+    assert_names_the_machine(lines[0])
+    for line, title in zip(lines[-2:], ("report of 20 samples", "page of 5 runs"), strict=True):
+        assert line.startswith(title)
+        assert float(line.removeprefix(title).split()[0]) > 0

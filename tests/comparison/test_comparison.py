@@ -327,7 +327,7 @@ def test_the_front_is_what_no_run_dominates(points: list[tuple[int, int]]) -> No
     assert front == best
 
 
-@pytest.mark.parametrize(("gaps", "written"), [((0.1, 0.2, 0.4, 0.8), "+1.00"), ((4.0, 2.0, 3.0, 1.0), "-0.80")])
+@pytest.mark.parametrize(("gaps", "written"), [((0.1, 0.2, 0.4, 0.8), "+1.00"), ((4.0, 2.0, 3.0, 1.0), "−0.80")])
 def test_the_rank_correlation_of_norm_and_gap_stands_on_the_page(
     folder: Path, gaps: tuple[float, ...], written: str
 ) -> None:

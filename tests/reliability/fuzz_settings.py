@@ -226,9 +226,9 @@ def _in_process(main: Callable[[], None], folder: Path, script: str, line: list[
 
 
 def names_what_was_typed(line: list[str], told: str) -> bool:
-    """Whether a message names a key, a group or a value of the command line."""
+    """Whether a message names a key, a group or a value of the command line, or says that a training diverged."""
     pieces = {piece for word in line for piece in re.split(r"[=.~+]", word) if len(piece) > 1}
-    return any(piece in told for piece in pieces)
+    return "Last good checkpoint" in told or any(piece in told for piece in pieces)
 
 
 def main(script: str, examples: int, folder: Path) -> None:

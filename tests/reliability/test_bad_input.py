@@ -97,6 +97,8 @@ TRAIN = [
     ("images.shape=[1,28,0]", "images.shape=[1, 28, 0] is not allowed; it is"),
     ("model.channels=[0,0]", "model.channels=[0, 0] is not allowed; it is"),
     ("model.channels=[6,16,32]", "model.channels=[6, 16, 32] is not allowed; it is"),
+    ("~data.source._target_", "data.source=|is of the wrong type|Source"),
+    ("optimizer._partial_=false", "optimizer: torch.optim.AdamW cannot be made"),
     ("images.classes=-1", "images.classes=-1 is not allowed; it is"),
     ("images.classes=0", "images.classes=0 is not allowed; it is"),
     ("images.std=[0]", "images.std=[0] is not allowed; it is"),
@@ -337,6 +339,10 @@ ANALYZE = [
     ("checkpoint=logs/train/runs/unknown_settings", "has no result.json|checkpoints/best.ckpt model=lenet5"),
     ("checkpoint=logs/train/runs/link_in_a_circle", "best.ckpt is not a checkpoint|last.ckpt"),
     ("checkpoint=logs/train/runs/folder_as_checkpoint", "best.ckpt is not a checkpoint|last.ckpt"),
+    (
+        "checkpoint=logs/train/runs/done images.classes=[1,2]",
+        "images.classes=[1, 2] is of the wrong type: it is an int",
+    ),
     ("checkpoint=logs/train/runs/done data=image_folder data.source.root=pictures", "No value for images.classes"),
     ("checkpoint=logs/train/runs/done data=image_folder", "data.source.root=VALUE|images.classes=VALUE"),
 ]

@@ -72,7 +72,7 @@ def test_says_which_key_is_at_fault_and_what_would_be_right(config: dict[str, An
 
 def test_what_a_target_refuses_is_told_in_its_own_words() -> None:
     with pytest.raises(UserError, match=r"LeNet5 cannot be made: ValueError: .*28×30"):
-        build({"_target_": "jacoscope.models.LeNet5", "input_shape": [1, 28, 30]})
+        build({"model": {"_target_": "jacoscope.models.LeNet5", "input_shape": [1, 28, 30]}}, "model")
 
 
 @pytest.mark.parametrize(

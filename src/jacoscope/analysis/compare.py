@@ -1,7 +1,7 @@
 """The question about two networks: norms and decisions on the same samples, and the angle between their Jacobians."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -18,7 +18,20 @@ from jacoscope.analysis.folder import AnswerFolder, answer_path, drawn_by, short
 from jacoscope.analysis.network import NetworkSpec, TrainedNetwork
 from jacoscope.analysis.question import Question
 from jacoscope.analysis.reduction import Reduction
-from jacoscope.analysis.report.other_pages import comparison_page
+from jacoscope.analysis.report.comparison_page import write_comparison
+from jacoscope.analysis.report.explorer import BESIDE, class_gallery
+from jacoscope.analysis.report.networks import OfNetwork, SamplesOfNetworks
+from jacoscope.analysis.report.page import MOST_CLASSES
+from jacoscope.analysis.shown_samples import (
+    KEPT,
+    OF_EACH_RANKING,
+    Candidates,
+    chosen_for_explorer,
+    kept_arrays,
+    kept_beside,
+    kept_samples,
+    room_in_explorer,
+)
 from jacoscope.analysis.split import command_for
 from jacoscope.analysis.streaming import Devices, Part, Work, chunk_size_for, stream
 from jacoscope.analysis.summary import known, quantiles
@@ -70,7 +83,7 @@ def comparison_folder(question: Question, specs: Sequence[NetworkSpec]) -> Answe
     name = f"compare_{short_digest(decides)}_{question.scope_name}"
     path = answer_path(question, specs[0], name, of_run=True)
     return AnswerFolder(
-        path, decides, (TABLE, SUMMARY, MAPS, SCATTER, REPORT), is_the_users=question.output_dir is not None
+        path, decides, (TABLE, SUMMARY, MAPS, SCATTER, REPORT, BESIDE), is_the_users=question.output_dir is not None
     )
 
 
@@ -89,7 +102,7 @@ def compare(
     samples = min(len(dataset), question.limit or len(dataset))
     a, b = (network.spec for network in networks)
     chunk_size = chunk_size_for(a, question.chunk_size)
-    parts = folder.file(f"parts_of_{chunk_size}")
+    parts = folder.file(f"parts_of_{chunk_size}_with_maps")
     output, strategy = question.named_output, networks[0].usable_strategy(question.strategy)
     strategy = networks[1].usable_strategy(strategy)
     work = ComparisonTable((a, b), question.split, samples, chunk_size, parts, output, strategy)
@@ -105,23 +118,24 @@ def compare(
             "strategy": strategy,
         }
         summary = about | summarise_comparison(folder.file(TABLE))
-        maps = None
-        if sums := work.parts.sums():
-            rows = {
-                f"{mark}: {name}": (sums[f"own_{mark}"].sum(1) / sums[f"count_{mark}"].view(-1, 1, 1)).float()
-                for mark, name in zip("ab", names, strict=True)
-            }
+        sums = work.parts.sums()
+        if sums:
+            own = own_maps(sums)
             samples_drawn = f", {summary['samples']:,} {question.split} samples"
-            figure = mean_maps_figure(rows, networks[0].class_names, output, samples_drawn)
-            maps = rendered(figure)
-            write_whole(folder.file(MAPS), maps)
+            rows = {f"{mark}: {name}": maps for mark, name, maps in zip("ab", names, own, strict=True)}
+            write_whole(
+                folder.file(MAPS), rendered(mean_maps_figure(rows, networks[0].class_names, output, samples_drawn))
+            )
         table = finite_rows(folder.file(TABLE))
-        commands = {
-            mark: " ".join((command_for(question, network), "sample="))
-            for mark, network in zip("ab", networks, strict=True)
-        }
-        page = comparison_page(summary, table, names, networks[0].class_names, maps, commands)
-        write_whole(folder.file(REPORT), page)
+        write_comparison(
+            folder.file(REPORT),
+            summary,
+            shown_samples(work, table, question, networks, names),
+            table["cosine"].to_numpy(),
+            a.shape,
+            mean_maps(sums, networks[0].class_names) if sums else None,
+            lambda indices: networks[0].read_samples(question.split, indices)[0],
+        )
         write_whole(folder.file(SCATTER), rendered(scatter_figure(table, names, output)))
         write_whole(folder.file(SUMMARY), (json.dumps(summary, indent=2) + "\n").encode())
     work.parts.clear()
@@ -148,18 +162,31 @@ class ComparisonTable(Work):
         """From images to rows."""
         return Reduction(self.output, self.strategy)
 
+    @cached_property
+    def candidates(self) -> Candidates:
+        """Which samples may be shown in the end."""
+        return Candidates(self.specs[0], self.samples, len(self.specs), scores)
+
     def make(self, networks: Sequence[TrainedNetwork], indices: list[int]) -> Part:
         x, labels = networks[0].read_samples(self.split, indices)
         values = {"index": torch.tensor(indices), "label": labels, "finite": torch.ones_like(labels, dtype=torch.bool)}
         sums: dict[str, Tensor] = {}
-        both = []
+        both, logits = [], []
         for network, mark in zip(networks, "ab", strict=True):
             reduced = self.reduction(network, x, labels)
             values |= {f"{name}_{mark}": reduced.rows[name] for name in OF_EACH}
             values["finite"] = values["finite"] & reduced.rows["finite"]
             sums |= {f"{name}_{mark}": total for name, total in reduced.sums.items()}
             both.append(reduced.J)
-        return Part(as_table({**values, "cosine": cosine(*both)}, self.schema), sums, {})
+            logits.append(reduced.logits)
+        values["cosine"] = cosine(*both)
+        correct = values["correct_a"] & values["correct_b"]
+        chosen = self.candidates.choose(indices, {**values, "correct": correct})
+        kept: dict[str, Tensor] = {}
+        for mark, J, z in zip("ab", both, logits, strict=True):
+            arrays = kept_arrays(chosen, indices, x, labels, J, z)
+            kept |= {k if k in ("index", "image") else f"{k}_{mark}": v for k, v in arrays.items()}
+        return Part(as_table(values, self.schema), sums, kept)
 
 
 def cosine(J: Tensor, K: Tensor) -> Tensor:
@@ -171,6 +198,65 @@ def cosine(J: Tensor, K: Tensor) -> Tensor:
     True
     """
     return torch.cosine_similarity(J.flatten(1), K.flatten(1), dim=1, eps=torch.finfo(J.dtype).tiny)
+
+
+def scores(columns: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return what the samples are ranked by: those with the largest numbers are shown."""
+    a, b = (columns[f"frobenius_{mark}"].clamp_min(torch.finfo(torch.float32).tiny) for mark in "ab")
+    return {
+        "the most different directions": -columns["cosine"],
+        "much more sensitive in a": a / b,
+        "much more sensitive in b": b / a,
+        "the most sensitive in a": a,
+        "the most sensitive in b": b,
+    }
+
+
+def shown_samples(
+    work: ComparisonTable,
+    table: pa.Table,
+    question: Question,
+    networks: Sequence[TrainedNetwork],
+    names: tuple[str, str],
+) -> SamplesOfNetworks:
+    """Return the samples for the page, with the maps that were kept.
+
+    Args:
+        work: whose parts are done.
+        table: the content of comparison.parquet, without rows that are not finite.
+        question: the question.
+        networks: a and b.
+        names: of the networks.
+    """
+    spec, columns = work.specs[0], {name: torch.tensor(table[name].to_numpy()) for name in table.column_names}
+    index = columns["index"]
+    orders = {name: score.argsort(descending=True, stable=True) for name, score in scores(columns).items()}
+    best = {name: index[order[:OF_EACH_RANKING]].tolist() for name, order in orders.items()}
+    explored = chosen_for_explorer(best, work.samples, table, room_in_explorer(spec, 2))
+    both = pa.table({"index": table["index"], "correct": (columns["correct_a"] & columns["correct_b"]).numpy()})
+    arrays = work.parts.kept([*explored, *kept_beside(spec, work.samples, both, 2)])
+    of_both = []
+    for mark, name, network in zip("ab", names, networks, strict=True):
+        own = {key: arrays[key if key in ("index", "image") else f"{key}_{mark}"] for key in KEPT}
+        kept = {sample.index: sample for sample in kept_samples(own, {})}
+        rows = {key: columns[f"{key}_{mark}"].numpy() for key in OF_EACH}
+        command = f"{command_for(question, network)} sample="
+        of_both.append(OfNetwork(f"{mark}: {name}", mark, command, rows, kept))
+    in_page = [number for number in explored if number in of_both[0].kept]
+    return SamplesOfNetworks(index.numpy(), columns["label"].numpy(), of_both, in_page, networks[0].class_names)
+
+
+def own_maps(sums: Mapping[str, Tensor]) -> list[Tensor]:
+    """Return the mean derivative of each class's own output in each network, ``[classes, H, W]``."""
+    return [(sums[f"own_{mark}"].sum(1) / sums[f"count_{mark}"].view(-1, 1, 1)).float() for mark in "ab"]
+
+
+def mean_maps(sums: Mapping[str, Tensor], class_names: Sequence[str]) -> dict[str, Any]:
+    """Return the pictures of each class for the page: the mean image, and the mean derivatives in both networks."""
+    count = sums["count_a"]
+    images = (sums["image_a"] / count.view(-1, 1, 1, 1)).float()
+    own = dict(zip(("mean derivative in a", "mean derivative in b"), own_maps(sums), strict=True))
+    return class_gallery(images, own, count.nonzero().flatten()[:MOST_CLASSES].tolist(), class_names)
 
 
 def summarise_comparison(file: Path) -> dict[str, Any]:

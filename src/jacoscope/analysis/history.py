@@ -1,9 +1,12 @@
 """The question about the history of a run: the sensitivity at each of its checkpoints."""
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import reduce
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
@@ -14,9 +17,13 @@ from jacoscope.analysis.figures import history_figure, mean_maps_figure, rendere
 from jacoscope.analysis.folder import AnswerFolder, answer_path, drawn_by, shown_from
 from jacoscope.analysis.network import CheckpointFile, NetworkSpec, TrainedNetwork
 from jacoscope.analysis.question import Question
-from jacoscope.analysis.report.other_pages import history_page
-from jacoscope.analysis.shown_samples import evenly_spread
-from jacoscope.analysis.split import MAPS, REPORT, SUMMARY, TABLE, analyse, command_for, split_folder
+from jacoscope.analysis.report import BESIDE, Sample
+from jacoscope.analysis.report.explorer import class_gallery
+from jacoscope.analysis.report.history_page import write_history
+from jacoscope.analysis.report.networks import MEASURES_SHOWN, OfNetwork, SamplesOfNetworks
+from jacoscope.analysis.report.page import MOST_CLASSES
+from jacoscope.analysis.shown_samples import evenly_spread, kept_samples, room_beside, room_in_explorer
+from jacoscope.analysis.split import MAPS, REPORT, SHOWN, SUMMARY, TABLE, analyse, command_for, split_folder
 from jacoscope.analysis.streaming import Devices
 from jacoscope.analysis.summary import quantiles
 from jacoscope.analysis.tables import as_parquet, finite_rows, holds_table, left_out
@@ -78,7 +85,7 @@ def history_folder(question: Question, specs: Sequence[NetworkSpec]) -> AnswerFo
     }
     path = answer_path(question, specs[0], f"history_{question.scope_name}", of_run=True)
     return AnswerFolder(
-        path, decides, (HISTORY, CURVES, MAPS_FIGURE, REPORT), is_the_users=question.output_dir is not None
+        path, decides, (HISTORY, CURVES, MAPS_FIGURE, REPORT, BESIDE), is_the_users=question.output_dir is not None
     )
 
 
@@ -110,26 +117,86 @@ def follow(
         )
     table_only = replace(question, history=False, report=False, attack=0, save_jacobians=False, output_dir=None)
     with folder.stage("history", drawn_by(), folder.names):
-        rows, maps, map_figure = [], {}, None
+        rows, folders = [], {}
         for step in sorted(distinct):
             network = distinct[step]
             folder_of_one = split_folder(table_only, network.spec)
             analyse(folder_of_one, table_only, network, devices, console)
             rows.append(_row(network, folder_of_one))
-            if folder_of_one.file(MAPS).exists():
-                maps[f"step {step}"] = torch.from_numpy(read_arrays(folder_of_one.file(MAPS))["own"]).sum(1)
+            folders[step] = folder_of_one
         samples, output = f"{rows[0]['samples']:,} {question.split} samples", question.named_output
+        drawn = [sorted(distinct)[place] for place in evenly_spread(len(distinct), MAPS_SHOWN)]
+        maps = {
+            f"step {step}": read_arrays(folders[step].file(MAPS)) for step in drawn if folders[step].file(MAPS).exists()
+        }
         if maps:
-            drawn = dict(list(maps.items())[place] for place in evenly_spread(len(maps), MAPS_SHOWN))
-            figure = mean_maps_figure(drawn, networks[0].class_names, output, f" through training, {samples}")
-            map_figure = rendered(figure)
-            write_whole(folder.file(MAPS_FIGURE), map_figure)
-        commands = {network.spec.checkpoint.path.name: command_for(question, network) for network in distinct.values()}
-        name = networks[0].spec.checkpoint.home.resolve().name
-        page = history_page(rows, f"The checkpoints of {name}", samples, output, map_figure, commands)
-        write_whole(folder.file(REPORT), page)
+            own = {name: torch.from_numpy(arrays["own"]).sum(1) for name, arrays in maps.items()}
+            figure = mean_maps_figure(own, networks[0].class_names, output, f" through training, {samples}")
+            write_whole(folder.file(MAPS_FIGURE), rendered(figure))
+        shown = {step: (distinct[step], folders[step]) for step in drawn}
+        write_history(
+            folder.file(REPORT),
+            rows,
+            shown_samples(question, shown),
+            title=f"The checkpoints of {networks[0].spec.checkpoint.home.resolve().name}",
+            about=samples,
+            output=output,
+            shape=networks[0].spec.shape,
+            gallery=mean_maps(maps, networks[0].class_names) if maps else None,
+            commands={
+                network.spec.checkpoint.path.name: command_for(question, network) for network in distinct.values()
+            },
+            read_images=lambda indices: networks[0].read_samples(question.split, indices)[0],
+        )
         write_whole(folder.file(CURVES), rendered(history_figure(rows, samples, output)))
         write_whole(folder.file(HISTORY), as_parquet(pa.Table.from_pylist(rows, SCHEMA)))
+
+
+def shown_samples(question: Question, shown: Mapping[int, tuple[TrainedNetwork, AnswerFolder]]) -> SamplesOfNetworks:
+    """Return the samples for the page, with the maps that each checkpoint's own analysis kept.
+
+    Samples whose Jacobian is not finite at one of the checkpoints are left out.
+
+    Args:
+        question: the question.
+        shown: the network and its table, by its step.
+    """
+    networks, folders = zip(*shown.values(), strict=True)
+    names = ["index", "label", "prediction", "correct", *MEASURES_SHOWN]
+    tables = [finite_rows(folder.file(TABLE), names) for folder in folders]
+    index = reduce(np.intersect1d, [table["index"].to_numpy() for table in tables])
+    kept = [_kept(folder, set(index.tolist())) for folder in folders]
+    times = Counter(number for of_one in kept for number in of_one)
+    spec, count = networks[0].spec, len(networks)
+    room = room_in_explorer(spec, count)
+    chosen = sorted(times, key=lambda number: (-times[number], number))[: room + room_beside(spec, count)]
+    of_checkpoints, labels = [], index[:0]
+    for step, network, table, samples in zip(shown, networks, tables, kept, strict=True):
+        rows = table.take(pa.array(np.searchsorted(table["index"].to_numpy(), index)))
+        columns, labels = {name: rows[name].to_numpy() for name in names}, rows["label"].to_numpy()
+        command = f"{command_for(question, network)} sample="
+        title, own = f"step {step:,}", {number: samples[number] for number in chosen if number in samples}
+        of_checkpoints.append(OfNetwork(title, title, command, columns, own))
+    return SamplesOfNetworks(index, labels, of_checkpoints, chosen[:room], networks[0].class_names)
+
+
+def _kept(folder: AnswerFolder, indices: set[int]) -> dict[int, Sample]:
+    """Return the samples with maps of one checkpoint's analysis, as far as they are among some indices."""
+    arrays = {name: torch.from_numpy(values) for name, values in read_arrays(folder.file(SHOWN)).items()}
+    return {sample.index: sample for sample in kept_samples(arrays, {}) if sample.index in indices}
+
+
+def mean_maps(maps: Mapping[str, Mapping[str, Any]], class_names: Sequence[str]) -> dict[str, Any]:
+    """Return the pictures of each class for the page: the mean image, and the mean derivative at each checkpoint.
+
+    Args:
+        maps: the content of maps.npz of each checkpoint, by its title.
+        class_names: one for each class.
+    """
+    first = next(iter(maps.values()))
+    own = {f"mean derivative at {name}": torch.from_numpy(arrays["own"]).sum(1) for name, arrays in maps.items()}
+    present = np.flatnonzero(first["count"])[:MOST_CLASSES].tolist()
+    return class_gallery(torch.from_numpy(first["image"]), own, present, class_names)
 
 
 def _row(network: TrainedNetwork, folder: AnswerFolder) -> dict[str, Any]:

@@ -28,7 +28,7 @@ from jacoscope.runs.build import build, build_network
 from jacoscope.runs.config import require_values
 from jacoscope.runs.directory import RunDirectory, latest_run
 from jacoscope.runs.new_folders import print_new
-from jacoscope.runs.ranges import check_ranges
+from jacoscope.runs.ranges import check_ranges, require_integer
 from jacoscope.runs.result import Result, moved
 from jacoscope.runs.targets import check_namespaces, check_targets, targets_in, whitelist
 
@@ -158,7 +158,8 @@ def network_spec(
     if stored and "data" not in typed:  # the keys of a new model refer to the run's own images
         composed.images = _replaced(stored, [key for key in typed if key.startswith("images.")], cfg)["images"]
     require_values(composed, PARTS)
-    mine = {part: OmegaConf.to_container(composed[part], resolve=True) for part in PARTS}
+    mine: dict[str, Any] = {part: OmegaConf.to_container(composed[part], resolve=True) for part in PARTS}
+    require_integer("images.classes", mine["images"].get("classes"))
     if stored is None:
         if "model" not in typed:
             raise UserError(
@@ -242,7 +243,7 @@ class TrainedNetwork:
     def data(self) -> LightningDataModule:
         """The data, prepared and set up."""
         with execution_whitelist(whitelist(self.spec.trusted)):
-            data: LightningDataModule = build(self.spec.config["data"])
+            data: LightningDataModule = build(self.spec.config, "data")
         root = Path(str((self.spec.config["data"].get("source") or {}).get("root", ".")))
         is_new = not root.exists()
         data.prepare_data()

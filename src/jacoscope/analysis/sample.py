@@ -23,7 +23,7 @@ from jacoscope.analysis.folder import answer_path
 from jacoscope.analysis.network import NetworkSpec, TrainedNetwork
 from jacoscope.analysis.question import Question
 from jacoscope.analysis.reduction import logits_jacobian
-from jacoscope.analysis.report.other_pages import sample_page
+from jacoscope.analysis.report.sample_page import sample_page
 from jacoscope.analysis.streaming import Devices
 from jacoscope.analysis.summary import known
 from jacoscope.analysis.terminal import show_files, show_labelled, text_table

@@ -4,7 +4,7 @@ Which samples the report shows is known only after the last one: the most sensit
 confidence, … So each part keeps those of its samples that may still be among them.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,8 @@ OF_EACH_RANKING = 8
 """Samples of each ranking that are kept."""
 FIRST_OF_CLASSES = 50
 """Number of classes whose first sample is shown."""
+KEPT = ("index", "image", "classes", "probabilities", "limits", "maps")
+"""The arrays of :func:`kept_arrays`."""
 RANKINGS = {
     "most_sensitive": "among the most sensitive",
     "confident_errors": "among the most confident errors",
@@ -36,21 +38,38 @@ RANKINGS = {
 """Lists of samples in summary.json that are shown, in this order."""
 
 
+Scores = Callable[[dict[str, Tensor]], dict[str, Tensor]]
+"""Returns, from columns of a table, by which numbers samples are ranked; those with the largest ones are shown."""
+
+
+def scores_of_split(columns: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return what the samples of a split are ranked by, for each of :data:`RANKINGS`."""
+    norm = columns["frobenius"]
+    return {
+        "most_sensitive": norm,
+        "confident_errors": columns["confidence"].where(~columns["correct"], -torch.inf),
+        "least_sensitive": -norm,
+    }
+
+
 class Candidates:
     """Decides, chunk by chunk, which samples may be among those that are shown in the end.
 
     Args:
         spec: the network.
         samples: how many there are in all.
+        networks: whose maps are shown of each sample.
+        scores: what the samples are ranked by.
     """
 
-    def __init__(self, spec: NetworkSpec, samples: int) -> None:
-        room = room_in_explorer(spec)
-        self._evenly = {*evenly_spread(samples, room), *evenly_spread(samples, room_beside(spec))}
-        self._errors_left = room_beside(spec) // 2
+    def __init__(self, spec: NetworkSpec, samples: int, networks: int = 1, scores: Scores = scores_of_split) -> None:
+        room, beside = room_in_explorer(spec, networks), room_beside(spec, networks)
+        self._evenly = {*evenly_spread(samples, room), *evenly_spread(samples, beside)}
+        self._errors_left = beside // 2
         self._first_of_classes = min(FIRST_OF_CLASSES, room)
         self._seen: set[int] = set()
-        self._best = {name: torch.empty(0) for name in RANKINGS}
+        self._scores = scores
+        self._best: dict[str, Tensor] = {}
 
     def choose(self, indices: list[int], columns: dict[str, Tensor]) -> list[int]:
         """Choose among the samples of a chunk; chunks come in the order of the samples.
@@ -62,14 +81,9 @@ class Candidates:
         Returns:
             Places within the chunk, ascending.
         """
-        finite, norm = columns["finite"], columns["frobenius"]
-        scores = {
-            "most_sensitive": norm,
-            "confident_errors": columns["confidence"].where(~columns["correct"], -torch.inf),
-            "least_sensitive": -norm,
-        }
+        finite = columns["finite"]
         places = {place for place, index in enumerate(indices) if index in self._evenly}
-        for name, score in scores.items():
+        for name, score in self._scores(columns).items():
             places |= self._entering(name, score.where(finite, -torch.inf))
         errors = (finite & ~columns["correct"]).nonzero().flatten()[: self._errors_left].tolist()
         self._errors_left -= len(errors)
@@ -82,7 +96,7 @@ class Candidates:
 
     def _entering(self, name: str, score: Tensor) -> set[int]:
         """Return the samples of a chunk that are among the best so far; of equal ones the first."""
-        best = self._best[name]
+        best = self._best.get(name, score[:0])
         order = score.argsort(descending=True, stable=True)[:OF_EACH_RANKING]
         entering = order[score[order] > (best[-1] if len(best) == OF_EACH_RANKING else -torch.inf)]
         self._best[name] = torch.cat([best, score[entering]]).sort(descending=True).values[:OF_EACH_RANKING]
@@ -163,11 +177,26 @@ def explored(spec: NetworkSpec, samples: int, ranked: Mapping[str, Any], table: 
     Returns:
         For the index of each sample, why it is there.
     """
+    best = {reason: [row["index"] for row in ranked[name]] for name, reason in RANKINGS.items()}
+    return chosen_for_explorer(best, samples, table, room_in_explorer(spec))
+
+
+def chosen_for_explorer(best: Mapping[str, Sequence[int]], samples: int, table: pa.Table, room: int) -> dict[int, str]:
+    """Choose the samples of an explorer: the best of some rankings, the first of each class, then an even spread.
+
+    Args:
+        best: indices of samples by the reason why they are shown.
+        samples: how many there are in all.
+        table: columns ``index`` and ``label`` of the samples whose Jacobian is finite.
+        room: samples, at most.
+
+    Returns:
+        For the index of each sample, why it is there.
+    """
     found: dict[int, str] = {}
-    room = room_in_explorer(spec)
-    for name, reason in RANKINGS.items():
-        for row in ranked[name][:OF_EACH_RANKING]:
-            found.setdefault(row["index"], reason)
+    for reason, ranked in best.items():
+        for number in ranked[:OF_EACH_RANKING]:
+            found.setdefault(number, reason)
     index, labels = (table[name].to_numpy() for name in ("index", "label"))
     for k in range(min(FIRST_OF_CLASSES, room)):
         for row in np.flatnonzero(labels == k)[:1]:
@@ -177,15 +206,16 @@ def explored(spec: NetworkSpec, samples: int, ranked: Mapping[str, Any], table: 
     return dict(list(found.items())[:room])
 
 
-def kept_beside(spec: NetworkSpec, samples: int, table: pa.Table) -> list[int]:
+def kept_beside(spec: NetworkSpec, samples: int, table: pa.Table, networks: int = 1) -> list[int]:
     """Choose the samples of the file beside the report: up to half of them wrong decisions, then an even spread.
 
     Args:
         spec: the network.
         samples: how many there are in all.
         table: columns ``index`` and ``correct`` of the samples whose Jacobian is finite.
+        networks: whose maps are shown of each sample.
     """
-    room = room_beside(spec)
+    room = room_beside(spec, networks)
     index, correct = (table[name].to_numpy() for name in ("index", "correct"))
     errors = index[~correct.astype(bool)][: room // 2].tolist()
     finite = set(index.tolist())
@@ -194,17 +224,17 @@ def kept_beside(spec: NetworkSpec, samples: int, table: pa.Table) -> list[int]:
     return list(dict.fromkeys([*errors, *chosen]))
 
 
-def room_beside(spec: NetworkSpec) -> int:
-    """Return how many samples the file beside the report holds."""
+def room_beside(spec: NetworkSpec, networks: int = 1) -> int:
+    """Return how many samples the file beside the report holds, with maps of some networks each."""
     channels, height, width = spec.shape
-    bytes_of_one = (min(CLASSES_SHOWN, spec.classes) + min(channels, 3)) * height * width
+    bytes_of_one = (networks * min(CLASSES_SHOWN, spec.classes) + min(channels, 3)) * height * width
     return max(1, BYTES_BESIDE // (bytes_of_one * 4 // 3))
 
 
-def room_in_explorer(spec: NetworkSpec) -> int:
-    """Return how many samples the explorer holds."""
+def room_in_explorer(spec: NetworkSpec, networks: int = 1) -> int:
+    """Return how many samples the explorer holds, with maps of some networks each."""
     _, height, width = spec.shape
-    maps = min(CLASSES_SHOWN, spec.classes)
+    maps = networks * min(CLASSES_SHOWN, spec.classes)
     return max(1, min(SAMPLES, BYTES // (maps * height * width * 8 // 3)))  # as base64: 4 characters for 3 bytes
 
 

@@ -10,12 +10,14 @@ import plotly.graph_objects as go
 
 from jacoscope.comparison.collect import Curve, Run, Setting
 from jacoscope.comparison.table import RunTable, are_numbers
-from jacoscope.comparison.text import is_share, metric_text, shortened, title
-from jacoscope.pages import LIGHT, figure, named, plain
+from jacoscope.comparison.text import is_share, metric_text, title
+from jacoscope.pages import LIGHT, figure, named, plain, shortened
+from jacoscope.visuals.numbers import number_text
 
 Axis = dict[str, Any]
 WIDE = 10  # values that span this factor are drawn on a logarithmic axis
 FEW = 6  # numbers that get a tick each
+SOME = 4  # below this factor, plotly chooses the ticks of a logarithmic axis well
 DECADES = 4  # up to which a logarithmic axis has ticks at 2 and 5 too
 TICK = 20  # letters of a value at an axis
 LOGARITHMIC = {"type": "log", "exponentformat": "none", "nticks": 8}
@@ -34,7 +36,12 @@ def scatter(table: RunTable, x: str, y: str, front: Sequence[Run] = ()) -> go.Fi
         hoverinfo="skip",
     )
     points = _points(table, runs, [run.metrics[x] for run in runs], y, name=f"runs ({len(runs)})")
-    return figure(*([line] if front else []), points, xaxis=_metric_axis(x, log=True), yaxis=_metric_axis(y))
+    return figure(
+        *([line] if front else []),
+        points,
+        xaxis=_metric_axis(x) | _logarithmic([run.metrics[x] for run in runs]),
+        yaxis=_metric_axis(y),
+    )
 
 
 def effect(table: RunTable, key: str, metric: str) -> go.Figure:
@@ -62,8 +69,14 @@ def effect(table: RunTable, key: str, metric: str) -> go.Figure:
 def importance(shares: Mapping[str, float], metric: str) -> go.Figure:
     """Return how much each setting matters for a metric."""
     names = sorted(shares, key=lambda name: shares[name])
-    bars = go.Bar(x=[shares[name] for name in names], y=list(map(plain, names)), orientation="h")
-    xaxis = {"title": {"text": f"importance<br>for {named(title(metric))}"}}
+    bars = go.Bar(
+        x=[shares[name] for name in names],
+        y=list(map(plain, names)),
+        orientation="h",
+        marker_color=LIGHT["right"],
+        hovertemplate="%{y}: %{x:.0%}<extra></extra>",
+    )
+    xaxis = {"title": {"text": f"importance<br>for {named(title(metric))}"}, "tickformat": ".0%"}
     return figure(bars, xaxis=xaxis, yaxis={"type": "category"}, margin={"l": 150})
 
 
@@ -107,10 +120,21 @@ def _pointed_at(table: RunTable, run: Run) -> str:
     return "<br>".join(map(named, lines))
 
 
-def _metric_axis(metric: str, log: bool = False) -> Axis:
+def _metric_axis(metric: str) -> Axis:
     if is_share(metric):
         return {"title": {"text": named(title(metric))}, "tickformat": ".2~%", "nticks": 6}
-    return {"title": {"text": named(title(metric))}, "hoverformat": ".4g", **(LOGARITHMIC if log else {})}
+    return {"title": {"text": named(title(metric))}, "hoverformat": ".4g"}
+
+
+def _logarithmic(values: Sequence[float]) -> Axis:
+    """Return a logarithmic axis; over a factor of more than a few, with ticks at 1, 2 and 5 of each power of ten."""
+    positive = [value for value in values if 0 < value < math.inf]
+    if not positive or max(positive) < SOME * min(positive):
+        return LOGARITHMIC
+    powers = range(math.floor(math.log10(min(positive))), math.ceil(math.log10(max(positive))) + 1)
+    digits = (1, 2, 5) if len(powers) <= DECADES else (1,)
+    ticks = [digit * 10.0**power for power in powers for digit in digits]
+    return {"type": "log", "tickvals": ticks, "ticktext": [number_text(tick, "g") for tick in ticks]}
 
 
 def _setting_axis(table: RunTable, key: str, values: Sequence[Setting]) -> Axis:

@@ -18,9 +18,9 @@ from jacoscope.comparison.collect import Run, Training, read_training
 from jacoscope.comparison.importance import importances
 from jacoscope.comparison.robustness import PREFIX
 from jacoscope.comparison.table import RunTable, are_numbers, pareto_front
-from jacoscope.comparison.text import NORM, is_share, metric_text, shortened, title
+from jacoscope.comparison.text import NORM, is_share, metric_text, title
 from jacoscope.measures import shown_in
-from jacoscope.pages import named, render
+from jacoscope.pages import named, render, shortened
 from jacoscope.runs.keys import as_typed
 from jacoscope.runs.result import duration
 from jacoscope.sweeps.directory import DONE

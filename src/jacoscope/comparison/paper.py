@@ -15,6 +15,7 @@ from jacoscope.comparison.table import RunTable
 from jacoscope.errors import UserError
 from jacoscope.runs.result import flatten
 from jacoscope.sweeps.directory import MANIFEST, SweepDirectory, result_of
+from jacoscope.visuals.numbers import number_text
 
 DEVIATIONS = 2.0  # of ours, within which a figure of the paper counts as met
 SAME_ORDER = 0.8  # the rank correlation from which on two orders count as the same
@@ -76,8 +77,8 @@ class Comparison:
         digits = max(0, -math.floor(math.log10(self.metric.rounded_to or 0.01)))
         spread = "" if self.deviation is None else f" ± {self.deviation:.{digits + 1}f}"
         theirs = "" if self.theirs is None else f"{self.theirs:.{digits}f}"
-        away = round(self.mean - (self.theirs or 0.0), digits + 1) + 0.0  # + 0.0 takes the sign of -0.0 away
-        difference = "" if self.theirs is None else f"{away:+.{digits + 1}f}"
+        form = f"+.{digits + 1}f"
+        difference = "" if self.theirs is None else number_text(self.mean - self.theirs, form)
         ours = f"{self.mean:.{digits + 1}f}{spread}"
         return [self.row, self.metric.title, theirs, ours, str(len(self.ours)), difference]
 
@@ -207,7 +208,9 @@ def _verdict(found: list[Comparison]) -> str:
         head = "reproduced in the order of the rows, not in the figures"
     else:
         head = "not reproduced"
-    return f"{head}: {told}{'' if order is None else f'; the rank correlation of theirs and ours is {order:+.2f}'}."
+    if order is not None:
+        told += f"; the rank correlation of theirs and ours is {number_text(order, '+.2f')}"
+    return f"{head}: {told}."
 
 
 def _order(found: list[Comparison]) -> float | None:
@@ -225,6 +228,7 @@ def _verdict_on_correlation(about: Mapping[str, Any], pairs: list[tuple[float, f
     rank, low, high = rank_correlation(*zip(*pairs, strict=True)) if pairs else (None, None, None)
     if rank is None or low is None or high is None:
         return "It cannot be said whether it was reproduced: the correlation has no interval, as with too few networks."
-    told = f"the rank correlation over {len(pairs)} networks is {rank:+.2f}, 95 % interval {low:+.2f} to {high:+.2f}"
+    shown = [number_text(value, "+.2f") for value in (rank, low, high)]
+    told = f"the rank correlation over {len(pairs)} networks is {shown[0]}, 95 % interval {shown[1]} to {shown[2]}"
     head = "Reproduced" if low > 0 else "Not reproduced" if high < 0 else "Not decided"
     return f"{head}: {told}; in the paper it is {about['theirs']}."

@@ -95,7 +95,7 @@ def _draw_comparisons(axis: Axes, title: str, found: list[Comparison], names: bo
     axis.margins(y=0.5 / len(found))
     axis.grid(axis="y", color=LIGHT["line"], linewidth=0.6)
     axis.set_axisbelow(True)
-    axis.set_xlabel(title)
+    axis.set_xlabel(_label(title))
     if names:
         axis.legend(loc="best", fontsize=8)
 
@@ -105,5 +105,9 @@ def _draw_pairs(axis: Axes, paper: Paper) -> None:
     x, y = zip(*paper.pairs, strict=True)
     axis.scatter(x, y, color=LIGHT["right"], s=18)
     axis.set_xscale("log")
-    axis.set_xlabel(about["x"]["title"])
-    axis.set_ylabel(about["y"]["title"])
+    axis.set_xlabel(_label(about["x"]["title"]))
+    axis.set_ylabel(_label(about["y"]["title"]))
+
+
+def _label(title: str) -> str:
+    return title.replace("‖J‖_F", r"$\Vert J \Vert_F$")

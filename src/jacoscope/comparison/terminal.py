@@ -43,7 +43,7 @@ def show_sweep(
         folder: the directory of a sweep, or any folder that holds runs.
         sort: a column to sort by; with a minus before it, from large to small.
         conditions: that the runs must meet, see :func:`jacoscope.comparison.selection.filtered`.
-        columns: settings and metrics that are printed; by default those that differ, as many as fit.
+        columns: settings and metrics that are printed, all of them; by default those that differ, as many as fit.
         page: whether to write the page, as ``sweep.html`` in the folder; or the file to write it to.
         export: files to write all columns to, ``.csv`` or ``.parquet``.
         as_json: print the runs as JSON, a list with an object for each run, and nothing else.
@@ -77,7 +77,7 @@ def show_sweep(
         if refusal:
             raise UserError(refusal)
         return
-    print_table(printed, console)
+    print_table(printed, console, all_columns=columns is not None)
     if repeated:
         from jacoscope.comparison.paper_page import show_paper  # matplotlib is not needed for the table
 
@@ -109,10 +109,12 @@ def write_page(table: RunTable, file: Path) -> None:
     write_whole(file, sweep_page(table, file.parent).encode())
 
 
-def print_table(table: RunTable, console: Console) -> None:
-    """Print all runs, their mean over seeds, and what went wrong; only as many settings as fit."""
+def print_table(table: RunTable, console: Console, *, all_columns: bool = False) -> None:
+    """Print all runs, their mean over seeds, and what went wrong; only as many settings as fit, or all columns."""
     if not console.is_terminal:
         console.width = WIDTH
+    if all_columns:
+        console.width = max(console.width, _narrowest(table, console))
     console.print(_as_wide_as_fits(table, console))
     if seeds := table.over_seeds_as_text():
         console.print("Mean ± standard deviation over seeds:")
@@ -130,11 +132,9 @@ def print_table(table: RunTable, console: Console) -> None:
 
 def _as_wide_as_fits(table: RunTable, console: Console) -> Group:
     """Return the table with as many settings as fit, narrow ones first, and a line that names the others."""
-    unbounded = console.options.update(width=10_000)
 
     def fits(keys: list[str]) -> bool:
-        grid = _grid(with_columns(table, [*keys, *table.metrics]).as_text())
-        return console.measure(grid, options=unbounded).minimum <= console.width
+        return _narrowest(with_columns(table, [*keys, *table.metrics]), console) <= console.width
 
     shown = list(table.keys)
     if not fits(shown):
@@ -147,6 +147,11 @@ def _as_wide_as_fits(table: RunTable, console: Console) -> Group:
     note = f"Not shown: {', '.join(left_out)}. To choose columns, type for example --columns={names}"
     grid = _grid(with_columns(table, [*columns, *table.metrics]).as_text())
     return Group(grid, *([Text(note)] if left_out else []))
+
+
+def _narrowest(table: RunTable, console: Console) -> int:
+    """Return how many letters wide the table is at least."""
+    return console.measure(_grid(table.as_text()), options=console.options.update(width=10_000)).minimum
 
 
 def _grid(table: TextTable) -> Table:

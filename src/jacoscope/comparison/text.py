@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from jacoscope.comparison.collect import Setting
 from jacoscope.comparison.robustness import PREFIX, robustness_title
 from jacoscope.measures import MEASURES, shown_in
+from jacoscope.visuals.numbers import number_text
 
 NORM = MEASURES["frobenius"].tag()
 """The metric of sensitivity that the accuracy is weighed against."""
@@ -43,9 +44,8 @@ def metric_text(name: str, value: float | None, decimals: int = 2) -> str:
     if value is None or not math.isfinite(value):
         return "" if value is None else str(value)
     if is_share(name):
-        text = f"{round(value, 2 + decimals) + 0.0:.{decimals}%}"  # + 0.0 takes the sign of -0.0 away
-        return text.replace("%", " %").replace("-", "−")
-    return f"{value:.4g}"
+        return number_text(value, f".{decimals}%").replace("%", " %")
+    return number_text(value, ".4g")
 
 
 def spread_text(name: str, mean: float, deviation: float) -> str:
@@ -60,7 +60,7 @@ def spread_text(name: str, mean: float, deviation: float) -> str:
     if text.endswith("%") or not (deviation > 0 and math.isfinite(mean) and math.isfinite(deviation)):
         return f"{metric_text(name, mean)} ± {text}"
     digits = max(0, 1 - math.floor(math.log10(deviation)))
-    return f"{mean:.{digits}f} ± {deviation:.{digits}f}"
+    return f"{number_text(mean, f'.{digits}f')} ± {deviation:.{digits}f}"
 
 
 def value_text(value: Setting, digits: int = MOST) -> str:
@@ -72,16 +72,6 @@ def value_text(value: Setting, digits: int = MOST) -> str:
     if not isinstance(value, float):
         return str(value)
     return str(int(value)) if value.is_integer() and abs(value) < 1e15 else f"{value:.{digits}g}"
-
-
-def shortened(text: str, length: int = 28) -> str:
-    """Leave out the middle of a text that is longer than ``length``.
-
-    >>> shortened("SwishWithLearnableTemperature", 17)
-    'SwishWit…perature'
-    """
-    half = (length - 1) // 2
-    return text if len(text) <= length else f"{text[:half]}…{text[-half:]}"
 
 
 def numbers_text(values: Sequence[float | None]) -> list[str]:
@@ -101,7 +91,7 @@ def metrics_text(name: str, values: Sequence[float | None]) -> list[str]:
     """
     if is_share(name):
         return _told_apart(values, lambda value, digits: metric_text(name, value, digits), (1, 2))
-    return numbers_text(values)
+    return [text.replace("-", "−") for text in numbers_text(values)]
 
 
 def _told_apart(values: Sequence[float | None], text: Callable[[float, int], str], digits: Sequence[int]) -> list[str]:

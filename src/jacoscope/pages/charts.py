@@ -1,5 +1,6 @@
 """How all charts look: one plotly template, in the colours of a light page; the page's script changes them to dark."""
 
+from collections.abc import Sequence
 from html import escape
 from typing import Any
 
@@ -53,6 +54,23 @@ def figure(*traces: Any, **layout: Any) -> go.Figure:
     return go.Figure(traces, layout={"template": "jacoscope", **go.Layout(**layout).to_plotly_json()})
 
 
+def band(
+    x: Sequence[float], low: Sequence[float | None], high: Sequence[float | None], color: str, **look: Any
+) -> list[go.Scatter]:
+    """Return two traces that fill what is between two lines, pale enough that bands may lie above each other.
+
+    Args:
+        x: places.
+        low: the lower line.
+        high: the upper line.
+        color: one of :data:`LIGHT`, so that it follows the theme of the page.
+        look: of the fill, such as its name in the legend.
+    """
+    edge: dict[str, Any] = {"x": x, "mode": "lines", "line": {"width": 0, "color": color}, "hoverinfo": "skip"}
+    fill = {"fill": "tonexty", "fillcolor": color, "opacity": 0.2, "showlegend": False}
+    return [go.Scatter(y=high, showlegend=False, **edge), go.Scatter(y=low, **edge, **{**fill, **look})]
+
+
 def named(text: str) -> str:
     """Return a name of ours or of a user in the form that plotly and a page show as it is, with ‖J‖F as a subscript.
 
@@ -69,3 +87,13 @@ def plain(text: str) -> str:
     '&lt;b&gt; &amp; "c"'
     """
     return escape(text, quote=False)
+
+
+def shortened(text: str, length: int = 28) -> str:
+    """Leave out the middle of a text that is longer than ``length``.
+
+    >>> shortened("SwishWithLearnableTemperature", 17)
+    'SwishWit…perature'
+    """
+    half = (length - 1) // 2
+    return text if len(text) <= length else f"{text[:half]}…{text[-half:]}"

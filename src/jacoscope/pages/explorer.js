@@ -1,6 +1,7 @@
-// The explorer of a report: any sample of the table, chosen by its number, by a link or a row, or with the arrows.
-// data.explorer: {samples, shape, names, output, scale, colors, measures, command, beside}; samples are those whose
-// maps are in the page; those in the file "beside" come later, through addSamples.
+// The explorer of a page: any sample of the table, chosen by its number, by a link or a row, or with the arrows.
+// data.explorer: {samples, networks, shape, names, output, scale, colors, measures, beside}; samples are those whose
+// maps are in the page; those in the file "beside" come later, through addSamples. Each network has a {title}, the
+// {command} that analyses a sample, without its number, and the {suffix} of the keys of its columns in the table.
 
 class Explorer {
   constructor(settings, table) {
@@ -10,6 +11,8 @@ class Explorer {
     this.view = new JacobianView(byId("jacobian"), settings);
     this.number = byId("sample");
     if (this.number) this.connect();
+    const scale = byId("explorer-scale");
+    if (scale) scale.onchange = () => { this.view.shared = scale.value === "shared"; this.view.draw(); };
     routes.push((target) => "sample" in target && this.open(Number(target.sample), true));
     routes.push((target) => "class" in target && this.view.showClass(target.class));
     this.open(this.samples[0].index);
@@ -35,39 +38,62 @@ class Explorer {
     this.index = index;
     if (this.number) this.number.value = index;
     const entry = this.entries.get(index);
-    if (entry) this.view.show({ ...this.decoded(entry), caption: this.caption(i, entry) });
-    else this.showWithoutMaps(index, i);
+    this.view.show(entry ? this.decoded(entry) : this.withoutMaps(index, i));
+    const isMissing = !entry || entry.networks.includes(null);
+    if (this.number) this.showCommands(isMissing);
     if (this.table) this.table.mark(i);
     if (isLink) byId("explore").scrollIntoView({ block: "start" });
   }
 
+  showCommands(isMissing) {
+    const place = byId("explorer-commands");
+    place.lastElementChild.replaceChildren(...this.networks.map(({ command: start }) => command(start + this.index)));
+    place.open = isMissing;
+    if (isMissing) this.say(`Not all derivatives of this sample are kept here. ${this.networks.length > 1 ? "These commands compute" : "This command computes"} them.`);
+  }
+
   decoded(entry) {
-    const bytes = (text) => Uint8Array.from(atob(text), (c) => c.charCodeAt(0));
-    const Integers = entry.steps > 127 ? Int16Array : Int8Array, [, height, width] = this.shape, area = height * width;
-    const steps = new Integers(bytes(entry.maps).buffer);
-    const maps = entry.limits.map((limit, k) =>
-      Float64Array.from(steps.subarray(k * area, (k + 1) * area), (step) => (step / entry.steps) * limit));
-    return { ...entry, shape: this.shape, image: bytes(entry.image), maps };
+    const networks = entry.networks.map((each, n) =>
+      each && { ...each, maps: this.decodedMaps(each), caption: this.decision(n, each.prediction, each.measures) });
+    const caption = this.networks.length > 1 ? this.trueClass(entry.label)
+      : [this.trueClass(entry.label), networks[0].caption].filter(Boolean).join(", ");
+    return { ...entry, networks, caption, shape: this.shape, image: this.bytes(entry.image) };
   }
 
-  caption(i, { label, prediction }) {
-    const names = (k) => this.names[k], decision = `predicted ${names(prediction)}`;
-    const numbers = this.measures.map(({ key, title }) => `${title} ${this.measured(i, key)}`);
-    return [label === null ? decision : `class ${names(label)}, ${decision}`, ...numbers].join(", ");
+  decodedMaps({ maps, limits, steps }) {
+    const Integers = steps > 127 ? Int16Array : Int8Array, [, height, width] = this.shape, area = height * width;
+    const all = new Integers(this.bytes(maps).buffer);
+    return limits.map((limit, k) =>
+      Float64Array.from(all.subarray(k * area, (k + 1) * area), (step) => (step / steps) * limit));
   }
 
-  measured(i, key) {
-    const value = this.table ? this.table.values[key][i] : this.samples[i].measures[key];
-    return value === null ? "∞" : String(Number(value.toPrecision(3)));
+  bytes(text) {
+    return Uint8Array.from(atob(text), (c) => c.charCodeAt(0));
   }
 
-  // A sample of which this page has no maps: its picture, its numbers, and the command that computes the rest.
-  showWithoutMaps(index, i) {
+  trueClass(label) {
+    return label === null ? "" : `class ${this.names[label]}`;
+  }
+
+  decision(n, prediction, measures) {
+    const numbers = this.measures.filter(({ key }) => key in measures).map(({ key, title }) =>
+      `${title} ${measures[key] === null ? "∞" : shortNumber(measures[key])}`);
+    return [`predicted ${this.names[prediction]}`, ...numbers].join(", ");
+  }
+
+  // A sample of which this page has no maps: its picture, and its numbers as far as the table has them.
+  withoutMaps(index, i) {
     const { values } = this.table, label = this.names.indexOf(values.label[i]);
-    const prediction = this.names.indexOf(values.prediction[i]);
+    const decisions = this.networks.map(({ title, suffix }, n) => {
+      const known = this.measures.filter(({ key }) => values[key + suffix]);
+      const measures = Object.fromEntries(known.map(({ key }) => [key, values[key + suffix][i]]));
+      const text = this.decision(n, this.names.indexOf(values["prediction" + suffix][i]), measures);
+      return title ? `${title}: ${text}` : text;
+    });
     const { image, shape } = this.thumbnailPixels(index);
-    this.view.show({ label, prediction, image, shape, caption: this.caption(i, { label, prediction }) });
-    this.say(`The derivatives of this sample are not kept here. This command computes them: ${this.command}${index}`);
+    const several = this.networks.length > 1;
+    const caption = [this.trueClass(label), ...decisions].join(several ? "; " : ", ");
+    return { label, image, shape, caption, networks: this.networks.map(() => null) };
   }
 
   say(text) {
@@ -126,8 +152,7 @@ function loadBeside(name) {
 }
 
 function startExplorer() {
-  if (!data.explorer) return;
-  const table = data.samples ? new DataTable(byId("samples"), data.samples) : null;
+  const table = new DataTable(byId("samples"), data.samples);
   explorer = new Explorer(data.explorer, table);
   if (data.explorer.beside) addEventListener("load", () => loadBeside(data.explorer.beside));
 }

@@ -15,6 +15,13 @@ function element(tag, properties = {}, ...children) {
   return made;
 }
 
+// Three significant digits, all of those before the point, and a minus sign that is as wide as a plus sign.
+function shortNumber(value) {
+  const size = Math.abs(value), isLong = size >= 1000 && size < 1e6;
+  const text = isLong ? Math.round(value).toLocaleString("en") : value === 0 ? "0" : value.toPrecision(3);
+  return text.replace(/-/g, "−").replace("e+", "e");
+}
+
 // Theme: that of the system, until the reader chooses. Charts are made in light colours and drawn again in dark ones.
 
 const root = document.documentElement;

@@ -13,7 +13,9 @@ from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 from plotly.utils import PlotlyJSONEncoder
 
+from jacoscope.pages.charts import shortened
 from jacoscope.visuals.colors import THEME, WORDS, css
+from jacoscope.visuals.numbers import number_text
 
 
 def render(
@@ -49,7 +51,7 @@ def render(
         subtitle=subtitle,
         charts=charts,
         date=f"{today.day} {today:%B %Y}",
-        data=_json(content),
+        data=as_json(content),
         plotly=Markup(get_plotlyjs().replace("</script", "<\\/script")),
         style=Markup(css()),
         colors=WORDS,
@@ -64,17 +66,20 @@ def load_template(name: str) -> Template:
 
 @cache
 def _environment() -> Environment:
-    return Environment(
+    environment = Environment(
         loader=PackageLoader("jacoscope", ""),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters["number"] = number_text
+    environment.filters["shortened"] = shortened
+    return environment
 
 
-def _json(content: Mapping[str, Any]) -> Markup:
-    """Return JSON that can stand in a script element; NaN and infinity are null."""
+def as_json(content: Mapping[str, Any]) -> Markup:
+    """Return JSON that can stand in a script; NaN and infinity are null."""
     text = json.dumps(content, cls=PlotlyJSONEncoder, separators=(",", ":"), ensure_ascii=False)
     return Markup(text.replace("<", "\\u003c"))
 

@@ -181,7 +181,7 @@ class DataTable {
     if (value === null) return column.empty || "";
     if (column.kind === "percent") return value > 0 && value < 0.0005 ? "<0.1 %" : `${(100 * value).toFixed(1)} %`;
     if (column.kind !== "number" || Number.isInteger(value)) return String(value);
-    return String(Number(value.toPrecision(3)));
+    return shortNumber(value);
   }
 
   // Marks the row that is open.

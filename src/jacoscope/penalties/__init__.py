@@ -1,6 +1,6 @@
 """Penalties on the input-output Jacobian, to be added to a loss: train for small derivatives.
 
-Needs torch and nothing else. Each penalty is a module of a model, a batch and its classes, with gradients.
+Each penalty is a module of a model, a batch and its classes, with gradients.
 """
 
 from .boundary import BoundaryPenalty as BoundaryPenalty

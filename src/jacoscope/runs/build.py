@@ -1,5 +1,7 @@
 """Build the objects that a checked config describes."""
 
+from functools import reduce
+from operator import getitem
 from typing import Any
 
 import torch
@@ -11,23 +13,37 @@ from jacoscope.errors import UserError
 from jacoscope.penalties import Penalty
 
 
-def build(node: Any, **arguments: Any) -> Any:
-    """Build the object that a config node describes.
+def build(config: dict[str, Any], part: str, **arguments: Any) -> Any:
+    """Build the object that one part of a config describes.
 
     Args:
-        node: a mapping with ``_target_``.
-        arguments: further arguments of the target; they replace those of the node.
+        config: the whole config.
+        part: the dotted key of a mapping with ``_target_``.
+        arguments: further arguments of the target; they replace those of the config.
 
     Raises:
         UserError: if the target refuses its arguments, with the message of the target.
     """
+    return _built(part, reduce(getitem, part.split("."), config), arguments)
+
+
+def build_all(config: dict[str, Any], parts: str) -> list[Any]:
+    """Build the callbacks or the loggers of a config.
+
+    Raises:
+        UserError: if one of them refuses its arguments.
+    """
+    return [_built(f"{parts}.{name}", node, {}) for name, node in config[parts].items()]
+
+
+def _built(key: str, node: dict[str, Any], arguments: dict[str, Any]) -> Any:
     try:
         return instantiate(node, _convert_="all", **arguments)
     except Exception as error:  # a class of the user may raise anything
         cause = error.__cause__ if isinstance(error, InstantiationException) and error.__cause__ else error
         if isinstance(cause, UserError):
             raise cause from error
-        raise UserError(f"{node['_target_']} cannot be made: {type(cause).__name__}: {cause}") from error
+        raise UserError(f"{key}: {node['_target_']} cannot be made: {type(cause).__name__}: {cause}") from error
 
 
 def build_loss(config: dict[str, Any]) -> nn.Module:
@@ -36,7 +52,7 @@ def build_loss(config: dict[str, Any]) -> nn.Module:
     Raises:
         UserError: if it cannot be built, refuses them, or computes something else.
     """
-    loss = build(config["loss"])
+    loss = build(config, "loss")
     target, shape = config["loss"]["_target_"], [2, config["images"]["classes"]]
     try:
         with torch.no_grad():
@@ -55,7 +71,7 @@ def build_penalty(config: dict[str, Any]) -> Penalty:
     Raises:
         UserError: if it cannot be built, or is something else.
     """
-    penalty = build(config["penalty"])
+    penalty = build(config, "penalty")
     if not isinstance(penalty, Penalty):
         raise UserError(
             f"penalty: {config['penalty']['_target_']} makes a {type(penalty).__name__}; "
@@ -70,7 +86,7 @@ def build_network(config: dict[str, Any]) -> nn.Module:
     Raises:
         UserError: if it cannot be built, does not take the images, or computes another shape.
     """
-    network = build(config["model"])
+    network = build(config, "model")
     shape, classes = config["images"]["shape"], config["images"]["classes"]
     if not isinstance(network, nn.Module):
         raise UserError(f"model: {config['model']['_target_']} makes a {type(network).__name__}, not an nn.Module")

@@ -13,7 +13,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from jacoscope.errors import UserError, nearest
 from jacoscope.files import require_writable
-from jacoscope.runs.ranges import check_processes, check_ranges
+from jacoscope.runs.ranges import check_processes, check_ranges, require_integer
 from jacoscope.runs.targets import check_targets
 
 PARTS = ("data", "model", "loss", "penalty", "optimizer", "scheduler", "trainer")  # nodes with one thing to build
@@ -36,7 +36,7 @@ def checked_config(cfg: DictConfig) -> dict[str, Any]:
         config: Any = OmegaConf.to_container(cfg, resolve=True)
     except OmegaConfBaseException as error:
         raise UserError(f"The configuration cannot be resolved: {error}") from error
-    _check_seed(config.get("seed", 0))
+    require_integer("seed", config.get("seed", 0))
     if not isinstance(extend := config.get("extend", False), bool):
         raise UserError(f"extend={extend!r} is of the wrong type: it is true or false")
     _check_objective(config)
@@ -72,11 +72,6 @@ def _typed() -> set[str]:
     """Return the parts of the config that were typed on the command line."""
     words = HydraConfig.get().overrides.task if HydraConfig.initialized() else ()
     return {re.split(r"[.=@]", word.lstrip("+~"))[0] for word in words}
-
-
-def _check_seed(seed: Any) -> None:
-    if not isinstance(seed, int) or isinstance(seed, bool):
-        raise UserError(f"seed={seed!r} is of the wrong type: it is an int")
 
 
 def _check_objective(config: dict[str, Any]) -> None:

@@ -44,7 +44,8 @@ def _validate(
 ) -> dict[str, float]:
     """Validate with a trainer that logs and shows nothing, on the devices of the training."""
     quiet: Trainer = build(
-        config["trainer"],
+        config,
+        "trainer",
         callbacks=callbacks,
         logger=False,
         enable_checkpointing=False,

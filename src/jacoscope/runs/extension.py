@@ -85,7 +85,7 @@ def same_schedule(config: dict[str, Any], before: int, after: int) -> bool:
 
     from jacoscope.runs.build import build
 
-    make = build(config["scheduler"])
+    make = build(config, "scheduler")
 
     def of(steps: int) -> Any:
         return make(torch.optim.AdamW([torch.nn.Parameter(torch.zeros(1))], lr=1.0), steps)

@@ -184,6 +184,16 @@ def check_ranges(config: dict[str, Any]) -> None:
             raise UserError(f"{key}={value} is not allowed; it is {allowed}")
 
 
+def require_integer(key: str, value: Any) -> None:
+    """Check the type of a number that no class takes, so that no signature says it.
+
+    Raises:
+        UserError: if it is something else.
+    """
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise UserError(f"{key}={value!r} is of the wrong type: it is an int")
+
+
 def check_processes(trainer: dict[str, Any]) -> None:
     """Check that a training on the CPU has at most four processes for each core. Many more never get to train.
 

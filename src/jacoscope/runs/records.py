@@ -90,7 +90,7 @@ def fits(value: Any, hint: Any, default: Any) -> bool:
         one_kind = arguments[:1] if len({a for a in arguments if a is not ...}) == 1 else ()
         return is_sequence and all(fits(item, one_kind[0], default) for item in value if one_kind)
     if typing.Protocol in kind.__mro__:
-        return not isinstance(value, (int, float, str))
+        return all(hasattr(value, name) for name in vars(kind) if not name.startswith("_"))
     return isinstance(value, kind)
 
 

@@ -58,6 +58,7 @@ THEME = {
         "right": "#2b6cb0",
         "wrong": "#c65a11",
         "accent": "#5b3fa0",
+        "second": "#0b7d5c",
         "mark": "#12b886",
     },
     "dark": {
@@ -69,10 +70,13 @@ THEME = {
         "right": "#6cabec",
         "wrong": "#f0924a",
         "accent": "#b49cf0",
+        "second": "#3fd3a6",
         "mark": "#12b886",
     },
 }
-"""Colours of pages and charts by what they are for, on light and on dark paper; figures have those of light paper."""
+"""Colours of pages and charts by what they are for, on light and on dark paper; figures have those of light paper.
+
+Of two networks or runs, the first has the colour `accent`, the second `second`."""
 SHEET = {
     "page": (255, 255, 255),
     "ink": (30, 30, 30),

@@ -12,6 +12,7 @@ from torch.nn.functional import adaptive_avg_pool2d
 
 from jacoscope.measures import DERIVATIVE
 from jacoscope.visuals.colors import NOT_FINITE, Pixels, diverging, sequential
+from jacoscope.visuals.numbers import number_text
 
 SMALLEST = 1e-8
 """Of the largest derivative: what is smaller is not told from zero."""
@@ -251,7 +252,7 @@ def number(value: float) -> str:
     >>> number(-0.00012), number(0.69)
     ('−0.00012', '0.69')
     """
-    return f"{value:.2g}".replace("-", "−").replace("e−0", "e−")
+    return number_text(value, ".2g")
 
 
 def percent(probability: float) -> str:

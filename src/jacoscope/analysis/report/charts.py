@@ -11,8 +11,9 @@ import pyarrow as pa
 from jacoscope.analysis.figures import bin_edges
 from jacoscope.analysis.summary import Values, quantiles
 from jacoscope.measures import MEASURES, shown_in
-from jacoscope.pages import LIGHT, figure, plain
+from jacoscope.pages import LIGHT, band, figure, plain, shortened
 from jacoscope.visuals.heatmaps import percent
+from jacoscope.visuals.numbers import number_text
 
 RIGHT, WRONG, INK = LIGHT["right"], LIGHT["wrong"], LIGHT["ink"]
 BINS = 40  # of the histogram
@@ -21,6 +22,7 @@ ENOUGH = 300  # right decisions with maps: then only these are shown
 WEBGL_POINTS = 5000  # from which on points are drawn by WebGL
 DOUBT = 2.0**-24  # 1 − confidence is drawn no smaller: float32 cannot tell it from 0
 CLASSES = 20  # in a chart, at most
+FEW_VALUES = 12  # singular values that get a tick each
 LETTERS = 14  # of a class's name at an axis
 QUANTILES = {"lowerfence": 0.05, "q1": 0.25, "median": 0.5, "q3": 0.75, "upperfence": 0.95}
 NORM = MEASURES["frobenius"].axis()
@@ -40,11 +42,12 @@ def norm_histogram(table: pa.Table) -> go.Figure:
                 x=_rounded((edges[1:] + edges[:-1]) / 2),
                 y=counts.tolist(),
                 customdata=[f"{a:.6g}..{b:.6g}" for a, b in pairwise(edges.tolist())],
+                hovertext=[f"{number_text(a)} to {number_text(b)}" for a, b in pairwise(edges.tolist())],
                 meta={"click": "frobenius"},
                 name=f"{name} decisions ({int(which.sum()):,})",
                 marker_color=color,
                 yaxis="y2" if place else "y",
-                hovertemplate="norm %{customdata}: %{y} samples<extra></extra>",
+                hovertemplate="norm %{hovertext}: %{y} samples<extra></extra>",
             )
         )
     domains = [[0.56, 1.0], [0.0, 0.44]] if len(shown) > 1 else [[0.0, 1.0]]
@@ -154,10 +157,8 @@ def spectrum(summary: dict[str, Any]) -> go.Figure:
     """Return the singular values: their mean, and the range of the middle 90 % of the samples."""
     mean, low, high = (summary["spectrum"][key] for key in ("mean", "percentile_5", "percentile_95"))
     places = list(range(1, len(mean) + 1))
-    edge: dict[str, Any] = {"x": places, "mode": "lines", "line": {"width": 0, "color": RIGHT}, "hoverinfo": "skip"}
     traces = [
-        go.Scatter(y=high, showlegend=False, **edge),
-        go.Scatter(y=low, fill="tonexty", name="middle 90 % of the samples", **edge),
+        *band(places, low, high, RIGHT, name="middle 90 % of the samples", showlegend=True),
         go.Scatter(
             x=places,
             y=mean,
@@ -167,7 +168,8 @@ def spectrum(summary: dict[str, Any]) -> go.Figure:
             hovertemplate="σ<sub>%{x}</sub>: %{y:.3g}<extra></extra>",
         ),
     ]
-    xaxis = {"title": {"text": "singular value, from the largest"}, **({"dtick": 1} if len(places) < 30 else {})}
+    ticks = {"dtick": 1} if len(places) <= FEW_VALUES else {}
+    xaxis = {"title": {"text": "singular value, from the largest"}, **ticks}
     return figure(*traces, xaxis=xaxis, yaxis={"title": {"text": "σ of J"}, "rangemode": "tozero"})
 
 
@@ -239,7 +241,7 @@ def _points(
 
 def _short(name: str) -> str:
     """Return a name that fits an axis."""
-    return plain(name if len(name) <= LETTERS else f"{name[: LETTERS - 1]}…")
+    return plain(shortened(name, LETTERS))
 
 
 def _column(table: pa.Table, name: str) -> Values:

@@ -1,17 +1,17 @@
 """All samples of a split for the page's script: the table of numbers, and the file of pictures beside the page."""
 
 import io
-import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from jacoscope.analysis.report.samples import COARSE_STEPS, Sample
 from jacoscope.measures import shown_in
+from jacoscope.pages import as_json
 from jacoscope.visuals.heatmaps import paint_images, shrink
 from jacoscope.visuals.sheet import png_uri
 
@@ -20,20 +20,36 @@ LISTED = 20_000
 PICTURE_BYTES = 8_000_000
 """Of the pictures of all listed samples, before they are compressed."""
 BATCH = 500
+TABLE_OF_SAMPLES = {"noun": "samples", "link": "index", "as": "sample", "height": "26rem"}
+"""Settings of ``table.js``."""
 
 ReadImages = Callable[[list[int]], Tensor]
 """Returns the pixels of samples by their indices, ``[batch, C, H, W]`` in [0, 1]."""
 
 
-def listed_rows(table: pa.Table) -> pa.Table:
-    """Return the rows that the page lists, in the order of the samples."""
-    if len(table) <= LISTED:
-        return table
-    correct = table.column("correct").to_numpy().astype(bool)
-    wrong, right = np.flatnonzero(~correct)[:LISTED], np.flatnonzero(correct)
-    room = min(len(right), LISTED - len(wrong))
-    evenly = right[np.linspace(0, len(right) - 1, room).round().astype(int)] if room else right[:0]
-    return table.take(pa.array(np.sort(np.concatenate([wrong, evenly]))))
+def listed_places(index: NDArray[Any], correct: NDArray[Any], explored: Collection[int]) -> NDArray[Any]:
+    """Return the places of the samples that a page lists, ascending.
+
+    Args:
+        index: of all samples, ``[samples]``.
+        correct: which of the decisions are right, ``[samples]``.
+        explored: indices of samples that are listed in any case.
+    """
+    if len(index) <= LISTED:
+        return np.arange(len(index))
+    always = np.flatnonzero(np.isin(index, list(explored)))
+    wrong = np.flatnonzero(~correct)[:LISTED]
+    return np.unique(np.concatenate([always, wrong, spread(np.flatnonzero(correct), LISTED - len(wrong))]))
+
+
+def spread(places: NDArray[Any], most: int) -> NDArray[Any]:
+    """Return at most ``most`` of some places, evenly spread.
+
+    >>> spread(np.arange(10), 4).tolist()
+    [0, 3, 6, 9]
+    """
+    room = min(len(places), most)
+    return places[np.linspace(0, len(places) - 1, room).round().astype(int)] if room else places[:0]
 
 
 def samples_table(rows: pa.Table, class_names: Sequence[str]) -> dict[str, Any]:
@@ -61,24 +77,19 @@ def samples_table(rows: pa.Table, class_names: Sequence[str]) -> dict[str, Any]:
     }
     for name in ("confidence", *(measure.name for measure in measures)):
         values[name] = [float(f"{value:.5g}") for value in rows[name].to_pylist()]  # infinite ones are null in the page
-    return {"columns": columns, "values": values, "noun": "samples", "link": "index", "as": "sample", "height": "26rem"}
+    return {"columns": columns, "values": values, **TABLE_OF_SAMPLES}
 
 
-def file_beside(rows: pa.Table, samples: Iterable[Sample], read_images: ReadImages) -> bytes:
+def file_beside(indices: list[int], entries: Iterable[Mapping[str, Any]], read_images: ReadImages) -> bytes:
     """Return the script beside the page, with pictures of all listed samples and the maps of some.
 
     Args:
-        rows: those of samples.parquet that are listed.
-        samples: those with maps that are not in the page itself.
+        indices: of the samples that are listed.
+        entries: samples with maps that are not in the page itself, as :func:`for_explorer` returns them.
         read_images: reads the pictures.
     """
-    by_index = {row["index"]: row for row in rows.select(["index", "label", "prediction"]).to_pylist()}
-    entries = [
-        sample.for_script(by_index[sample.index], [], COARSE_STEPS) for sample in samples if sample.index in by_index
-    ]
-    pictures = _pictures(rows["index"].to_pylist(), read_images)
-    content = json.dumps({"samples": entries, "pictures": pictures}, separators=(",", ":"))
-    return f"addSamples({content});\n".encode()
+    content = {"samples": list(entries), "pictures": _pictures(indices, read_images)}
+    return f"addSamples({as_json(content)});\n".encode()
 
 
 def _pictures(indices: list[int], read_images: ReadImages) -> dict[str, Any]:
@@ -103,7 +114,7 @@ def _small(images: Tensor, count: int) -> Tensor:
     return shrink(images, max(8, int((PICTURE_BYTES / (count * channels)) ** 0.5)))
 
 
-def confusion(rows: Mapping[str, "np.ndarray[Any, Any]"], class_names: Sequence[str], most: int) -> dict[str, Any]:
+def confusion(rows: Mapping[str, NDArray[Any]], class_names: Sequence[str], most: int) -> dict[str, Any]:
     """Return how often each class is taken for which, and the most frequent mistakes.
 
     Args:

@@ -5,6 +5,8 @@ from typing import Any
 
 from markupsafe import Markup
 
+from jacoscope.visuals.numbers import number_text
+
 NUMBER = Markup('<span class="n" data-from="{0}" title="summary.json: {0}">{1}</span>')
 
 
@@ -56,20 +58,20 @@ class Numbers:
             form: a format specification; by default three significant digits.
         """
         value = self.value(path)
-        text = "–" if value is None else short(value) if not form else format(value, form).replace("%", " %")
-        return NUMBER.format(path, text.replace("-", "−"))
+        text = "–" if value is None else short(value) if not form else number_text(value, form).replace("%", " %")
+        return NUMBER.format(path, text)
 
 
 def short(value: float) -> str:
     """Return three significant digits, without an exponent where that is short.
 
     >>> short(9.4512), short(0.0123456), short(12345.6), short(0.00001234), short(7)
-    ('9.45', '0.0123', '12,346', '1.23e-05', '7')
+    ('9.45', '0.0123', '12,346', '1.23e−5', '7')
     """
     if isinstance(value, int):
         return f"{value:,}"
     if value == 0 or not math.isfinite(value):
-        return f"{value:g}"
+        return number_text(value, "g")
     if abs(value) >= 1000:
-        return f"{value:,.0f}"
-    return f"{value:#.3g}".removesuffix(".")
+        return number_text(value, ",.0f")
+    return number_text(value, "#.3g").removesuffix(".")

@@ -1,31 +1,27 @@
 """Write report.html, and report_samples.js beside it. Its text is in the template ``report.html``, beside this file."""
 
-import io
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import torch
-from PIL import Image
 
 from jacoscope.analysis.report import charts
-from jacoscope.analysis.report.listing import ReadImages, confusion, file_beside, listed_rows, samples_table
+from jacoscope.analysis.report.explorer import BESIDE, Network, class_gallery, explorer_settings, picture
+from jacoscope.analysis.report.listing import ReadImages, confusion, file_beside, listed_places, samples_table
 from jacoscope.analysis.report.numbers import Numbers
 from jacoscope.analysis.report.robustness import RobustnessSection
-from jacoscope.analysis.report.samples import Sample
+from jacoscope.analysis.report.samples import COARSE_STEPS, STEPS, Sample, for_explorer
 from jacoscope.files import write_whole
 from jacoscope.measures import SINGULAR, shown_in
 from jacoscope.pages import render
-from jacoscope.visuals.colors import WORDS, Pixels, diverging
 from jacoscope.visuals.heatmaps import Scale, heatmap, paint_images
-from jacoscope.visuals.sheet import png_uri
 
 ROWS = 6  # samples of each list that are shown with all their maps
 MOST_CLASSES = 20  # classes whose mean maps are shown, and in the table of confusions
 FEW_ERRORS = 10  # below this number, an AUROC is not among the headlines
-BESIDE = "report_samples.js"
 
 
 def write_report(
@@ -76,9 +72,17 @@ def write_report(
         **({} if adversarial is None else {"distances": charts.distances(adversarial)}),
         **(robustness.charts if robustness else {}),
     }
-    rows = listed_rows(table)
-    explored = [sample for sample in samples if sample.why]
-    in_page = {sample.index for sample in explored}
+    measures = [measure.name for measure in shown_in("samples")]
+    index, correct = table["index"].to_numpy(), table["correct"].to_numpy().astype(bool)
+    rows = table.take(pa.array(listed_places(index, correct, [sample.index for sample in samples if sample.why])))
+    places = {index: place for place, index in enumerate(rows["index"].to_pylist())}
+    listed = rows.select(["label", "prediction", *measures]).to_pylist()
+
+    def entries(steps: int, explored: bool) -> Iterator[dict[str, Any]]:
+        for sample in samples:
+            if sample.index in places and bool(sample.why) == explored:
+                yield for_explorer([sample], [listed[places[sample.index]]], measures, steps)
+
     decisions = {name: table[name].to_numpy() for name in ("label", "prediction")}
     sure = [row for row in summary["confident_errors"] if row["confidence"] > summary["calibration"]["sure"]]
     page = render(
@@ -87,7 +91,13 @@ def write_report(
         subtitle=f"How every {unit} depends on every pixel · {source}",
         charts=drawn,
         data={
-            "explorer": {**_explorer(explored, table, class_names, unit), "command": command, "beside": BESIDE},
+            "explorer": explorer_settings(
+                list(entries(STEPS, explored=True)),
+                tuple(samples[0].image.shape),
+                class_names,
+                unit,
+                [Network(command)],
+            ),
             "samples": samples_table(rows, class_names),
             "classes": _classes_table(summary),
         },
@@ -109,7 +119,7 @@ def write_report(
         about=about,
         robustness=robustness,
     )
-    beside = file_beside(rows, (sample for sample in samples if sample.index not in in_page), read_images)
+    beside = file_beside(list(places), entries(COARSE_STEPS, explored=False), read_images)
     write_whole(path, page.encode())
     write_whole(path.parent / BESIDE, beside)
 
@@ -129,36 +139,6 @@ def _classes_table(summary: dict[str, Any]) -> dict[str, Any]:
     return {"columns": columns, "values": values, "noun": "classes", "link": "label", "as": "label"}
 
 
-def _explorer(chosen: Sequence[Sample], table: pa.Table, class_names: Sequence[str], unit: str) -> dict[str, Any]:
-    """Return what the script needs to show the samples whose maps are in the page."""
-    measures = {measure.name: measure.label for measure in shown_in("samples")}
-    places = np.searchsorted(table.column("index").to_numpy(), [sample.index for sample in chosen])
-    rows = table.take(pa.array(places)).to_pylist()
-    return {
-        "samples": [sample.for_script(row, list(measures)) for sample, row in zip(chosen, rows, strict=True)],
-        **explorer_settings(tuple(chosen[0].image.shape), class_names, unit),
-    }
-
-
-def explorer_settings(shape: tuple[int, ...], class_names: Sequence[str], unit: str) -> dict[str, Any]:
-    """Return what the explorer needs besides its samples.
-
-    Args:
-        shape: of an image, ``(C, H, W)``.
-        class_names: one for each class.
-        unit: what is differentiated, in words.
-    """
-    channels, height, width = shape
-    return {
-        "shape": [3 if channels == 3 else 1, height, width],
-        "names": list(class_names),
-        "output": unit,
-        "measures": [{"key": measure.name, "title": measure.label} for measure in shown_in("samples")],
-        "scale": Scale(diverging(), -1.0, 1.0).table.tolist(),
-        "colors": WORDS,
-    }
-
-
 def mean_maps(maps: Mapping[str, "np.ndarray[Any, Any]"], class_names: Sequence[str]) -> dict[str, Any]:
     """Return pictures for each class: the mean image, the mean derivative of its own output, and its mean magnitude.
 
@@ -166,17 +146,14 @@ def mean_maps(maps: Mapping[str, "np.ndarray[Any, Any]"], class_names: Sequence[
         maps: the content of maps.npz.
         class_names: one for each class.
     """
-    present = np.flatnonzero(maps["count"])[:MOST_CLASSES]
-    images = torch.from_numpy(maps["image"][present])
-    own = torch.from_numpy(maps["own"][present]).sum(1)
+    present = np.flatnonzero(maps["count"])[:MOST_CLASSES].tolist()
     magnitudes = torch.linalg.vector_norm(torch.from_numpy(maps["own_magnitude"][present]), dim=1)
-    signed, unsigned = Scale.signed(own), Scale.magnitude(magnitudes)
-    drawn = zip(paint_images(images), heatmap(own, signed), heatmap(magnitudes, unsigned), strict=True)
-    classes = [
-        {"name": class_names[k], "image": picture(image), "own": picture(map_), "magnitude": picture(magnitude)}
-        for k, (image, map_, magnitude) in zip(present.tolist(), drawn, strict=True)
-    ]
-    return {"classes": classes, "limit": signed.high, "top": unsigned.high, "scale": picture(signed.table[None])}
+    unsigned = Scale.magnitude(magnitudes)
+    own = {"mean derivative": torch.from_numpy(maps["own"]).sum(1)}
+    shown = class_gallery(torch.from_numpy(maps["image"]), own, present, class_names)
+    for each, magnitude in zip(shown["classes"], heatmap(magnitudes, unsigned), strict=True):
+        each["pictures"].append(picture(magnitude) | {"alt": f"mean magnitude, class {each['name']}"})
+    return {**shown, "columns": 3, "top": unsigned.high}
 
 
 def _rows(
@@ -204,12 +181,3 @@ def _rows(
             }
         )
     return rows
-
-
-def picture(pixels: Pixels) -> dict[str, Any]:
-    """Return pixels, ``[height, width, 3]``, as what the template's ``picture`` shows: a PNG inside a URI."""
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).quantize(256).save(buffer, "PNG", optimize=True)
-    height, width, _ = pixels.shape
-    uri = png_uri(buffer.getvalue())
-    return {"uri": uri, "width": width, "height": height}

@@ -9,7 +9,7 @@ from jacoscope.analysis.report import charts
 from jacoscope.analysis.robustness.figure import curve_label, look_of, norm_of, panels
 from jacoscope.analysis.robustness.perturbations import CORRUPTIONS, NORMS
 from jacoscope.analysis.robustness.summary import FIRST_ORDER, distances_in_words, verdict
-from jacoscope.pages import figure
+from jacoscope.pages import band, figure
 
 _SHARES = ("accuracy", "low", "high")
 
@@ -66,27 +66,15 @@ def _unit(name: str) -> str:
     return CORRUPTIONS[name].unit if norm is None else NORMS[norm].symbol
 
 
-def _faint(color: str) -> str:
-    """Return a colour for bands, which may lie above each other.
-
-    >>> _faint("#2b6cb0")
-    'rgba(43, 108, 176, 0.15)'
-    """
-    red, green, blue = bytes.fromhex(color.removeprefix("#"))
-    return f"rgba({red}, {green}, {blue}, 0.15)"
-
-
 def _chart(summary: dict[str, Any], title: str, names: list[str]) -> go.Figure:
     """Return the accuracies against the size, with their 95 % intervals as bands."""
     traces: list[go.Scatter] = []
     for name in names:
         points = [summary["accuracy"], *summary["curves"][name]]
         x, color = [point["size"] for point in points], look_of(name)["color"]
-        edge: dict[str, Any] = {"x": x, "mode": "lines", "hoverinfo": "skip", "showlegend": False, "legendgroup": name}
-        edge["line"] = {"width": 0, "color": color}
+        low, high = ([point[end] for point in points] for end in ("low", "high"))
         traces += [
-            go.Scatter(y=[point["high"] for point in points], **edge),
-            go.Scatter(y=[point["low"] for point in points], fill="tonexty", fillcolor=_faint(color), **edge),
+            *band(x, low, high, color, legendgroup=name),
             go.Scatter(
                 x=x,
                 y=[point["accuracy"] for point in points],

@@ -1,7 +1,7 @@
 """A sample that the report shows, with its derivative maps in as few bytes as the eye needs."""
 
 import base64
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -73,29 +73,49 @@ class Sample:
         """The maps in their own unit, ``[maps, H, W]``."""
         return self.maps * (self.limits / STEPS).view(-1, 1, 1)
 
-    def for_script(self, row: Mapping[str, Any], measures: list[str], steps: int = STEPS) -> dict[str, Any]:
-        """Return what the page's script reads.
+    def for_script(self, row: Mapping[str, Any], measures: Sequence[str], steps: int = STEPS) -> dict[str, Any]:
+        """Return what the page's script reads of this sample in one network.
 
         Args:
             row: of samples.parquet.
-            measures: its columns that are shown with the image.
+            measures: its columns that are shown with the map.
             steps: of the integers of the maps, up to the largest magnitude of each: :data:`STEPS` or
                 :data:`COARSE_STEPS`.
         """
         maps = self.maps if steps == STEPS else (self.maps * (steps / STEPS)).round().to(torch.int8)
-        image = self.image if len(self.image) == 3 else self.image.mean(0)
         return {
-            "index": self.index,
-            "label": row["label"],
             "prediction": row["prediction"],
             "classes": self.classes,
             "probabilities": [float(f"{p:.6g}") for p in self.probabilities],
             "measures": {name: float(f"{row[name]:.6g}") for name in measures},  # infinite ones are null in the page
             "limits": [float(f"{limit:.8g}") for limit in self.limits.tolist()],
-            "image": _as_text((image.clamp(0, 1) * 255).round().byte()),
             "maps": _as_text(maps),
             "steps": steps,
         }
+
+
+def for_explorer(
+    samples: Sequence[Sample | None], rows: Sequence[Mapping[str, Any]], measures: Sequence[str], steps: int = STEPS
+) -> dict[str, Any]:
+    """Return what the page's explorer reads of one sample.
+
+    Args:
+        samples: the sample in each network; ``None`` where no maps of it were kept.
+        rows: ``label``, ``prediction`` and the measures of the sample in each network.
+        measures: that are shown with each map.
+        steps: as in :meth:`Sample.for_script`.
+    """
+    first = next(sample for sample in samples if sample is not None)
+    image = first.image if len(first.image) == 3 else first.image.mean(0)
+    return {
+        "index": first.index,
+        "label": rows[0]["label"],
+        "image": _as_text((image.clamp(0, 1) * 255).round().byte()),
+        "networks": [
+            None if sample is None else sample.for_script(row, measures, steps)
+            for sample, row in zip(samples, rows, strict=True)
+        ],
+    }
 
 
 def _as_text(values: Tensor) -> str:

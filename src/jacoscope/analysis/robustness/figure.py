@@ -24,6 +24,7 @@ LOOKS: dict[str, dict[str, Any]] = {
     FIRST_ORDER: {"color": COLORS["ink"], "marker": "", "linestyle": "--"},
 }
 LINE = {"linewidth": 1.4, "markersize": 3.5}
+MOST_BANDS = 6  # networks in one figure whose bands can be told apart
 
 
 def look_of(name: str) -> dict[str, Any]:
@@ -68,7 +69,7 @@ def norm_of(name: str) -> str | None:
 
 
 def curves_figure(summaries: Mapping[str, Mapping[str, Any]], title: str) -> Figure:
-    """Draw one panel for each norm and each corruption; bands are the 95 % intervals.
+    """Draw one panel for each norm and each corruption; bands are the 95 % intervals, of up to six networks.
 
     Args:
         summaries: contents of robustness.json by the names of the networks. A single one has a line for each attack;
@@ -84,13 +85,13 @@ def curves_figure(summaries: Mapping[str, Mapping[str, Any]], title: str) -> Fig
     for axis, (label, names) in zip(axes.flat, drawn, strict=False):
         if len(summaries) == 1:
             for name in names:
-                _draw(axis, first, name, label=curve_label(name), **look_of(name))
+                _draw(axis, first, name, has_band=True, label=curve_label(name), **look_of(name))
             if len(names) > 1:
                 # Above the axes, since the curves leave no corner free.
                 axis.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=2, frameon=False, fontsize=8)
         else:
             for (network, summary), look in zip(summaries.items(), _looks(len(summaries)), strict=True):
-                _draw(axis, summary, names[0], label=network, **look)
+                _draw(axis, summary, names[0], has_band=len(summaries) <= MOST_BANDS, label=network, **look)
             axis.set_title(curve_label(names[0]), fontsize=10)
         axis.set_xlabel(label, fontsize=9)
         axis.set_ylim(0, 1.02)
@@ -110,10 +111,11 @@ def curves_figure(summaries: Mapping[str, Mapping[str, Any]], title: str) -> Fig
     return figure
 
 
-def _draw(axis: Axes, summary: Mapping[str, Any], name: str, **look: Any) -> None:
+def _draw(axis: Axes, summary: Mapping[str, Any], name: str, *, has_band: bool, **look: Any) -> None:
     points = [summary["accuracy"], *summary["curves"][name]]
     x, y, low, high = (np.array([point[key] for point in points]) for key in ("size", "accuracy", "low", "high"))
-    axis.fill_between(x, low, high, color=look["color"], alpha=0.15, linewidth=0)
+    if has_band:
+        axis.fill_between(x, low, high, color=look["color"], alpha=0.15, linewidth=0)
     axis.plot(x, y, **{**LINE, **look})
 
 

@@ -13,6 +13,7 @@ from jacoscope.analysis.robustness.settings import Robustness
 from jacoscope.analysis.summary import Values, known, quantiles
 from jacoscope.analysis.tables import finite_rows, left_out
 from jacoscope.intervals import wilson_interval
+from jacoscope.visuals.numbers import number_text
 
 CHANCE = 0.01
 """Probabilities from which on a difference is taken for chance."""
@@ -151,14 +152,16 @@ def distances_in_words(summary: dict[str, Any]) -> str:
         return text
     interval = ""
     if found["spearman_low"] is not None:
-        interval = f" ({found['spearman_low']:.2f} to {found['spearman_high']:.2f}, 95 % interval)"
-    return f"{text}; rank correlation {found['spearman']:.2f}{interval} over {found['found']:,} samples"
+        low, high = (number_text(found[f"spearman_{end}"], ".2f") for end in ("low", "high"))
+        interval = f" ({low} to {high}, 95 % interval)"
+    rho = number_text(found["spearman"], ".2f")
+    return f"{text}; rank correlation {rho}{interval} over {found['found']:,} samples"
 
 
 def _above_in_words(sign: dict[str, Any]) -> str:
     samples = "1 more sample stands" if sign["more"] == 1 else f"{sign['more']} more samples stand"
     attack, weaker = (ATTACKS[sign[key]].label for key in ("attack", "weaker"))
-    return f"{samples} {attack} than {weaker} of the same size, {sign['size']:g} (p = {sign['p']:.2g})"
+    return f"{samples} {attack} than {weaker} of the same size, {sign['size']:g} (p = {number_text(sign['p'], '.2g')})"
 
 
 def _flat_in_words(name: str, each: dict[str, Any]) -> str:
@@ -169,7 +172,7 @@ def _flat_in_words(name: str, each: dict[str, Any]) -> str:
 
 
 def _short(value: float | None) -> str:
-    return "infinitely far" if value is None else f"{value:.3g}"
+    return "infinitely far" if value is None else number_text(value)
 
 
 def _point(size: float, right: Values) -> dict[str, Any]:
