@@ -10,6 +10,7 @@ import os
 import re
 import signal
 import sys
+import threading
 import traceback
 import warnings
 from collections.abc import Callable, Iterable, Iterator
@@ -28,7 +29,7 @@ Task = Callable[[Any], Any]
 _interrupts: list[int] = []
 _PLACE_ERRORS = {
     *(errno.EEXIST, errno.ENOENT, errno.ENOTDIR, errno.EACCES, errno.EPERM, errno.EROFS),
-    *(errno.ENAMETOOLONG, errno.ENOSPC, errno.EDQUOT, errno.ELOOP, errno.EISDIR),
+    *(errno.ENAMETOOLONG, errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.ELOOP, errno.EISDIR),
 }
 """Errors of the folder that a run is written to, which the user can correct."""
 
@@ -60,6 +61,9 @@ def command(config_name: str, check: Task | None = None) -> Callable[[Task], Cal
                 if not _interrupts:
                     raise
                 _leave("Stopped.", status=130)
+            finally:
+                if signal.getsignal(signal.SIGINT) is _interrupt:  # at exit, Python would print its exception
+                    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
         return main
 
@@ -100,6 +104,7 @@ def _run_hydra(task: Task, config_name: str, check: Task) -> None:
             return task(cfg)
 
     warnings.filterwarnings("ignore", message=".*LeafSpec", module="pytorch_lightning")  # to be corrected there
+    threading.excepthook = _leave_to_main_thread
     os.environ["HYDRA_FULL_ERROR"] = "1"  # makes Hydra raise exceptions instead of printing them
     end_with_parent()
     register(show=_show_sweep, check_config=check)
@@ -192,6 +197,8 @@ def _message(error: Exception, configs: Path, config_name: str) -> str | None:
         return explained or (f"{reason}. {advice}" if is_about_groups else reason)
     if isinstance(error, OSError) and error.errno in _PLACE_ERRORS:
         named = f"{error.filename}: " if error.filename else ""
+        if not named and _raised_in(error, "tensorboard"):
+            named = "The curves and pictures for TensorBoard cannot be written: "
         return f"{named}{error.strerror}. {remedy(error)}"
     if "pytorch_lightning" in sys.modules:
         from lightning_fabric.utilities.exceptions import MisconfigurationException
@@ -243,6 +250,12 @@ def _explain_composition(error: Exception, configs: Path, config_name: str) -> s
 def _words_typed() -> str:
     """Return the words of the command line, whose mistake the error of a library does not name."""
     return f"Typed: {' '.join(sys.argv[1:])}"
+
+
+def _leave_to_main_thread(raised: threading.ExceptHookArgs) -> None:
+    """Print the exception of a thread, unless TensorBoard's could not write: it raises that in the main thread too."""
+    if not (isinstance(raised.exc_value, OSError) and _raised_in(raised.exc_value, "tensorboard")):
+        threading.__excepthook__(raised)
 
 
 def _raised_in(error: Exception, *packages: str) -> bool:

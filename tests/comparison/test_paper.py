@@ -1,5 +1,6 @@
 """A paper's figures beside those of a sweep: matched by what was trained, in the paper's unit, and judged."""
 
+import shutil
 from pathlib import Path
 from statistics import fmean, stdev
 
@@ -72,6 +73,18 @@ def test_the_command_prints_and_writes_table_figure_and_verdict(
         assert "trainer.max_epochs is 12 here and 250 in the paper" in text
     assert "| Jacobian | ‖J‖_F, standardised pixels | 1.1 | 4.00 ± 1.00 | 3 | +2.90 |" in written
     assert (hoffman / "paper.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("name", ["paper.md", "paper.png"])
+def test_a_file_that_jacoscope_has_not_written_is_kept(
+    name: str, hoffman: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "theirs"
+    shutil.copytree(hoffman, folder, ignore=shutil.ignore_patterns("paper.*"))
+    (folder / name).write_text("my own")
+    assert main([str(folder), "--paper", "--no-html"]) == 0
+    assert "a paper.md or paper.png that is not of jacoscope" in capsys.readouterr().out
+    assert [(path.name, path.read_text()) for path in folder.glob("paper.*")] == [(name, "my own")]
 
 
 def test_a_sweep_that_repeats_no_paper_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

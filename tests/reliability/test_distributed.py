@@ -93,7 +93,12 @@ def test_where_the_first_is_killed_before_they_have_met_the_second_does_not_wait
     assert not ranks("early")
 
 
+@pytest.mark.parametrize(
+    ("number", "status"), [(signal.SIGKILL, "failed"), (signal.SIGTERM, "interrupted"), (signal.SIGHUP, "interrupted")]
+)
 def test_the_watch_that_ends_the_first_says_and_records_why(
+    number: signal.Signals,
+    status: str,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
@@ -105,16 +110,16 @@ def test_the_watch_that_ends_the_first_says_and_records_why(
     with subprocess.Popen(["sleep", "60"]) as second, on_forced_end(print_unbuffered), recorded:
         watch = _ChildProcessObserver(os.getpid(), [second])
         assert not watch._run()
-        second.kill()
+        second.send_signal(number)
         second.wait()
         assert capfd.readouterr().err == ""
         watch._run()  # it would end this process here
         result = Result.read(RunDirectory(tmp_path).result_file)
-    expected = "Another process of this run has ended, or cannot be reached: it left with status -9\n"
+    expected = f"Another process of this run has ended, or cannot be reached: it left with status {-number}\n"
     assert expected in capfd.readouterr().err
-    assert result.status == "failed"
-    assert result.error is not None
-    assert result.error.startswith(expected)
+    assert result.status == status
+    assert (result.error or "").startswith(expected if status == "failed" else "")
+    assert (result.error is None) == (status == "interrupted")
 
 
 def test_a_killed_process_of_a_run_ends_it_within_a_minute_and_leaves_the_other_runs_of_its_sweep_alone(

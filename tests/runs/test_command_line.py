@@ -3,9 +3,14 @@
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
+from tensorboard.compat.proto.event_pb2 import Event
+from tensorboard.summary.writer.event_file_writer import EventFileWriter
+
+from jacoscope.cli import _leave_to_main_thread, _message
 
 ROOT = Path(__file__).parents[2]
 
@@ -105,3 +110,25 @@ def test_ctrl_c_of_which_a_library_makes_an_error_of_its_own_is_told_as_ctrl_c(t
     assert (stopped.returncode, stopped.stderr.strip()) == (130, "Stopped.")
     assert failed.returncode == 1
     assert "ValueError: left half-way" in failed.stderr
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device of Linux that is always full")
+def test_curves_that_find_the_disk_full_end_in_a_message(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    writer = EventFileWriter(str(tmp_path))
+    file = next(tmp_path.iterdir())
+    file.unlink()
+    file.symlink_to("/dev/full")
+    before = threading.excepthook
+    threading.excepthook = _leave_to_main_thread
+    try:
+        with pytest.raises(OSError, match="No space left") as raised:  # noqa: PT012
+            writer.add_event(Event(step=1))
+            writer.flush()
+    finally:
+        threading.excepthook = before
+    assert capfd.readouterr().err == ""
+    message = _message(raised.value, Path(), "train")
+    assert message == (
+        "The curves and pictures for TensorBoard cannot be written: No space left on device. "
+        "Free some space, or choose another folder"
+    )

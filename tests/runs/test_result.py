@@ -133,16 +133,26 @@ def test_a_model_that_calls_sys_exit_has_failed(
     assert "The run has failed: sys.exit" in capsys.readouterr().err
 
 
-def test_a_closed_terminal_interrupts_a_run_before_and_after_its_training(tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGTERM])
+def test_a_closed_terminal_or_sigterm_interrupts_a_run_before_and_after_its_training(
+    number: signal.Signals, tmp_path: Path
+) -> None:
     run = RunDirectory(tmp_path)
-    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    before = signal.signal(number, signal.SIG_DFL)
+
+    def raise_twice() -> None:
+        try:
+            signal.raise_signal(number)
+        finally:
+            signal.raise_signal(number)  # a second one does not stop what the first one began
+
     try:
         with pytest.raises(SystemExit) as left, run.recording(CONFIG, None):
-            signal.raise_signal(signal.SIGHUP)
-        assert signal.getsignal(signal.SIGHUP) == signal.SIG_DFL
+            raise_twice()
+        assert signal.getsignal(number) == signal.SIG_DFL
     finally:
-        signal.signal(signal.SIGHUP, before)
-    assert left.value.code == 128 + signal.SIGHUP
+        signal.signal(number, before)
+    assert left.value.code == 128 + number
     assert Result.read(run.result_file).status == "interrupted"
 
 

@@ -1,5 +1,7 @@
 """What one job leaves to the next in the same process."""
 
+import os
+import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -66,6 +68,21 @@ def test_the_record_says_why_a_job_failed_the_last_time(tmp_path: Path, config: 
     cut_off = replace(first, status="running", metrics={"val/loss": 0.5}, error=None)
     told = fails("ended by force", cut_off)
     assert told == replace(cut_off, status="failed", error="RuntimeError: ended by force")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device of Linux that is always full")
+def test_output_that_finds_the_disk_full_leaves_the_terminal_as_it_was(tmp_path: Path) -> None:
+    code = f"""
+from pathlib import Path
+from jacoscope.sweeps.job import output_to
+Path({str(tmp_path)!r}, "log").symlink_to("/dev/full")
+with output_to(Path({str(tmp_path)!r}, "log")):
+    print("lost", end="")
+print("seen")
+"""
+    buffered = {**os.environ, "PYTHONUNBUFFERED": ""}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, env=buffered)
+    assert (done.returncode, done.stdout) == (0, "seen\n"), done.stderr
 
 
 def test_jobs_of_one_process_are_runs_of_their_own_to_wandb(

@@ -145,6 +145,20 @@ def test_ctrl_c_saves_and_a_second_one_leaves_at_once(tmp_path: Path, heard: Any
         assert signal.getsignal(signal.SIGINT) is heard
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_however_often_it_is_terminated_it_saves_first(number: signal.Signals, tmp_path: Path) -> None:
+    def terminate(trainer: Trainer, module: ClassifierModule, now: int) -> None:
+        for _ in range(3 if now == 6 else 0):
+            os.kill(os.getpid(), number)
+
+    before = signal.getsignal(number)
+    with pytest.raises(SystemExit) as left:
+        train(tmp_path, Hook(terminate))
+    assert left.value.code == 128 + number
+    assert saved(tmp_path)[1] == 6
+    assert signal.getsignal(number) is before
+
+
 def test_weights_that_are_not_finite_are_not_saved(tmp_path: Path) -> None:
     def spoil(trainer: Trainer, module: ClassifierModule, now: int) -> None:
         if now == 6:

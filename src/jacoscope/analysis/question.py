@@ -44,6 +44,7 @@ USED_BY = {
     "chunk_size": ("split", "compare", "history"),
     "attack": ("split",),
     "save_jacobians": ("split",),
+    "report": ("split",),
     "robustness": ("split", "compare"),
 }
 """The questions that use a key. All of them use the keys that are not listed here."""
@@ -182,10 +183,12 @@ class Question:
                 raise UserError(f"sample={index} is out of range: samples are counted from 0")
 
     def _check_that_all_is_used(self) -> None:
-        """Refuse what was set but is not used by the question that is asked. Switches that are off ask for nothing."""
+        """Refuse what was set but is not used by the question that is asked. Values of nothing ask for nothing."""
         defaults = {each.name: each.default for each in fields(self)}
         for name, users in USED_BY.items():
-            if self.asked not in users and (value := getattr(self, name)) and value != defaults[name]:
+            value = getattr(self, name)
+            is_set = value != defaults[name] and (value or defaults[name] is True)
+            if self.asked not in users and is_set:
                 alone = f"without {' or '.join(f'{user}=' for user in users)}"
                 besides = alone if self.asked == "split" else f"with {self.asked}="
                 given = name if name == "robustness" else f"{name}={value}"

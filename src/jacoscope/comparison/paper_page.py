@@ -20,11 +20,19 @@ WIDE = 10  # values that span this factor are drawn on logarithmic axes
 
 
 def show_paper(paper: Paper, folder: Path, console: Console) -> None:
-    """Print a paper's table beside ours, and write it with its figure into the folder of the sweep."""
-    write_whole(folder / "paper.md", as_markdown(paper).encode())
+    """Print a paper's table beside ours, and write it with its figure into the folder of the sweep.
+
+    Files of these names that jacoscope has not written are kept.
+    """
+    text, picture = folder / "paper.md", folder / "paper.png"
+    heading = _heading(paper).encode()
+    is_ours = text.is_file() and text.read_bytes().startswith(heading)
+    written = is_ours or not (text.exists() or picture.exists())
     drawn = bool(paper.comparisons or paper.pairs)
-    if drawn:
-        write_whole(folder / "paper.png", as_picture(paper))
+    if written:
+        write_whole(text, as_markdown(paper).encode())
+    if written and drawn:
+        write_whole(picture, as_picture(paper))
     console.print(f"\n{paper.reported['title']}", style="bold", markup=False)
     if paper.comparisons:
         grid = Table(*HEADINGS, box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
@@ -33,12 +41,20 @@ def show_paper(paper: Paper, folder: Path, console: Console) -> None:
         console.print(grid)
     for line in [*paper.verdicts(), *(f"departure: {text}" for text in paper.departures())]:
         console.print(line, markup=False, soft_wrap=True)
-    console.print(f"[bold]paper[/bold] {folder / 'paper.md'}{' and paper.png' if drawn else ''}", soft_wrap=True)
+    if written:
+        console.print(f"[bold]paper[/bold] {text}{' and paper.png' if drawn else ''}", soft_wrap=True)
+    else:
+        refusal = f"{text} is not written: {folder} holds a paper.md or paper.png that is not of jacoscope. Rename it"
+        console.print(refusal, markup=False, soft_wrap=True)
+
+
+def _heading(paper: Paper) -> str:
+    return f"## {paper.reported['title']}"
 
 
 def as_markdown(paper: Paper) -> str:
     """Return table, verdicts and departures as Markdown."""
-    lines = [f"## {paper.reported['title']}", "", f"`{typed('train')} -m experiment={paper.name}`", ""]
+    lines = [_heading(paper), "", f"`{typed('train')} -m experiment={paper.name}`", ""]
     if paper.comparisons:
         lines += [f"| {' | '.join(HEADINGS)} |", "| --- | --- | ---: | ---: | ---: | ---: |"]
         lines += [f"| {' | '.join(comparison.cells())} |" for comparison in paper.comparisons]

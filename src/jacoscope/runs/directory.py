@@ -205,9 +205,9 @@ class RunDirectory:
             result.wall_seconds = round(seconds_before + time.monotonic() - start, 3)
             self._write(result)
 
-        def fail(reason: str) -> None:
+        def fail(reason: str, is_stopped: bool = False) -> None:
             if result.status == "running":
-                result.status, result.error = "failed", reason
+                result.status, result.error = ("interrupted", None) if is_stopped else ("failed", reason)
             write()
 
         is_new = is_first() and all(path.name in WRITTEN_BEFORE for path in self.path.glob("*"))
@@ -216,7 +216,7 @@ class RunDirectory:
                 remove_unfinished(folder)
         self._write(result)
         at_end = write
-        with on_forced_end(fail), _hangup_as_exit():
+        with on_forced_end(fail), _signals_as_exit():
             try:
                 yield result
                 result.status = "finished"
@@ -265,30 +265,39 @@ def _is_exit_of_the_user(stop: SystemExit) -> bool:
     """Whether ``sys.exit`` was called by the user's code: not by Lightning after Ctrl-C, and not after a signal."""
     from pytorch_lightning.utilities.exceptions import SIGTERMException
 
-    is_after_signal = isinstance(stop, SIGTERMException) or stop.code in (128 + signal.SIGINT, *TERMINATED)
-    return not is_after_signal and not isinstance(stop.__context__, KeyboardInterrupt)
+    cause: BaseException | None = stop
+    while cause is not None and not isinstance(cause, KeyboardInterrupt | SIGTERMException):
+        if isinstance(cause, SystemExit) and cause.code in (128 + signal.SIGINT, *TERMINATED):
+            return False
+        cause = cause.__context__
+    return cause is None
 
 
 @contextmanager
-def _hangup_as_exit() -> Iterator[None]:
-    """Raise SystemExit when the terminal is closed (SIGHUP), unless that is ignored, as after ``nohup``.
+def _signals_as_exit() -> Iterator[None]:
+    """Raise SystemExit after SIGTERM or SIGHUP (a closed terminal), which would end the process without a record.
 
-    During the training :class:`~jacoscope.training.LastCheckpoint` handles it.
+    Those that are ignored, as after ``nohup``, or handled by a sweep, stay so. During the training
+    :class:`~jacoscope.training.LastCheckpoint` handles them.
     """
-    is_default = signal.getsignal(HANGUP) == signal.SIG_DFL
-    if not is_default or threading.current_thread() is not threading.main_thread():
+    if threading.current_thread() is not threading.main_thread():
         yield
         return
+    handled = [number for number in (signal.SIGTERM, HANGUP) if signal.getsignal(number) == signal.SIG_DFL]
 
     def leave(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
-        forget_terminal()
-        raise SystemExit(128 + number)
+        if number == HANGUP:
+            forget_terminal()
+        if not isinstance(sys.exc_info()[1], KeyboardInterrupt | SystemExit):  # else the record is being written
+            raise SystemExit(128 + number)
 
-    signal.signal(HANGUP, leave)
+    for number in handled:
+        signal.signal(number, leave)
     try:
         yield
     finally:
-        signal.signal(HANGUP, signal.SIG_DFL)
+        for number in handled:
+            signal.signal(number, signal.SIG_DFL)
 
 
 def _place(checkpoint: dict[str, Any], epochs: int) -> str:

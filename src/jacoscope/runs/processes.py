@@ -10,9 +10,13 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from jacoscope.files import HANGUP
+
 SWEEP_PROCESS = "JACOSCOPE_SWEEP_PROCESS"  # id of the process whose end also ends the jobs of its sweep
 FIRST_PROCESS = "JACOSCOPE_FIRST_PROCESS"  # id of the process whose end also ends the others of its training
 LOCAL_RANK = "LOCAL_RANK"  # set by Lightning and torchrun in the processes that they start
+STOPPED = {status for number in (signal.SIGINT, signal.SIGTERM, HANGUP) for status in (-number, 128 + number)}
+"""Exit statuses of processes that were asked to stop."""
 WATCHER = "lightning_fabric.strategies.launchers.subprocess_script"  # in the first process, it watches the others
 
 
@@ -45,9 +49,10 @@ def is_first() -> bool:
 
 
 @contextmanager
-def on_forced_end(then: Callable[[str], None]) -> Iterator[None]:
-    """Call ``then`` with the reason, before Lightning kills this process because another one of its training ended.
+def on_forced_end(then: Callable[[str, bool], None]) -> Iterator[None]:
+    """Call ``then`` before Lightning kills this process because another one of its training ended.
 
+    Its arguments are the reason, and whether the other process was stopped by Ctrl-C, SIGTERM or SIGHUP.
     Lightning polls the exit codes of the other processes and kills this one by SIGKILL, without an exception. Its log
     message is the only sign before that. To poll the exit codes here too would be a race with Lightning.
     """
@@ -59,7 +64,7 @@ def on_forced_end(then: Callable[[str], None]) -> Iterator[None]:
         logging.getLogger(WATCHER).removeHandler(handler)
 
 
-def print_unbuffered(message: str) -> None:
+def print_unbuffered(message: str, is_stopped: bool = False) -> None:  # noqa: ARG001
     """Print to stderr without Python's buffers, which are lost if the process is killed."""
     os.write(2, f"\n{message}\n".encode())
 
@@ -77,14 +82,14 @@ def lost_process(error: BaseException) -> str | None:
 
 
 class _ForcedEndHandler(logging.Handler):
-    def __init__(self, then: Callable[[str], None]) -> None:
+    def __init__(self, then: Callable[[str, bool], None]) -> None:
         super().__init__()
         self._then = then
 
     def emit(self, record: logging.LogRecord) -> None:
         if ended := re.search(r"terminated with code (-?\d+)", record.getMessage()):
             try:
-                self._then(_message(f"it left with status {ended[1]}"))
+                self._then(_message(f"it left with status {ended[1]}"), int(ended[1]) in STOPPED)
             except Exception:
                 self.handleError(record)  # Lightning's thread must go on, to end this process
 

@@ -6,7 +6,7 @@ import subprocess
 import sys
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from typing import IO, Any
@@ -42,7 +42,8 @@ def run_job(task: Callable[[DictConfig], Any], cfg: DictConfig, script: Path) ->
             choose_gpu(cfg, folder.parent)
             return _without_exit(task, cfg)
         except Exception as error:
-            traceback.print_exc()
+            with suppress(OSError):  # the disk is full
+                traceback.print_exc()
             after = result_of(folder)
             if after is None or after.status != "failed" or after == before:  # the task has not recorded it
                 _record_failure(folder, cfg, error)
@@ -75,11 +76,16 @@ def output_to(path: Path) -> Iterator[None]:
     try:
         yield
     finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
-        for number, descriptor in enumerate(kept, start=1):
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        for number, (stream, descriptor) in enumerate(zip((sys.stdout, sys.stderr), kept, strict=True), start=1):
+            try:
+                stream.flush()
+            except OSError:  # the disk is full: what is left in the buffer goes nowhere
+                os.dup2(nowhere, number)
+                stream.flush()
             os.dup2(descriptor, number)
             os.close(descriptor)
+        os.close(nowhere)
 
 
 def _needs_processes(cfg: DictConfig) -> bool:

@@ -239,7 +239,7 @@ class ResumableSweeper(Sweeper):
             ignored: jobs whose failure does not count.
 
         Raises:
-            UserError: if other runs failed, so that the exit status is not 0.
+            UserError: if other runs failed, so that the exit status is not 0, or the disk is full.
         """
         sweep = self.directory
         if not sweep.jobs:
@@ -248,6 +248,7 @@ class ResumableSweeper(Sweeper):
         type(self).show(sweep.path)
         failed = [job for job in sweep.jobs if sweep.state(job) not in DONE and job.number not in ignored]
         if failed:
+            sweep.write()  # raises if the disk is full, which may be the reason
             raise UserError(
                 f"{len(failed)} of {len(sweep.jobs)} runs failed: {', '.join(str(job.number) for job in failed)}. "
                 "The same command runs them again, and only them; what they printed is in "
@@ -272,7 +273,7 @@ def _one_interrupt() -> Iterator[None]:
 
     def handle_once(number: int, frame: FrameType | None) -> None:
         for each in handled:
-            signal.signal(each, signal.SIG_IGN)
+            signal.signal(each, lambda *_: None)  # Python prints an error where one is ignored that has just come
         if number == HANGUP:
             forget_terminal()
         if callable(of_ctrl_c):

@@ -39,8 +39,8 @@ class LastCheckpoint(Checkpoint):
 
     It is written before the first batch of every epoch, within an epoch after so many batches or minutes, and at the
     end. The checkpoint before it is kept as ``previous.ckpt``. After Ctrl-C, SIGTERM or SIGHUP (a closed terminal) the
-    current batch or validation is finished, the checkpoint is written, and the process exits; after a second one it
-    exits at once.
+    current batch or validation is finished, the checkpoint is written, and the process exits; a second Ctrl-C makes it
+    exit at once. A second SIGTERM or SIGHUP changes nothing: what ends processes often sends several.
 
     Lightning can resume within an epoch, but its counters are right for that only in some hooks, in which the step is
     not logged yet. So the checkpoint is taken when a batch is about to begin, and its counters are set to their values
@@ -111,7 +111,8 @@ class LastCheckpoint(Checkpoint):
         self._restore_handlers()
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:  # noqa: ARG002
-        self._restore_handlers()
+        if self._stop_signal is None:  # else Lightning restores them, when it is done
+            self._restore_handlers()
 
     def _can_resume_here(self, trainer: Trainer, batch_idx: int) -> bool:
         """Whether Lightning would go on here with the next batch and nothing else.
@@ -160,6 +161,7 @@ class LastCheckpoint(Checkpoint):
     # Signals.
 
     def _install_handlers(self) -> None:
+        self._stop_signal = None
         if threading.current_thread() is not threading.main_thread():
             return
         for number in _SIGNALS:
@@ -168,16 +170,18 @@ class LastCheckpoint(Checkpoint):
                 signal.signal(number, self._request_stop)
 
     def _request_stop(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002
-        self._stop_signal = number
-        self._restore_handlers()
         if number == HANGUP:
             forget_terminal()
+        if self._stop_signal is not None:
+            return
+        self._stop_signal = number
+        if signal.SIGINT in self._handlers:
+            signal.signal(signal.SIGINT, self._handlers.pop(signal.SIGINT))
         # Not with print, which the signal may have interrupted.
         os.write(2, b"\nStopping as soon as a checkpoint is written. Ctrl-C again stops at once.\n")
 
     def _stop_if_asked(self, trainer: Trainer) -> None:
         if _any_process(trainer, self._stop_signal is not None):
-            self._restore_handlers()
             raise SystemExit(128 + (self._stop_signal or signal.SIGTERM))
 
     def _restore_handlers(self) -> None:
