@@ -24,6 +24,7 @@ from jacoscope.pages import named, render, shortened
 from jacoscope.runs.keys import as_typed
 from jacoscope.runs.result import duration
 from jacoscope.sweeps.directory import DONE
+from jacoscope.visuals.colors import KINDS
 from jacoscope.visuals.sheet import png_uri
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ def sweep_page(table: RunTable, home: Path) -> str:
         title=f"{len(table.runs)} runs of {table.folder.resolve().name}",
         subtitle=f"by {', '.join(table.keys) or 'one setting'}",
         charts={**_overview(whole, front), **effects, **shares, **curves},
-        data={"runs": _runs(table), "about": _about(table, home, _pictures(trained))},
+        data={"runs": _runs(table), "about": _about(table, home, _pictures(trained)), "kinds": KINDS},
         table=table,
         done=done,
         pruned=len(table.runs) - len(whole.runs),

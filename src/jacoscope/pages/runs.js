@@ -1,8 +1,8 @@
 // The runs of a sweep: their table, the colours of their points and curves, and what is known about one of them.
-// data.runs are the settings of the table; data.about has for each run {folder, reports, command, picture, failure}.
+// data.runs are the settings of the table; data.about has for each run {folder, reports, command, picture, failure};
+// data.kinds are the colours of a setting of few values.
 
-const KINDS = ["#3b82c4", "#d1661c", "#8a63d2", "#1f9d76", "#d0457a", "#9a7b16", "#2596a8", "#7d8590"]; // on both papers
-const FEW_VALUES = 8; // that have a colour each
+const KINDS = data.kinds, FEW_VALUES = KINDS.length;
 
 class Runs {
   constructor(table) {

@@ -43,6 +43,8 @@ MAP_COLORS = {
 """The ends of the colour maps: zero, the two signs, and the largest magnitude."""
 WORDS = {name: color.word for name, color in MAP_COLORS.items()}
 """What these colours are called in texts: ``WORDS["positive"]`` raises an output, ``WORDS["negative"]`` lowers it."""
+KINDS = ("#3b82c4", "#d1661c", "#8a63d2", "#1f9d76", "#d0457a", "#9a7b16", "#2596a8", "#7d8590")
+"""The colours of runs by a setting of few values, to be seen on light and on dark paper."""
 RUN_SCALE = "Viridis"
 """Plotly's name of the scale that colours runs by a number."""
 NOT_FINITE = 90
