@@ -219,7 +219,8 @@ def train(config: dict[str, Any], data: ImageDataModule, rounds: int, batches: i
     profiler = HookTimer()
     timer = EpochTimer(watched, profiler)
     trainer = build(
-        config["trainer"],
+        config,
+        "trainer",
         callbacks=[watched, timer],
         logger=build_all(config, "logger"),
         profiler=profiler,

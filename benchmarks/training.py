@@ -65,7 +65,8 @@ def lightning_epoch(config: dict[str, Any], data: ImageDataModule, batches: int 
         build_network(config), build(config, "loss"), build(config, "optimizer"), build(config, "scheduler"), 10
     )
     trainer = build(
-        config["trainer"],
+        config,
+        "trainer",
         callbacks=[build(config, "callbacks.progress"), timer],
         logger=build_all(config, "logger"),
         enable_checkpointing=False,

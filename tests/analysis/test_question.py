@@ -58,8 +58,14 @@ def test_one_name_is_as_good_as_a_list_of_one() -> None:
 
 
 @pytest.mark.parametrize("asked", [{"sample": 7}, {"image": "a.png", "invert": True}, {"compare": ["A", "B"]}])
-def test_switches_that_are_off_go_with_every_question(asked: dict[str, Any]) -> None:
-    Question.from_config(OmegaConf.create({**asked, "attack": 0, "report": False}))
+def test_a_value_of_nothing_goes_with_every_question(asked: dict[str, Any]) -> None:
+    Question.from_config(OmegaConf.create({**asked, "attack": 0}))
+
+
+@pytest.mark.parametrize("asked", [{"sample": 7}, {"image": "a.png"}, {"compare": ["A", "B"]}, {"history": True}])
+def test_a_page_that_is_always_written_cannot_be_left_out(asked: dict[str, Any]) -> None:
+    with pytest.raises(UserError, match="report=False is not used"):
+        Question.from_config(OmegaConf.create({**asked, "report": False}))
 
 
 def test_the_first_sample_is_asked_for_one_by_one() -> None:

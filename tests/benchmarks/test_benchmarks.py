@@ -137,7 +137,7 @@ def test_matrix_free(sections: Sections) -> None:
 def test_an_unknown_name_is_answered_with_the_known_ones() -> None:
     done = subprocess.run([sys.executable, "-m", "benchmarks", "trainng"], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 2
-    assert "there are analysis, callback, jacobian, matrix_free, sweep, training" in done.stderr
+    assert "there are analysis, callback, jacobian, matrix_free, pages, sweep, training" in done.stderr
 
 
 @pytest.mark.usefixtures("browser")  # skipped where there is none
