@@ -111,7 +111,7 @@ def _run_hydra(task: Task, config_name: str, check: Task) -> None:
     own_configs.register()
     OmegaConf.register_resolver("folder_of", folder_of, replace=True)
     OmegaConf.register_resolver("typed", typed, replace=True)
-    with _mistakes_as_messages(script, config_name), on_forced_end(print_unbuffered):
+    with _mistakes_as_messages(script, config_name), on_forced_end(lambda reason, _: print_unbuffered(reason)):
         run_or_job()
 
 

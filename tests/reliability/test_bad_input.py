@@ -361,12 +361,7 @@ def test_training(spoilt: Path, words: str, told: str) -> None:
     named = [] if "run_name=" in words else [f"run_name=bad_{TRAIN.index((words, told))}"]
     chosen = {word.partition("=")[0] for word in words.split()}
     tiny = [word for word in OVERRIDES if word.partition("=")[0] not in chosen]
-    refuse(
-        spoilt,
-        "train.py",
-        [*tiny, *named, *AS_ALL, *words.split()],
-        told,
-    )
+    refuse(spoilt, "train.py", [*tiny, *named, *AS_ALL, *words.split()], told)
 
 
 @pytest.mark.parametrize(("words", "told"), ANALYZE, ids=[words for words, _ in ANALYZE])

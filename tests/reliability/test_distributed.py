@@ -107,7 +107,11 @@ def test_the_watch_that_ends_the_first_says_and_records_why(
     monkeypatch.setattr(_ChildProcessObserver, "_terminate_all", lambda _: None)
     caplog.set_level(logging.INFO, "lightning_fabric")
     recorded = RunDirectory(tmp_path).recording({"seed": 0}, None)
-    with subprocess.Popen(["sleep", "60"]) as second, on_forced_end(print_unbuffered), recorded:
+    with (
+        subprocess.Popen(["sleep", "60"]) as second,
+        on_forced_end(lambda reason, _: print_unbuffered(reason)),
+        recorded,
+    ):
         watch = _ChildProcessObserver(os.getpid(), [second])
         assert not watch._run()
         second.send_signal(number)

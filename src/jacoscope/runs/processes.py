@@ -64,7 +64,7 @@ def on_forced_end(then: Callable[[str, bool], None]) -> Iterator[None]:
         logging.getLogger(WATCHER).removeHandler(handler)
 
 
-def print_unbuffered(message: str, is_stopped: bool = False) -> None:  # noqa: ARG001
+def print_unbuffered(message: str) -> None:
     """Print to stderr without Python's buffers, which are lost if the process is killed."""
     os.write(2, f"\n{message}\n".encode())
 

@@ -58,8 +58,7 @@ class JacobianCallback(Callback):
         train_samples: training samples that are measured for comparison; 0 for none. ``inputs_fn`` must find them
             in training batches too; if it does not, a warning says so.
         images_every_n_epochs: draw pictures and histograms in the same way; 0 for none.
-        tab: whether the Jacobians of the drawn samples are logged at each measurement, for the tab "Jacobians" of
-            TensorBoard.
+        tab: whether Jacobians of the drawn samples are logged at each measurement, for TensorBoard's tab "Jacobians".
         probe_indices: validation samples that are drawn, by their index in the validation set; by default one of each
             class.
         outputs: whose Jacobians are logged: ``"logits"``, ``"probs"``.
