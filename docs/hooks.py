@@ -4,6 +4,7 @@ mkdocs calls the functions that begin with ``on_``; :class:`Roles` is an extensi
 """
 
 import html
+import itertools
 import re
 from pathlib import Path
 from typing import Any
@@ -72,13 +73,12 @@ def _order(folder: Path) -> tuple[int, str]:
 
 
 def _file(path: Path) -> list[str]:
-    text = path.read_text().removeprefix("# @package _global_\n")
-    first, _, rest = text.partition("\n")
-    purpose, body = (first.removeprefix("# "), rest) if first.startswith("#") else ("", text)
-    while body.startswith("# "):  # a purpose of several lines
-        line, _, body = body.partition("\n")
-        purpose += f" {line.removeprefix('# ')}"
-    return [purpose, "", "```yaml", body.rstrip() or "{}", "```", ""]
+    lines = path.read_text().removeprefix("# @package _global_\n").splitlines()
+    comments = list(itertools.takewhile(lambda line: line.startswith("#"), lines))
+    purpose = "\n".join(line.removeprefix("#").strip() for line in comments)
+    purpose = re.sub(r"([*_<>])", r"\\\1", purpose)  # plain text, not Markdown
+    body = "\n".join(lines[len(comments) :])
+    return [purpose, "", "```yaml", body.strip() or "{}", "```", ""]
 
 
 # Links and formulas.
