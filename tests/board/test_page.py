@@ -35,7 +35,9 @@ class Tab:
         self.wait(lambda: self.browser.find_elements("css selector", "iframe[src*='name=jacobians']"))
         self.browser.switch_to.frame(self.browser.find_element("css selector", "iframe[src*='name=jacobians']"))
         self.wait(
-            lambda: self.script("return ['shown', 'empty'].some(id => document.getElementById(id)?.offsetHeight)")
+            lambda: self.script(
+                "return ['shown', 'empty', 'problem'].some(id => document.getElementById(id)?.offsetHeight)"
+            )
         )
         self.settle()
         return self

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from jacoscope.analysis.arrays import UNREADABLE, JacobianStore, as_npz, holds_arrays, read_arrays
@@ -178,8 +178,13 @@ def test_whatever_is_changed_in_a_table_it_is_the_same_or_not_read(
         assert pq.read_table(path).equals(pq.read_table(io.BytesIO(SMALL)))
 
 
+DIRECTORY = as_npz(ARRAYS).rfind(b"PK\1\2")  # the last entry of the archive's table of contents
+
+
 @settings(max_examples=100)
 @given(start=st.integers(0, 2000), put=st.binary(max_size=8))
+@example(start=DIRECTORY + 6, put=b"@")  # an unknown version of the format
+@example(start=DIRECTORY + 8, put=b"\1")  # encrypted
 def test_whatever_is_changed_in_arrays_they_are_the_same_or_not_read(
     tmp_path_factory: pytest.TempPathFactory, start: int, put: bytes
 ) -> None:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from jacoscope.errors import UserError
 
-UNREADABLE = (OSError, ValueError, LookupError, TypeError, EOFError, MemoryError, RecursionError, zipfile.BadZipFile)
+UNREADABLE = (OSError, ValueError, LookupError, TypeError, EOFError, MemoryError, RuntimeError, zipfile.BadZipFile)
 """Exceptions that reading a damaged file raises."""
 READ_TOGETHER = 8
 """Samples of a compressed block: to read one of them is to decompress all of them."""

@@ -21,7 +21,7 @@ export const PAGE = `
   <output id="when" for="step"></output>
 </div>
 <p id="problem" role="alert" hidden></p>
-<div id="shown">
+<div id="shown" hidden>
 <div class="stage" id="stage">
   <div class="panes" id="panes"></div>
   <section id="row" aria-label="The row of J at the pixel"><p id="where" aria-live="polite"></p>
