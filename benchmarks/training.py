@@ -35,6 +35,7 @@ from benchmarks._config import composed
 from benchmarks._machine import print_machine
 from jacoscope.data import ImageDataModule
 from jacoscope.data.datamodule import to_pixels
+from jacoscope.jacobians import jacobian
 from jacoscope.penalties import ForwardPass, JacobianPenalty
 from jacoscope.runs.build import build, build_all, build_network
 from jacoscope.runs.config import checked_config
@@ -130,6 +131,12 @@ def by_jacoscope(network: nn.Module, x: Tensor, y: Tensor, projections: int | No
     return nn.functional.cross_entropy(at.logits, y) + WEIGHT * penalty.at(at, generator=seeded())
 
 
+def by_jacobian(network: nn.Module, x: Tensor, y: Tensor) -> Tensor:
+    """Compute the whole Jacobian by the public function."""
+    J, logits = jacobian(network, x, create_graph=True, return_outputs=True)
+    return with_penalty(logits, y, J.square().sum())
+
+
 def by_projection(network: nn.Module, x: Tensor, y: Tensor) -> Tensor:
     """Compute one random projection, written plainly."""
     leaf = x.detach().requires_grad_()
@@ -173,6 +180,7 @@ STEPS: dict[str, Objective] = {
     "one projection, jacoscope": partial(by_jacoscope, projections=1),
     "one projection, autograd.grad": by_projection,
     "exact, jacoscope": partial(by_jacoscope, projections=None),
+    "exact, jacobian(create_graph=True)": by_jacobian,
     "exact, vmap(jacrev)": by_torch_func,
     "exact, autograd.grad, output by output": by_backward_passes,
 }
