@@ -21,7 +21,7 @@ Place = Literal[
     "curves",  # TensorBoard: curves over validation and training samples, and a histogram
     "by_class",  # TensorBoard: curves of the mean over each class
     "by_outcome",  # TensorBoard: curves of the mean over right and over wrong predictions, and of the AUROC
-    "charts",  # TensorBoard, Custom Scalars: a chart of its spread
+    "charts",  # TensorBoard, Custom Scalars: a chart of its spread, which needs statistics=SPREAD
     "more_charts",  # TensorBoard, Custom Scalars: by class, by outcome, training beside validation
     "hparams",  # TensorBoard, HPARAMS: a column
     "tab",  # TensorBoard, Jacobians: a chart of each sample
@@ -33,8 +33,8 @@ Place = Literal[
     "samples",  # analyze.py: beside each sample that is listed
     "networks",  # analyze.py: where networks are compared, and checkpoints of one training
 ]
-USUAL: frozenset[Place] = frozenset(get_args(Place)) - {"more_charts", "result", "runs"}
-"""Where a measure is shown unless its entry says otherwise: everywhere but in the three places that have room for few.
+USUAL: frozenset[Place] = frozenset(get_args(Place)) - {"charts", "more_charts", "result", "runs"}
+"""Where a measure is shown unless its entry says otherwise: everywhere but in the four places that have room for few.
 Besides, every measure is a column of samples.parquet and stands in summary.json."""
 Statistic = Literal["mean", "median", "p05", "p95", "max"]
 SPREAD: tuple[Statistic, ...] = ("mean", "median", "p05", "p95", "max")
@@ -65,7 +65,7 @@ class Measure:
             (which is the same for every output), or the logits alone.
         concern: 1 where large values suggest a wrong prediction, −1 where small ones do, 0 where neither is claimed.
         scale: of an axis that shows it over training or over runs.
-        statistics: that are logged during training.
+        statistics: that are logged during training; those besides the mean make four charts of a group of twelve.
         min_outputs: outputs that a model must have for it.
         shown: where it is shown.
     """
@@ -81,7 +81,7 @@ class Measure:
     of: Literal["jacobian", "logits_jacobian", "logits"] = "jacobian"
     concern: Literal[-1, 0, 1] = 0
     scale: Literal["linear", "log"] = "linear"
-    statistics: tuple[Statistic, ...] = SPREAD
+    statistics: tuple[Statistic, ...] = ("mean",)
     min_outputs: int = 1
     shown: frozenset[Place] = USUAL
 
@@ -170,7 +170,8 @@ _TABLE = (
         function=lambda batch: batch.output_norms.square().sum(1).sqrt(),
         concern=1,
         scale="log",
-        shown=USUAL | {"more_charts", "result", "runs"},
+        statistics=SPREAD,
+        shown=USUAL | {"charts", "more_charts", "result", "runs"},
     ),
     Measure(
         name="spectral",
@@ -183,7 +184,8 @@ _TABLE = (
         function=lambda batch: batch.singular_values[:, 0],
         concern=1,
         scale="log",
-        shown=USUAL | {"result"},
+        statistics=SPREAD,
+        shown=USUAL | {"charts", "result"},
     ),
     Measure(
         name="nuclear",
@@ -243,7 +245,6 @@ _TABLE = (
         reading="how many directions of the input matter",
         function=_effective_rank,
         concern=1,
-        statistics=("mean",),
         shown=frozenset({"curves", "tab", "terminal", "report", "classes", "networks"}),
     ),
     Measure(
@@ -258,7 +259,8 @@ _TABLE = (
         of="logits_jacobian",
         concern=-1,
         min_outputs=2,
-        shown=USUAL | {"more_charts"},
+        statistics=SPREAD,
+        shown=USUAL | {"charts", "more_charts"},
     ),
     Measure(
         name="confidence",

@@ -327,7 +327,7 @@ def test_a_nonfinite_jacobian_is_named_and_left_out(tmp_path: Path) -> None:
     val = DataLoader(torch.utils.data.TensorDataset(data, Y), 20)
     with pytest.warns(UserWarning, match=r"not finite at 1 of 103 samples.* 42"):
         module, _ = train(tmp_path, [numbers()], module=Rooted(), epochs=1, loaders=(loader(16), val))
-    assert last(tmp_path, "jacobian/nonfinite") == 1
+    assert last(tmp_path, "jacobian-about/nonfinite") == 1
     assert last(tmp_path) == mean_norm(module, torch.cat([data[:42], data[43:]]))
 
     data[96] = 0  # the first sample of the last batch is among the training samples that are measured
@@ -344,7 +344,7 @@ def test_a_diverged_training_goes_on(tmp_path: Path) -> None:
         warnings.simplefilter("ignore")
         _, trainer = train(tmp_path, [callback], module=module)
     assert trainer.current_epoch == 2
-    assert last(tmp_path, "jacobian/nonfinite") == len(X)
+    assert last(tmp_path, "jacobian-about/nonfinite") == len(X)
 
 
 def test_classes_that_share_a_name_are_told_apart(tmp_path: Path) -> None:

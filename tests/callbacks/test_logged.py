@@ -68,7 +68,7 @@ def test_norms_over_all_samples_by_class_and_by_outcome(run: Run, output: str, n
     expected[f"jacobian-val_over_train/{tag}"] = values.mean() / values[TRAINED_ON].mean()
     for full_tag, value in expected.items():
         assert last(logged, full_tag) == pytest.approx(float(value), rel=1e-4), full_tag
-    assert last(logged, "jacobian/wrong_count") == int((~correct).sum())
+    assert last(logged, "jacobian-about/wrong_count") == int((~correct).sum())
     pairs = [(w > c).item() for w in values[~correct] for c in values[correct]]
     auroc = last(logged, f"jacobian-by_outcome_{tag}/auroc")
     assert auroc == pytest.approx(sum(pairs) / len(pairs), abs=2e-3)
@@ -117,8 +117,8 @@ def test_checkpoints_and_early_stopping_can_monitor_the_means(run: Run) -> None:
 
 def test_cost_is_logged(run: Run) -> None:
     _, _, logged = run
-    assert last(logged, "jacobian/seconds") > 0
-    assert 0 < last(logged, "jacobian/share_of_epoch") < 1
+    assert last(logged, "jacobian-about/seconds") > 0
+    assert 0 < last(logged, "jacobian-about/share_of_epoch") < 1
 
 
 def test_every_tag_of_the_layout_is_logged(run: Run) -> None:

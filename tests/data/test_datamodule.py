@@ -1,5 +1,8 @@
+import bz2
+import struct
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -208,6 +211,47 @@ def test_files_put_in_place_by_the_user_are_used_without_a_network(data_dir: Pat
     sets = source.load()
     assert sets.test.images.shape == (10_000, 1, 28, 28)
     assert sets.class_names[0] == "T-shirt/top"
+
+
+def test_data_sets_of_other_formats_and_with_arguments_of_their_own_are_read(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    for name in ("usps.bz2", "usps.t.bz2"):  # in the data folder itself, and without names of classes
+        rows = [
+            "".join([f"{k + 1}", *(f" {i}:{v:.3f}" for i, v in enumerate(rng.uniform(-1, 1, 256), 1))])
+            for k in range(10)
+        ]
+        (tmp_path / name).write_bytes(bz2.compress("\n".join(rows).encode()))
+    usps = TorchvisionSource("USPS", tmp_path)
+    usps.prepare()
+    assert usps.load().test.images.shape == (10, 1, 16, 16)
+    assert usps.load().class_names == tuple(map(str, range(10)))
+    (tmp_path / "EMNIST" / "raw").mkdir(parents=True)
+    for part in ("train", "test"):
+        start = tmp_path / "EMNIST" / "raw" / f"emnist-digits-{part}"
+        images = rng.integers(0, 256, 3 * 784, dtype=np.uint8).tobytes()
+        start.with_name(f"{start.name}-images-idx3-ubyte").write_bytes(
+            struct.pack(">2H3I", 0, 0x803, 3, 28, 28) + images
+        )
+        start.with_name(f"{start.name}-labels-idx1-ubyte").write_bytes(struct.pack(">2HI", 0, 0x801, 3) + b"\0\1\2")
+    emnist = TorchvisionSource("EMNIST", tmp_path, split="digits")
+    emnist.prepare()
+    assert emnist.load().train.labels.tolist() == [0, 1, 2]
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "message"),
+    [
+        ("EMNIST", {}, "EMNIST: missing a required argument: 'split'"),
+        ("EMNIST", {"splitt": "digits"}, "EMNIST has no such argument. Did you mean split"),
+        ("USPS", {"split": "digits"}, "USPS has no such argument"),
+        ("SVHN", {}, "does not take train=True"),
+    ],
+)
+def test_a_data_set_that_cannot_be_opened_so_is_refused(
+    name: str, arguments: dict[str, str], message: str, tmp_path: Path
+) -> None:
+    with pytest.raises(UserError, match=message):
+        TorchvisionSource(name, tmp_path, **arguments)
 
 
 def test_without_a_network_says_so_and_names_what_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

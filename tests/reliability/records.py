@@ -12,7 +12,7 @@ from tensorboard.util.tensor_util import make_ndarray
 
 from jacoscope.board.format import PLUGIN
 
-OF_THE_CLOCK = ("jacobian/seconds", "jacobian/share_of_epoch")
+OF_THE_CLOCK = ("jacobian-about/seconds", "jacobian-about/share_of_epoch")
 
 
 def points(run: Path) -> dict[str, list[tuple[int, float]]]:

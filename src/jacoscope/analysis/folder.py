@@ -24,7 +24,7 @@ from jacoscope.runs.records import read_json, record
 from jacoscope.runs.result import installed_versions
 
 PACKAGE = Path(jacoscope.__file__).parent
-COMPUTES = ("measures.py", "jacobian_batch.py", "analysis/tables.py", "analysis/reduction.py")
+COMPUTES = ("jacobians/*.py", "measures.py", "jacobian_batch.py", "analysis/tables.py", "analysis/reduction.py")
 """Files that decide the numbers of an answer."""
 DRAWS = ("visuals/*.py", "pages/*.*", "analysis/figures.py", "analysis/robustness/figure.py", "analysis/report/*.*")
 """Files that decide how an answer looks."""
@@ -37,11 +37,11 @@ def computed_by(names: tuple[str, ...] = COMPUTES) -> str:
     An answer with another digest is computed again.
 
     Args:
-        names: of the files that hold the code.
+        names: of the files that hold the code, or patterns.
     """
     digest = hashlib.sha256()
-    for name in names:
-        tree = ast.parse((PACKAGE / name).read_bytes())
+    for path in sorted(path for name in names for path in PACKAGE.glob(name)):
+        tree = ast.parse(path.read_bytes())
         for node in ast.walk(tree):
             if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef):
                 node.body = [line for line in node.body if not _is_text(line)] or [ast.Pass()]

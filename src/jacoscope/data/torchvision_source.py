@@ -29,26 +29,37 @@ class TorchvisionSource:
     Args:
         name: a class of :mod:`torchvision.datasets` that takes ``train=True|False`` and has its images in ``data``.
         root: the data folder.
-        class_names: one for each class, in the order of the labels; by default torchvision's.
+        class_names: one for each class, in the order of the labels; by default torchvision's, or numbers.
+        arguments: further ones of that class, such as ``split`` of EMNIST.
 
     Raises:
-        UserError: if torchvision has no such class, or it does not take ``train`` and ``download``.
+        UserError: if torchvision has no such class, or it does not take ``train`` and ``download``, or an argument.
     """
 
-    def __init__(self, name: str, root: str | Path, class_names: Sequence[str] | None = None) -> None:
+    def __init__(self, name: str, root: str | Path, class_names: Sequence[str] | None = None, **arguments: Any) -> None:
         self.dataset: Any = getattr(torchvision.datasets, name, None)
         if not inspect.isclass(self.dataset):
             known = nearest(name, torchvision.datasets.__all__)
             raise UserError(f"data.source.name={name}: torchvision.datasets has no such class.{known}")
-        if not {"train", "download"} <= set(inspect.signature(self.dataset).parameters):
+        taken = _parameters(self.dataset)
+        if not {"train", "download"} <= taken:
             raise UserError(
                 f"data.source.name={name}: torchvision's {name} does not take train=True|False. "
                 "Write a class of your own, as jacoscope.data.Source describes it, and type "
                 "data.source._target_=MODULE.CLASS"
             )
+        if unknown := set(arguments) - taken:
+            raise UserError(
+                f"data.source.{min(unknown)}: torchvision's {name} has no such argument.{nearest(min(unknown), taken)}"
+            )
+        try:
+            inspect.signature(self.dataset).bind(root, train=True, download=True, **arguments)
+        except TypeError as error:
+            raise UserError(f"data.source.name={name}: {error}. Type +data.source.NAME=VALUE") from error
         self.name = name
         self.root = Path(root)
         self.class_names = class_names
+        self.arguments = arguments
 
     def prepare(self) -> None:
         """Download what is missing.
@@ -74,26 +85,41 @@ class TorchvisionSource:
             UserError: if a file is damaged.
         """
         train, test = self._open(train=True), self._open(train=False)
-        names = self.class_names or train.classes
         try:
             parts = {name: LabelledImages(*_as_tensors(part)) for name, part in (("train", train), ("test", test))}
         except UserError as error:
             raise UserError(f"{self.root / self._folder()}: {error}") from error
+        numbers = range(int(max(part.labels.max() for part in parts.values())) + 1)
+        names = self.class_names or getattr(train, "classes", None) or map(str, numbers)
         return ImageSets(**parts, class_names=tuple(names))
 
     def _open(self, train: bool, download: bool = False) -> Any:
         for file in (self.root / self._folder()).glob("*-ubyte"):
             require_idx(file)
         try:
-            return self.dataset(self.root, train=train, download=download)
+            return self.dataset(self.root, train=train, download=download, **self.arguments)
         except (ValueError, EOFError, AssertionError, IndexError, KeyError, UnpicklingError) as error:
             raise UserError(
-                f"The files of {self.name} in {self.root / self._folder()} cannot be read ({error}): "
-                "delete that folder and start again."
+                f"The files of {self.name} in {self.root / self._folder()} cannot be read ({error}). "
+                "If they are damaged, delete them and start again."
             ) from error
 
     def _folder(self) -> str:
-        return str(getattr(self.dataset, "base_folder", f"{self.name}/raw"))
+        """Where torchvision looks for the files: in a folder if its class names one, as those like MNIST do."""
+        is_like_mnist = issubclass(self.dataset, torchvision.datasets.MNIST)
+        return str(getattr(self.dataset, "base_folder", f"{self.name}/raw" if is_like_mnist else "."))
+
+
+def _parameters(dataset: type) -> set[str]:
+    """Return the names that a class takes, also those that it hands on to the class it is derived from."""
+    names: set[str] = set()
+    for each in dataset.__mro__:
+        if "__init__" in vars(each):
+            parameters = inspect.signature(each.__init__).parameters  # type: ignore[misc]
+            names |= parameters.keys()
+            if not any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
+                break
+    return names - {"self", "kwargs"}
 
 
 def _as_tensors(dataset: Any) -> tuple[Tensor, Tensor]:

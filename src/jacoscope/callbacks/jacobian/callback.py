@@ -371,7 +371,7 @@ class JacobianCallback(Callback):
             everywhere = trainer.world_size > 1  # all ranks have the same values; this tells Lightning so
             pl_module.log_dict(headlines, logger=False, batch_size=1, add_dataloader_idx=False, sync_dist=everywhere)
         if trainer.state.fn == "fit":
-            scalars["jacobian/seconds"], scalars["jacobian/share_of_epoch"] = self.cost.lap()
+            scalars["jacobian-about/seconds"], scalars["jacobian-about/share_of_epoch"] = self.cost.lap()
         if trainer.loggers and trainer.is_global_zero:
             with self.cost.running():
                 sinks = sinks_of(trainer.loggers)

@@ -35,7 +35,7 @@ The tags end in `mean`: over the validation samples. `jacobian-spread_OUTPUT/…
 | `jacobian-by_class_OUTPUT_MEASURE/NAME` | mean over the samples of one class |
 | `jacobian-by_outcome_OUTPUT/…/correct`, `wrong` | mean over the right and over the wrong predictions |
 | `jacobian-by_outcome_OUTPUT/…/auroc` | how well it tells wrong predictions from right ones: 0.5 is chance, 1 perfect |
-| `jacobian/wrong_count` | number of wrong predictions, from which `wrong` and `auroc` are computed |
+| `jacobian-about/wrong_count` | number of wrong predictions, from which `wrong` and `auroc` are computed |
 | `jacobian-train/…`, `jacobian-train-spread_OUTPUT/…` | the same over training samples, distorted as in training |
 | `jacobian-val_over_train/…` | ratio of the means; above 1: less sensitive on training samples |
 | `jacobian_distribution/…` | histograms over the validation samples |
@@ -51,8 +51,8 @@ All maps of a picture share one scale. That of `probs` is logarithmic if its der
 magnitude, as they do between confident and doubtful predictions: read the ticks of the colour bar. Large images are
 averaged over blocks of pixels.
 
-`jacobian/seconds` and `jacobian/share_of_epoch` are the time that all this took.
-`jacobian/nonfinite` counts samples whose Jacobian was NaN or infinite; they are in none of the numbers.
+`jacobian-about/seconds` and `jacobian-about/share_of_epoch` are the time that all this took.
+`jacobian-about/nonfinite` counts samples whose Jacobian was NaN or infinite; they are in none of the numbers.
 """
 
 

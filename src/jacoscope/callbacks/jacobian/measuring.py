@@ -203,7 +203,7 @@ def summarise(measured: Measurement, class_names: Sequence[str], max_classes: in
     labelled = measured.labels >= 0
     correct = measured.predictions == measured.labels
     if labelled.any():
-        scalars["jacobian/wrong_count"] = float((labelled & ~correct).sum())
+        scalars["jacobian-about/wrong_count"] = float((labelled & ~correct).sum())
     for key, values in measured.values.items():
         shown = _measure_of(key)
         known = values.isfinite()  # a boundary that no input moves is infinitely far
@@ -221,7 +221,7 @@ def summarise(measured: Measurement, class_names: Sequence[str], max_classes: in
     for output, spectrum in measured.spectra.items():
         mean = spectrum.mean(0)[:_SINGULAR_VALUES].tolist() if len(spectrum) else []
         scalars |= {f"jacobian-spectrum_{output}/{i:02d}": value for i, value in enumerate(mean, start=1)}
-    scalars["jacobian/nonfinite"] = float(len(measured.not_finite))
+    scalars["jacobian-about/nonfinite"] = float(len(measured.not_finite))
     return scalars
 
 
