@@ -49,11 +49,8 @@ READERS = {"analysed": analysed, "trained on": trained_on}
 @pytest.mark.parametrize("kind", SAME)
 def test_however_it_is_stored_it_is_the_same_picture(kind: str, reader: str, tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(SAME[kind]())
-    if "brightness and colours" in kind:
-        try:
-            Image.open(tmp_path / "a").load()
-        except OSError:
-            pytest.skip(f"Pillow {PIL.__version__} itself cannot read this file, which it wrote")
+    if kind == "TIFF of brightness and colours" and int(PIL.__version__.partition(".")[0]) < 13:
+        pytest.skip("before version 13, Pillow does not read the file of this kind that it writes")
     pixels = READERS[reader](tmp_path / "a")
     assert pixels.shape == (1, 20, 20)
     stripes = [float(pixels[0, :, columns].mean()) for columns in (slice(0, 5), slice(8, 12), slice(15, 20))]

@@ -13,8 +13,12 @@ from torch import Tensor
 
 from jacoscope.errors import UserError
 
-UNREADABLE = (OSError, ValueError, LookupError, TypeError, EOFError, MemoryError, RuntimeError, zipfile.BadZipFile)
+UNREADABLE = (
+    *(OSError, ValueError, LookupError, TypeError, EOFError, MemoryError, RecursionError),
+    *(zipfile.BadZipFile, NotImplementedError),  # the latter for a version of the format that zipfile does not know
+)
 """Exceptions that reading a damaged file raises."""
+ENCRYPTED = 1  # a flag of a file in a ZIP archive
 READ_TOGETHER = 8
 """Samples of a compressed block: to read one of them is to decompress all of them."""
 
@@ -36,6 +40,8 @@ def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
         packed = any(part.compress_type != zipfile.ZIP_STORED for part in archive.infolist())
         if packed or sum(part.file_size for part in archive.infolist()) > path.stat().st_size:
             raise ValueError("it holds more than was written")
+        if any(part.flag_bits & ENCRYPTED for part in archive.infolist()):
+            raise ValueError("it is encrypted")
     with np.load(path, allow_pickle=False) as arrays:
         return {name: arrays[name] for name in arrays.files}
 
