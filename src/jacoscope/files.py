@@ -3,7 +3,6 @@
 import errno
 import os
 import shutil
-import signal
 import stat
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -12,7 +11,6 @@ from pathlib import Path
 
 from jacoscope.errors import UserError
 
-HANGUP = getattr(signal, "SIGHUP", signal.SIGTERM)  # the terminal was closed; Windows has no such signal
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -140,15 +138,6 @@ def require_writable(folder: Path, key: str) -> None:
             pass
     except OSError as error:  # what os.access says is not enough: nobody can write to /proc
         raise UserError(f"{key}={folder} cannot be written: {_reason(error)}. {remedy(error)}") from error
-
-
-def forget_terminal() -> None:
-    """Send everything that is printed from now on nowhere, if it went to a terminal: writing to a closed one fails."""
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    for descriptor in (1, 2):
-        if stat.S_ISCHR(os.fstat(descriptor).st_mode):
-            os.dup2(nowhere, descriptor)
-    os.close(nowhere)
 
 
 def require_file(path: Path) -> None:

@@ -34,12 +34,14 @@ class JacobianBatch:
     norm is the root of its trace, and :math:`\|\nabla (z_y - z_j)\|^2 = G_{yy} + G_{jj} - 2 G_{yj}`.
 
     Args:
+        x: the inputs, ``[batch, *input_shape]``.
         J: Jacobians of the logits, ``[batch, outputs, *input_shape]``.
         logits: ``[batch, outputs]``.
         labels: true classes, ``[batch]``; −1 where unknown, and by default.
         workspace: memory to use again, where many batches follow each other.
 
-    >>> batch = JacobianBatch(torch.tensor([[[3.0, 0.0, 0.0], [0.0, 4.0, 0.0]]]), torch.tensor([[1.0, 0.0]]))
+    >>> J = torch.tensor([[[3.0, 0.0, 0.0], [0.0, 4.0, 0.0]]])
+    >>> batch = JacobianBatch(torch.rand(1, 3), J, torch.tensor([[1.0, 0.0]]))
     >>> batch.singular_values, batch.output_norms, batch.finite
     (tensor([[4., 3.]], dtype=torch.float64), tensor([[3., 4.]], dtype=torch.float64), tensor([True]))
     >>> batch.of("probs").J.sum(1).abs().max() < 1e-6
@@ -47,8 +49,14 @@ class JacobianBatch:
     """
 
     def __init__(
-        self, J: Tensor, logits: Tensor, labels: Tensor | None = None, workspace: Workspace | None = None
+        self,
+        x: Tensor,
+        J: Tensor,
+        logits: Tensor,
+        labels: Tensor | None = None,
+        workspace: Workspace | None = None,
     ) -> None:
+        self.x = x
         self.J = J
         self.logits = logits
         self.labels = torch.full((len(J),), -1) if labels is None else labels
@@ -62,7 +70,7 @@ class JacobianBatch:
         if output == self.output:
             return self
         J = of_output(self.of_logits.J, self.logits, output)
-        batch = JacobianBatch(J, self.logits, self.labels, self._workspace)
+        batch = JacobianBatch(self.x, J, self.logits, self.labels, self._workspace)
         batch.output, batch.of_logits = output, self.of_logits
         return batch
 

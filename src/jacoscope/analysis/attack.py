@@ -20,7 +20,7 @@ REACH = 8.0
 ATTACK = "Decoupling Direction and Norm (Rony et al., 2019), 100 steps, by foolbox"
 SCHEMA = arrow_schema(
     [
-        Column("index", pa.int64(), "", "index of the sample in its split"),
+        Column("index", pa.int64(), "", "index of the sample in its split", nullable=False),
         Column("predicted_distance", pa.float32(), PIXELS, "first-order distance to the decision boundary"),
         Column("predicted_class", pa.int32(), "class", "class behind that boundary"),
         Column("along_distance", pa.float32(), PIXELS, "change along the predicted direction that turns the decision"),

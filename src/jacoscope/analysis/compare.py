@@ -35,7 +35,7 @@ from jacoscope.analysis.shown_samples import (
 from jacoscope.analysis.split import command_for
 from jacoscope.analysis.streaming import Devices, Part, Work, chunk_size_for, stream
 from jacoscope.analysis.summary import known, quantiles
-from jacoscope.analysis.tables import ALWAYS_THERE, Column, arrow_schema, as_table, columns, finite_rows, left_out
+from jacoscope.analysis.tables import Column, arrow_schema, as_table, columns, finite_rows, left_out
 from jacoscope.analysis.terminal import progress_bar, show_comparison, show_files
 from jacoscope.errors import UserError
 from jacoscope.files import write_whole
@@ -155,7 +155,7 @@ class ComparisonTable(Work):
             for name in OF_EACH
         ]
         angle = Column("cosine", pa.float32(), "", "cosine of the angle between both J")
-        return arrow_schema([*(described[name] for name in ALWAYS_THERE), *of_each, angle])
+        return arrow_schema([*(described[name] for name in ("index", "label", "finite")), *of_each, angle])
 
     @cached_property
     def reduction(self) -> Reduction:

@@ -145,7 +145,7 @@ class Reduction:
         outputs: list[Tensor] = []
         for start in range(0, len(x), step):
             part = slice(start, start + step)
-            batch = JacobianBatch(J[part], logits[part], labels[part], self._workspace).of(self.output)
+            batch = JacobianBatch(x[part], J[part], logits[part], labels[part], self._workspace).of(self.output)
             rows.append({name: compute(batch) for name, compute in self._computed.items()})
             outputs.append(batch.J)
             if sums is not None:

@@ -155,7 +155,7 @@ def read(
     boundary = boundary_distance(J, logits)
     crossing = crossing_along(network.module, x, boundary.direction, boundary.distance)
     output = question.named_output
-    batch = JacobianBatch(J, logits).of(output)
+    batch = JacobianBatch(x, J, logits).of(output)
     measures = {name: float(measure(batch)) for name, measure in MEASURES.items()}
     return Reading(
         title, pixels, label, output, strategy, logits[0], batch.J[0], measures, boundary, crossing, asked or {}

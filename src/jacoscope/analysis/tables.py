@@ -19,8 +19,8 @@ from jacoscope.errors import UserError
 from jacoscope.jacobian_batch import JacobianBatch
 from jacoscope.measures import MEASURES, PER_PIXEL
 
-ALWAYS_THERE = ("index", "label", "finite")
-"""Columns that every row has; the others are null where the Jacobian is NaN or infinite."""
+FINITE = "whether logits and J are; where not, the columns that may be null are null"
+"""Meaning of the column ``finite`` of every table of samples."""
 NAMED = 10
 """Largest number of samples that are named if they are left out."""
 
@@ -29,7 +29,7 @@ class Column(NamedTuple):
     """One column of a table.
 
     ``unit`` and ``meaning`` are stored in the file as the field's metadata. ``compute``, where given, returns the
-    values for a batch of Jacobians, ``[batch]`` or ``[batch, entries of a list]``.
+    values for a batch of inputs and Jacobians, ``[batch]`` or ``[batch, entries of a list]``.
     """
 
     name: str
@@ -39,6 +39,8 @@ class Column(NamedTuple):
     compute: Callable[[JacobianBatch], Tensor] | None = None
     entries: int = 1
     """Length of a list. It is no part of the type: pyarrow 25 and older read no nulls among lists of a fixed size."""
+    nullable: bool = True
+    """Whether it is null where the Jacobian is NaN or infinite."""
 
 
 def columns(classes: int, rank: int, output: str) -> list[Column]:
@@ -52,13 +54,12 @@ def columns(classes: int, rank: int, output: str) -> list[Column]:
     number, real = pa.int32(), pa.float32()
     J = f"J = ∂ {output} / ∂ pixels"
     several = pa.list_(real)
-    finite = "whether logits and J are; where not, the columns behind this one are null"
     nearest = "class behind the decision boundary at boundary_distance"
     norms, values = f"L2 norm of each output's derivative, a part of {J}", f"singular values of {J}, descending"
     return [
-        Column("index", pa.int64(), "", "index of the sample in its split"),
-        Column("label", number, "class", "true class", lambda batch: batch.labels),
-        Column("finite", pa.bool_(), "", finite, lambda batch: batch.finite),
+        Column("index", pa.int64(), "", "index of the sample in its split", nullable=False),
+        Column("label", number, "class", "true class", lambda batch: batch.labels, nullable=False),
+        Column("finite", pa.bool_(), "", FINITE, lambda batch: batch.finite, nullable=False),
         Column("prediction", number, "class", "class with the largest logit", lambda batch: batch.predictions),
         Column("correct", pa.bool_(), "", "whether prediction and label agree", lambda batch: batch.correct),
         Column("label_probability", real, "probability", "probability of the true class", _label_probability),
@@ -85,7 +86,7 @@ def arrow_schema(described: Sequence[Column], about: dict[str, str] | None = Non
         pa.field(
             c.name,
             c.kind,
-            c.name not in ALWAYS_THERE,
+            c.nullable,
             {"unit": c.unit, "meaning": c.meaning, "entries": str(c.entries)},
         )
         for c in described

@@ -71,7 +71,7 @@ def write(
         raise UserError(f"board.write: {len(class_names)} class_names were given, but there are {logits.shape[1]}")
     if not outputs or set(outputs) - {"logits", "probs"}:
         raise UserError(f"board.write: outputs={list(outputs)!r}; allowed are ['logits', 'probs']")
-    batch = JacobianBatch(J.detach().float(), logits.detach().float())
+    batch = JacobianBatch(images, J.detach().float(), logits.detach().float())
     message = summary(
         images,
         {name: shrink(brightness_derivative(batch.of(name).J), MAX_SIDE) for name in outputs},

@@ -4,13 +4,11 @@ import os
 import shutil
 import signal
 import sys
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
@@ -20,15 +18,15 @@ from yaml import YAMLError
 
 from jacoscope.commands import typed
 from jacoscope.errors import UserError
-from jacoscope.files import HANGUP, forget_terminal, remove_unfinished, write_whole
+from jacoscope.files import remove_unfinished, write_whole
 from jacoscope.runs.extension import extended, is_longer
 from jacoscope.runs.lock import LOCK_FILE
 from jacoscope.runs.processes import is_first, lost_process, on_forced_end
 from jacoscope.runs.result import Result, differences, now
+from jacoscope.signals import TERMINATED, exit_on_signal
 
 LONGEST_NAME = 255  # bytes of a folder's name, on nearly every file system
 WRITTEN_BEFORE = (LOCK_FILE, ".hydra", "train.log")  # in the folder of a run that is about to begin
-TERMINATED = tuple(128 + number for number in (signal.SIGTERM, HANGUP))  # exit statuses, as shells report them
 
 
 def folder_of(run_name: Any) -> str:
@@ -216,7 +214,7 @@ class RunDirectory:
                 remove_unfinished(folder)
         self._write(result)
         at_end = write
-        with on_forced_end(fail), _signals_as_exit():
+        with on_forced_end(fail), exit_on_signal():
             try:
                 yield result
                 result.status = "finished"
@@ -271,33 +269,6 @@ def _is_exit_of_the_user(stop: SystemExit) -> bool:
             return False
         cause = cause.__context__
     return cause is None
-
-
-@contextmanager
-def _signals_as_exit() -> Iterator[None]:
-    """Raise SystemExit after SIGTERM or SIGHUP (a closed terminal), which would end the process without a record.
-
-    Those that are ignored, as after ``nohup``, or handled by a sweep, stay so. During the training
-    :class:`~jacoscope.training.LastCheckpoint` handles them.
-    """
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    handled = [number for number in (signal.SIGTERM, HANGUP) if signal.getsignal(number) == signal.SIG_DFL]
-
-    def leave(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
-        if number == HANGUP:
-            forget_terminal()
-        if not isinstance(sys.exc_info()[1], KeyboardInterrupt | SystemExit):  # else the record is being written
-            raise SystemExit(128 + number)
-
-    for number in handled:
-        signal.signal(number, leave)
-    try:
-        yield
-    finally:
-        for number in handled:
-            signal.signal(number, signal.SIG_DFL)
 
 
 def _place(checkpoint: dict[str, Any], epochs: int) -> str:

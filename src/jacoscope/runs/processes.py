@@ -10,13 +10,15 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from jacoscope.files import HANGUP
+from jacoscope.errors import UserError
+from jacoscope.signals import STOPPED
 
 SWEEP_PROCESS = "JACOSCOPE_SWEEP_PROCESS"  # id of the process whose end also ends the jobs of its sweep
 FIRST_PROCESS = "JACOSCOPE_FIRST_PROCESS"  # id of the process whose end also ends the others of its training
 LOCAL_RANK = "LOCAL_RANK"  # set by Lightning and torchrun in the processes that they start
-STOPPED = {status for number in (signal.SIGINT, signal.SIGTERM, HANGUP) for status in (-number, 128 + number)}
-"""Exit statuses of processes that were asked to stop."""
+DISTRIBUTED = (LOCAL_RANK, "NODE_RANK", "RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT", "PL_GLOBAL_SEED")
+"""Environment variables that tell a process which one of a training it is."""
+TORCHRUN = "TORCHELASTIC_"  # the environment variables that only torchrun sets begin with this
 WATCHER = "lightning_fabric.strategies.launchers.subprocess_script"  # in the first process, it watches the others
 
 
@@ -79,6 +81,29 @@ def lost_process(error: BaseException) -> str | None:
     if not isinstance(error, DistError) and not (isinstance(error, RuntimeError) and "/gloo/" in str(error)):
         return None
     return _message(re.sub(r"^\[\S+\] ", "", str(error)).partition(". ")[0])  # without file and line of torch
+
+
+def leave_torchrun() -> None:
+    """If torchrun started this process, continue as an ordinary process, or exit if it is not the first one.
+
+    One process launches a sweep. Its runs train in as many processes as ``trainer.devices`` says, which Lightning
+    starts.
+
+    Raises:
+        UserError: if torchrun works on several machines, which those runs would not reach.
+    """
+    if not any(name.startswith(TORCHRUN) for name in os.environ):
+        return
+    if os.environ["LOCAL_WORLD_SIZE"] != os.environ["WORLD_SIZE"]:
+        raise UserError(
+            "torchrun on several machines can only start single runs. For a sweep on several machines start one "
+            "process, with hydra/launcher=slurm or hydra/launcher=ray"
+        )
+    if os.environ["RANK"] != "0":
+        sys.exit()
+    for name in list(os.environ):
+        if name in DISTRIBUTED or name.startswith(TORCHRUN):
+            del os.environ[name]
 
 
 class _ForcedEndHandler(logging.Handler):

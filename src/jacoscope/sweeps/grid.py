@@ -38,7 +38,7 @@ class GridSweeper(ResumableSweeper):
         sweep.jobs = list(self.planned)
         sweep.write()
         with show_progress(sweep, sweep.jobs):
-            self.launch(sweep.jobs)
+            self.launching.launch(sweep.jobs)
         return ()
 
 

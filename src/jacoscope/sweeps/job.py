@@ -15,15 +15,13 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from jacoscope.errors import UserError
-from jacoscope.runs.directory import TERMINATED, RunDirectory
+from jacoscope.runs.directory import RunDirectory
 from jacoscope.runs.keys import quoted
 from jacoscope.runs.lock import take_lock
-from jacoscope.runs.processes import SWEEP_PROCESS, end_with_parent
+from jacoscope.runs.processes import DISTRIBUTED, SWEEP_PROCESS, end_with_parent
 from jacoscope.runs.result import Result, now
+from jacoscope.signals import TERMINATED
 from jacoscope.sweeps.directory import LOG, result_of
-
-DISTRIBUTED = ("LOCAL_RANK", "NODE_RANK", "RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT", "PL_GLOBAL_SEED")
-"""Environment variables that tell a process which one of a training it is."""
 
 
 def run_job(task: Callable[[DictConfig], Any], cfg: DictConfig, script: Path) -> Any:

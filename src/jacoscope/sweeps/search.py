@@ -1,6 +1,5 @@
 """``python train.py -m hparams_search=optuna``: Optuna chooses the runs, until there are enough."""
 
-import os
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -95,9 +94,9 @@ class SearchSweeper(ResumableSweeper):
         left = self.n_trials - study.done()
         with show_progress(sweep, sweep.jobs, self.n_trials):
             while left > 0:
-                at_a_time = min(left, self.n_jobs or _runs_at_a_time(self.config.hydra))
+                at_a_time = min(left, self.n_jobs or self.launching.at_a_time)
                 jobs += [self._ask(study) for _ in range(at_a_time - len(jobs))]
-                self.launch(jobs)
+                self.launching.launch(jobs)
                 succeeded = [study.tell(job, self._objectives) for job in jobs]
                 if not any(succeeded):
                     break  # others would fail too
@@ -115,17 +114,6 @@ class SearchSweeper(ResumableSweeper):
     def _objectives(self) -> list[str]:
         objective = self.config.objective
         return [objective] if isinstance(objective, str) else list(objective)
-
-
-def _runs_at_a_time(hydra: Any) -> int:
-    """Return how many runs the launcher has at a time, by the keys of Hydra's own launchers."""
-    if (n_jobs := hydra.launcher.get("n_jobs")) is not None:
-        from joblib import effective_n_jobs
-
-        return int(effective_n_jobs(n_jobs))
-    if hydra.runtime.choices["hydra/launcher"] == "basic":
-        return 1
-    return int(hydra.launcher.get("array_parallelism") or os.cpu_count() or 1)
 
 
 def register(show: Callable[[Path], None], check_config: Callable[[DictConfig], object]) -> None:

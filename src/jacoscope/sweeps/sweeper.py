@@ -1,51 +1,34 @@
 """What all sweeps have in common: open the directory, launch the jobs, show the result."""
 
 import copy
-import os
-import pkgutil
-import signal
 import sys
 from abc import abstractmethod
-from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from multiprocessing import active_children
 from pathlib import Path
 from shlex import quote
-from types import FrameType
 from typing import Any, ClassVar
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.plugins import Plugins
-from hydra.errors import HydraException
-from hydra.plugins.launcher import Launcher
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
-from omegaconf.errors import OmegaConfBaseException
 
 from jacoscope.commands import typed
 from jacoscope.errors import UserError
-from jacoscope.files import HANGUP, forget_terminal
 from jacoscope.runs.keys import check_keys, quoted
 from jacoscope.runs.lock import alone_in
 from jacoscope.runs.new_folders import announce, note_missing, remove_empty
-from jacoscope.runs.processes import SWEEP_PROCESS
+from jacoscope.runs.processes import leave_torchrun
 from jacoscope.runs.targets import check_targets
-from jacoscope.sweeps.directory import DONE, LAUNCHER_LOG, LOG, Job, SweepDirectory, name_of_sweep
-from jacoscope.sweeps.job import DISTRIBUTED, output_to
-
-CRASHES_IN_COMPANY = 2  # a job that was running in so many crashes of the launcher is launched alone from then on
-CRASHES_AT_MOST = 3  # and after so many it is not launched again
-TORCHRUN = "TORCHELASTIC_"  # the environment variables that only torchrun sets begin with this
+from jacoscope.signals import one_interrupt
+from jacoscope.sweeps.directory import DONE, LOG, Job, SweepDirectory, name_of_sweep
+from jacoscope.sweeps.launching import Launching, overrides_of
 
 
 class ResumableSweeper(Sweeper):
     """A sweep that the same command continues. Subclasses choose the jobs.
-
-    What became of a job is read from its run directory, never from the process that ran it. So a job counts as
-    finished whether this start ran it, an earlier one, or a launcher that crashed afterwards.
 
     Args:
         params: values of keys, as on a command line; what is typed there replaces them.
@@ -54,6 +37,8 @@ class ResumableSweeper(Sweeper):
         show: shows the runs of a sweep, given its directory. It belongs to the class, as Hydra makes the sweepers.
         check_config: checks the composed config of a job.
         planned: jobs whose configs are checked before anything is made.
+        directory: of the sweep.
+        launching: launches its jobs.
     """
 
     show: ClassVar[Callable[[Path], None]]
@@ -63,10 +48,10 @@ class ResumableSweeper(Sweeper):
     task_function: TaskFunction
     config: DictConfig
     directory: SweepDirectory
+    launching: Launching
 
     def __init__(self, params: Mapping[str, Any] | None = None) -> None:
         self.params = params or {}
-        self.launcher: Launcher | None = None  # made by `sweep`, when the directory is known
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         self.hydra_context, self.task_function, self.config = hydra_context, task_function, config
@@ -120,7 +105,7 @@ class ResumableSweeper(Sweeper):
             HydraException: if a config cannot be composed.
         """
         for job in jobs:
-            config = self.hydra_context.config_loader.load_sweep_config(self.config, self._overrides(job))
+            config = self.hydra_context.config_loader.load_sweep_config(self.config, overrides_of(job, self.directory))
             with read_write(config), open_dict(config):
                 config.hydra.runtime.output_dir = str(self.directory.run_path(job))
             HydraConfig.instance().set_config(config)  # which the config interpolates
@@ -129,59 +114,6 @@ class ResumableSweeper(Sweeper):
                 del config["hydra"]
             self.directory.check_unchanged(job, config)
             type(self).check_config(config)
-
-    def launch(self, jobs: Sequence[Job]) -> None:
-        """Run the jobs that are not done, and return when nothing more can be done.
-
-        A job that fails does not affect the others. If the launcher crashes, because one of its processes was killed,
-        the unfinished jobs are launched again. Which of the running jobs was the cause is not known, so those that
-        were running in several crashes are launched one by one, and then given up.
-
-        Raises:
-            UserError: if the launcher does not work at all.
-        """
-        crashes: Counter[int] = Counter()
-        left = [job for job in jobs if self.directory.state(job) not in DONE]
-        for job in left:
-            self.directory.forget_failure(job)
-        while left:
-            batch = [job for job in left if crashes[job.number] < CRASHES_IN_COMPANY] or left[:1]
-            crashed = self._launch_once(batch)
-            crashes.update(job.number for job in crashed)
-            if crashed:
-                left = [job for job in left if self.directory.state(job) in ("waiting", "interrupted")]
-                left = [job for job in left if crashes[job.number] < CRASHES_AT_MOST]
-            else:
-                left = [job for job in left if job not in batch]
-
-    def _launch_once(self, jobs: Sequence[Job]) -> list[Job]:
-        """Launch some jobs. If the launcher crashes, return the jobs that had begun; otherwise none."""
-        assert self.launcher is not None
-        log = self.directory.path / LAUNCHER_LOG
-        before = [self._time_of_start(job) for job in jobs]
-        os.environ[SWEEP_PROCESS] = str(os.getpid())
-        try:
-            with output_to(log):
-                self.launcher.launch([self._overrides(job) for job in jobs], jobs[0].number)
-        except (HydraException, OmegaConfBaseException):  # a mistake in the configuration
-            raise
-        except Exception as error:  # whatever a launcher raises when one of its processes dies
-            begun = [job for job, time in zip(jobs, before, strict=True) if self._time_of_start(job) != time]
-            if not begun:
-                printed = f"\nWhat it printed is in {log}" if log.stat().st_size > 0 else ""
-                raise UserError(f"{_launcher_name(self.config)} does not work here: {error}{printed}") from error
-            return begun
-        finally:
-            os.environ.pop(SWEEP_PROCESS, None)
-        return []
-
-    def _time_of_start(self, job: Job) -> int:
-        log = self.directory.run_path(job) / LOG
-        return log.stat().st_mtime_ns if log.exists() else 0
-
-    def _overrides(self, job: Job) -> list[str]:
-        name = quoted(f"{self.directory.path.name}-{job.number}")
-        return [*job.overrides, f"run_name={name}", f"hydra.sweep.subdir={job.number}"]
 
     @contextmanager
     def _open(self, path: Path, command: Sequence[str]) -> Iterator[None]:
@@ -195,11 +127,12 @@ class ResumableSweeper(Sweeper):
             raise UserError(
                 "hydra.sweep.dir cannot be set: run_name=NAME names a sweep, paths.log_dir=FOLDER places it"
             )
-        with alone_in(path), _one_interrupt():
+        with alone_in(path), one_interrupt():
             self.directory = SweepDirectory.open(path, command)
             try:
-                self.launcher = self._make_launcher()
-                yield
+                self._set_sweep_dir()
+                with Launching(self.directory, self.hydra_context, self.task_function, self.config) as self.launching:
+                    yield
             except (KeyboardInterrupt, SystemExit) as stop:
                 done = sum(self.directory.state(job) in DONE for job in self.directory.jobs)
                 advice = (
@@ -210,27 +143,13 @@ class ResumableSweeper(Sweeper):
                     print(f"\n{advice}", file=sys.stderr)
                     raise
                 raise KeyboardInterrupt(advice) from stop
-            finally:
-                _end_workers()
-                log = path / LAUNCHER_LOG
-                if log.exists() and log.stat().st_size == 0:
-                    log.unlink()
 
-    def _make_launcher(self) -> Launcher:
-        """Make the launcher of ``hydra/launcher``, and let it and all jobs know the directory of the sweep."""
+    def _set_sweep_dir(self) -> None:
+        """Let the launcher and all jobs know the directory of the sweep."""
         path = str(self.directory.path.absolute())
         with read_write(self.config.hydra), open_dict(self.config.hydra):
             self.config.hydra.sweep.dir = path
             self.config.hydra.overrides.hydra.append(f"hydra.sweep.dir={quoted(path)}")
-        plugins = Plugins.instance()
-        try:
-            plugins.register(pkgutil.resolve_name(self.config.hydra.launcher["_target_"]))  # may be the user's own
-            return plugins.instantiate_launcher(self.hydra_context, self.task_function, self.config)
-        except (ImportError, AttributeError, TypeError, ValueError, RuntimeError) as error:
-            raise UserError(
-                f"{_launcher_name(self.config)} cannot be used: {error}. "
-                "Install its plugin with pip install 'jacoscope[sweep]'; hydra/launcher=basic needs none"
-            ) from error
 
     def _conclude(self, ignored: Collection[int]) -> None:
         """Show the runs.
@@ -254,69 +173,3 @@ class ResumableSweeper(Sweeper):
                 "The same command runs them again, and only them; what they printed is in "
                 f"{sweep.run_path(failed[0]) / LOG}"
             )
-
-
-def _launcher_name(config: DictConfig) -> str:
-    return f"hydra/launcher={config.hydra.runtime.choices['hydra/launcher']}"
-
-
-@contextmanager
-def _one_interrupt() -> Iterator[None]:
-    """Handle SIGTERM and SIGHUP like Ctrl-C, and ignore all of them after the first.
-
-    Another one would stop the cleaning up, and leave processes that go on training.
-    """
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, HANGUP)}
-    of_ctrl_c = before[signal.SIGINT]
-    # Those that are ignored stay ignored, as Ctrl-C is in a process in the background.
-    handled = [number for number, current in before.items() if callable(current) or current == signal.SIG_DFL]
-
-    def handle_once(number: int, frame: FrameType | None) -> None:
-        for each in handled:
-            signal.signal(each, lambda *_: None)  # Python prints an error where one is ignored that has just come
-        if number == HANGUP:
-            forget_terminal()
-        if callable(of_ctrl_c):
-            of_ctrl_c(number, frame)
-        raise KeyboardInterrupt
-
-    for number in handled:
-        signal.signal(number, handle_once)
-    yield
-    for number in handled:  # not in a finally: after the first they stay ignored to the end
-        signal.signal(number, before[number])
-
-
-def _end_workers() -> None:
-    """End the processes of the joblib launcher, if there are any.
-
-    Otherwise this process would wait for them when it exits: some seconds for idle ones, and until their runs are done
-    for those that joblib could not end.
-    """
-    if loky := sys.modules.get("joblib.externals.loky"):
-        for process in active_children():
-            loky.backend.utils.kill_process_tree(process)
-        loky.get_reusable_executor(reuse=True, kill_workers=True).shutdown(wait=False, kill_workers=True)
-
-
-def leave_torchrun() -> None:
-    """If torchrun started this process, continue as an ordinary process, or exit if it is not the first one.
-
-    One process launches a sweep. Its runs train in as many processes as ``trainer.devices`` says, which Lightning
-    starts.
-
-    Raises:
-        UserError: if torchrun works on several machines, which those runs would not reach.
-    """
-    if not any(name.startswith(TORCHRUN) for name in os.environ):
-        return
-    if os.environ["LOCAL_WORLD_SIZE"] != os.environ["WORLD_SIZE"]:
-        raise UserError(
-            "torchrun on several machines can only start single runs. For a sweep on several machines start one "
-            "process, with hydra/launcher=slurm or hydra/launcher=ray"
-        )
-    if os.environ["RANK"] != "0":
-        sys.exit()
-    for name in list(os.environ):
-        if name in DISTRIBUTED or name.startswith(TORCHRUN):
-            del os.environ[name]

@@ -2,19 +2,15 @@
 
 import os
 import signal
-import threading
 import time
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 from jacoscope.checkpoints import read_checkpoint, write_checkpoint
 from jacoscope.errors import UserError
-from jacoscope.files import HANGUP, forget_terminal
 from jacoscope.lightning import Checkpoint, CheckpointIO, LightningModule, ModelCheckpoint, Trainer, is_a
+from jacoscope.signals import StopRequest
 from jacoscope.training.divergence import require_finite_weights
-
-_SIGNALS = (signal.SIGINT, signal.SIGTERM, HANGUP)
 
 
 class CheckpointFiles(CheckpointIO):
@@ -71,8 +67,7 @@ class LastCheckpoint(Checkpoint):
         self._finished = False
         self._just_validated = False
         self._last_saved = time.monotonic()
-        self._stop_signal: int | None = None
-        self._handlers: dict[int, Any] = {}
+        self._stop = StopRequest()
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:  # noqa: ARG002
         if not isinstance(trainer.strategy.checkpoint_io, CheckpointFiles):
@@ -82,7 +77,7 @@ class LastCheckpoint(Checkpoint):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
         self._last_saved = time.monotonic()
-        self._install_handlers()
+        self._stop.listen()
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
         self._due, self._just_validated = True, False
@@ -99,7 +94,7 @@ class LastCheckpoint(Checkpoint):
         minutes = (time.monotonic() - self._last_saved) / 60
         by_clock = self.every_n_minutes is not None and minutes >= self.every_n_minutes
         # Each process has its own clock and gets its own signals.
-        self._due |= _any_process(trainer, by_clock or self._stop_signal is not None)
+        self._due |= _any_process(trainer, by_clock or self._stop.number is not None)
         if self._due and self._can_resume_here(trainer, batch_idx):
             self._save(trainer)
             self._stop_if_asked(trainer)
@@ -108,11 +103,11 @@ class LastCheckpoint(Checkpoint):
         self._finished = True
         self._save(trainer)
         self._stop_if_asked(trainer)
-        self._restore_handlers()
+        self._stop.end()
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:  # noqa: ARG002
-        if self._stop_signal is None:  # else Lightning restores them, when it is done
-            self._restore_handlers()
+        if self._stop.number is None:  # else Lightning restores them, when it is done
+            self._stop.end()
 
     def _can_resume_here(self, trainer: Trainer, batch_idx: int) -> bool:
         """Whether Lightning would go on here with the next batch and nothing else.
@@ -158,35 +153,9 @@ class LastCheckpoint(Checkpoint):
             is_longer = (trainer.max_epochs or 0) > checkpoint["go_on"].get("max_epochs", trainer.max_epochs)
             trainer.should_stop = checkpoint["go_on"]["finished"] and not is_longer  # also if it was stopped early
 
-    # Signals.
-
-    def _install_handlers(self) -> None:
-        self._stop_signal = None
-        if threading.current_thread() is not threading.main_thread():
-            return
-        for number in _SIGNALS:
-            if (handler := signal.getsignal(number)) is not signal.SIG_IGN:
-                self._handlers[number] = handler
-                signal.signal(number, self._request_stop)
-
-    def _request_stop(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002
-        if number == HANGUP:
-            forget_terminal()
-        if self._stop_signal is not None:
-            return
-        self._stop_signal = number
-        if signal.SIGINT in self._handlers:
-            signal.signal(signal.SIGINT, self._handlers.pop(signal.SIGINT))
-        # Not with print, which the signal may have interrupted.
-        os.write(2, b"\nStopping as soon as a checkpoint is written. Ctrl-C again stops at once.\n")
-
     def _stop_if_asked(self, trainer: Trainer) -> None:
-        if _any_process(trainer, self._stop_signal is not None):
-            raise SystemExit(128 + (self._stop_signal or signal.SIGTERM))
-
-    def _restore_handlers(self) -> None:
-        while self._handlers:
-            signal.signal(*self._handlers.popitem())
+        if _any_process(trainer, self._stop.number is not None):
+            raise SystemExit(128 + (self._stop.number or signal.SIGTERM))
 
 
 def _any_process(trainer: Trainer, value: bool) -> bool:

@@ -15,7 +15,7 @@ from jacoscope.analysis.reduction import logits_jacobian
 from jacoscope.analysis.robustness.perturbations import column_of, label_of, loss_gradient, stands
 from jacoscope.analysis.robustness.settings import Robustness
 from jacoscope.analysis.streaming import Part, Work
-from jacoscope.analysis.tables import Column, arrow_schema, as_table
+from jacoscope.analysis.tables import FINITE, Column, arrow_schema, as_table
 from jacoscope.jacobians import boundary_distance
 
 CHUNK = 100
@@ -30,10 +30,11 @@ def columns(settings: Robustness) -> list[Column]:
     """
     distances = [Column(f.name, f.type, *(f.metadata[k].decode() for k in (b"unit", b"meaning"))) for f in SCHEMA]
     wanted = {"predicted_distance", "predicted_class"} if not settings.finds_distances else set(SCHEMA.names)
+    in_order = "index of the sample in its split; samples stand in the order of the draw"
     return [
-        Column("index", pa.int64(), "", "index of the sample in its split; samples stand in the order of the draw"),
-        Column("label", pa.int32(), "class", "true class"),
-        Column("finite", pa.bool_(), "", "whether logits and J are; where not, the columns behind this one are null"),
+        Column("index", pa.int64(), "", in_order, nullable=False),
+        Column("label", pa.int32(), "class", "true class", nullable=False),
+        Column("finite", pa.bool_(), "", FINITE, nullable=False),
         Column("prediction", pa.int32(), "class", "class with the largest logit"),
         Column("correct", pa.bool_(), "", "whether prediction and label agree"),
         Column("loss_gradient", pa.float32(), "per pixel unit", "L2 norm of the gradient of the cross-entropy"),

@@ -80,7 +80,7 @@ class Differentiator:
         )
         if J.dtype in (torch.float16, torch.bfloat16):
             J, logits = J.float(), logits.float()
-        return JacobianBatch(J, logits)
+        return JacobianBatch(x, J, logits)
 
     def in_pieces(self, module: nn.Module, x: Tensor) -> Iterator[tuple[slice, JacobianBatch]]:
         """Compute the Jacobians of many samples, a part of them at a time, so that they fit in memory."""
@@ -157,7 +157,7 @@ def _measure_piece(batch: JacobianBatch, samples: Samples, outputs: Sequence[str
     indices, labels, kept = samples.indices, samples.labels, finite.cpu()
     if not kept.all():
         chosen = finite.to(batch.J.device)
-        batch = JacobianBatch(batch.J[chosen], batch.logits[chosen])
+        batch = JacobianBatch(batch.x[chosen], batch.J[chosen], batch.logits[chosen])
     values, spectra, map_sums = {}, {}, {}
     for output in outputs:
         of_output = batch.of(output)
