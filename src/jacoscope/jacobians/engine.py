@@ -234,7 +234,7 @@ def _compute(
     if not len(x) or not count:
         return x.new_zeros(len(x), count, *x.shape[1:]), alone.outputs.detach().new_zeros(len(x), count), strategy
     pieces = _pieces(function, x, count, footprint, chunk_size, budget)
-    tried: list[str] = []
+    refused: dict[str, Exception] = {}
     for name, why in _candidates(strategy, x, alone):
         _log.debug(
             "strategy %s (%s), %d of %d samples and %d of %d outputs at a time (%s)",
@@ -242,48 +242,72 @@ def _compute(
         )
         try:
             J, values = _by_chunks(function, x, name, pieces, alone)
-            if check and len(x) > 1:
-                is_alone = pieces.samples == 1 or name in SAMPLE_BY_SAMPLE
-                in_company = function(x[-2:].clone()) if is_alone else values
-                check_independence(
-                    in_company[-1:].detach(), alone.outputs.detach(), lambda: coarsest_type(function, x[-1:])
-                )
-            if check and name != "backward":
-                check_derivatives(function, x, J, alone.leaf, alone.outputs)
+            if check:
+                _compare_last(function, x, name, pieces, J, values, alone)
             return J, values if torch.is_grad_enabled() else values.detach(), name
         except (JacobianError, torch.OutOfMemoryError):
             raise
         except (RuntimeError, NotImplementedError, TypeError, ValueError, IndexError, AssertionError) as error:
-            if name == "backward":
-                if not can_be_computed(function, x):
-                    raise fixed_batch_size(1, len(x), error) from error
-                before = f", tried after {' and '.join(tried)}," if tried else ""
-                raise not_differentiable(f"Ordinary backward passes{before}", error) from error
-            if strategy != "auto":
-                raise StrategyError(f"{name} cannot carry out a step of the model: {error}\nUse 'auto'.") from error
-            tried.append(name)
+            refused[name] = error
             _log.debug("strategy %s cannot carry out a step of the model: %s", name, error)
-    raise AssertionError("the last of the strategies returns or raises")
+    raise _explained(function, x, refused) from refused[name]
+
+
+def _compare_last(
+    function: Function, x: Tensor, strategy: str, pieces: Plan, J: Tensor, values: Tensor, alone: ForwardPass
+) -> None:
+    """Compare the result for the last sample with its own forward pass: the outputs, and some of the derivatives.
+
+    Raises:
+        JacobianError: the samples depend on each other.
+        ValueError: the derivatives differ.
+    """
+    if len(x) > 1:
+        is_alone = pieces.samples == 1 or strategy in SAMPLE_BY_SAMPLE
+        beside_another = function(x[-2:].clone()) if is_alone else values
+        check_independence(
+            beside_another[-1:].detach(), alone.outputs.detach(), lambda: coarsest_type(function, x[-1:])
+        )
+    if strategy != "backward":
+        check_derivatives(function, x, J, alone.leaf, alone.outputs)
+
+
+def _explained(function: Function, x: Tensor, refused: dict[str, Exception]) -> JacobianError:
+    """Return the error that says why no strategy has succeeded.
+
+    Args:
+        function: that was to be differentiated.
+        x: the samples.
+        refused: what each strategy raised, in the order in which they were tried.
+    """
+    *before, last = refused
+    error = refused[last]
+    if last != "backward":  # it was asked for
+        return StrategyError(f"{last} cannot carry out a step of the model: {error}\nUse 'auto'.")
+    if not can_be_computed(function, x):
+        return fixed_batch_size(1, len(x), error)
+    also = f", tried after {' and '.join(before)}," if before else ""
+    return not_differentiable(f"Ordinary backward passes{also}", error)
 
 
 def _by_chunks(function: Function, x: Tensor, strategy: str, pieces: Plan, alone: ForwardPass) -> Result:
     compute, count = STRATEGIES[strategy], alone.outputs.shape[1]
     if len(x) == 1 and strategy == "vmap-vjp" and not x.requires_grad:
         return pulled_back(alone.leaf, alone.outputs, pieces.rows)
-    parts = list(_parts(len(x), pieces.samples))
-    if len(parts) == 1:
+    chunks = list(_chunks(len(x), pieces.samples))
+    if len(chunks) == 1:
         return compute(function, x, pieces.rows, count)
     if torch.is_grad_enabled():
-        Js, outputs = zip(*(compute(function, x[part], pieces.rows, count) for part in parts), strict=True)
+        Js, outputs = zip(*(compute(function, x[chunk], pieces.rows, count) for chunk in chunks), strict=True)
         return torch.cat(Js), torch.cat(outputs)
     J, values = x.new_empty(len(x), count, *x.shape[1:]), alone.outputs.detach().new_empty(len(x), count)
-    for part in parts:
-        J[part], values[part] = compute(function, x[part], pieces.rows, count)
+    for chunk in chunks:
+        J[chunk], values[chunk] = compute(function, x[chunk], pieces.rows, count)
     return J, values
 
 
-def _parts(batch: int, size: int) -> Iterator[slice]:
-    """Parts of a batch, all of one size but the first: the last sample comes in company, to be compared with alone."""
+def _chunks(batch: int, size: int) -> Iterator[slice]:
+    """Slices of a batch, of one size but the first: the last sample is computed beside others, for `_compare_last`."""
     for start in range(-(-batch % size), batch, size):
         yield slice(max(0, start), start + size)
 

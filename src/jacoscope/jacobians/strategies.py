@@ -57,7 +57,7 @@ def vmap_jacfwd(function: Function, x: Tensor, rows: int, outputs: int) -> Resul
     of_each = torch.func.vmap(along_each, (0, None), randomness="different")
     features = x[0].numel()
     columns = []
-    for part in _parts(features, rows):
+    for part in _slices(features, rows):
         basis = torch.nn.functional.one_hot(torch.arange(part.start, part.stop, device=x.device), features)
         values, tangents = of_each(x, basis.to(x.dtype).view(-1, *x.shape[1:]))
         columns.append(tangents)
@@ -93,7 +93,7 @@ def pulled_back(leaf: Tensor, values: Tensor, rows: int) -> Result:
     """
     basis = _basis(values)
     pull_back = torch.func.vmap(_pull_back(leaf, values))
-    parts = [pull_back(basis[part]) for part in _parts(len(basis), rows)]
+    parts = [pull_back(basis[part]) for part in _slices(len(basis), rows)]
     J = parts[0] if len(parts) == 1 else torch.cat(parts)
     return J.transpose(0, 1), values
 
@@ -117,7 +117,7 @@ def _pull_back(leaf: Tensor, values: Tensor) -> Callable[[Tensor], Tensor]:
     return pull_back
 
 
-def _parts(count: int, size: int) -> Iterator[slice]:
+def _slices(count: int, size: int) -> Iterator[slice]:
     return (slice(start, min(start + size, count)) for start in range(0, count, size))
 
 
