@@ -1,8 +1,8 @@
 """How every output of an image classifier depends on every input pixel.
 
-The functions of :mod:`jacoscope.jacobians`, which needs only torch; those of :mod:`jacoscope.measurement`, for a plain
-PyTorch loop and notebooks; and the callback that logs Jacobians during a Lightning training. They are loaded when they
-are first used, so that ``import jacoscope`` is fast.
+The functions of :mod:`jacoscope.jacobians`, which needs only torch; those of :mod:`jacoscope.without_lightning`, for a
+plain PyTorch loop and notebooks; and the callback that logs Jacobians during a Lightning training. They are loaded when
+they are first used, so that ``import jacoscope`` is fast.
 """
 
 from importlib import import_module
@@ -12,16 +12,16 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from jacoscope.callbacks import JacobianCallback as JacobianCallback
     from jacoscope.jacobians import *  # noqa: F403
-    from jacoscope.measurement import Picture as Picture
-    from jacoscope.measurement import Result as Result
-    from jacoscope.measurement import log as log
-    from jacoscope.measurement import measure as measure
-    from jacoscope.measurement import show as show
+    from jacoscope.without_lightning import Picture as Picture
+    from jacoscope.without_lightning import Result as Result
+    from jacoscope.without_lightning import log as log
+    from jacoscope.without_lightning import measure as measure
+    from jacoscope.without_lightning import show as show
 
 __version__ = "0.1.0"
 
 _HOMES = {"JacobianCallback": "callbacks"} | dict.fromkeys(
-    ("Picture", "Result", "log", "measure", "show"), "measurement"
+    ("Picture", "Result", "log", "measure", "show"), "without_lightning"
 )
 """Where public names are that :mod:`jacoscope.jacobians` does not have."""
 

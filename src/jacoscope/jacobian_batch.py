@@ -7,8 +7,8 @@ from torch import Tensor
 
 from jacoscope.jacobians import log_probs_jacobian_from_logits, probs_jacobian_from_logits
 
-_PIECE_ENTRIES = 1 << 20
-"""Entries that are converted to float64 at a time: what stays in the cache is read from memory once."""
+PIECE_ENTRIES = 1 << 20
+"""Entries of Jacobians that are reduced at a time: what stays in the cache is read from memory once."""
 
 
 class Workspace:
@@ -151,7 +151,7 @@ class JacobianBatch:
         rows = self.rows.cpu() if self.J.device.type == "mps" else self.rows  # Apple's GPUs have no float64
         columns = rows.mT  # for which BLAS is twice as fast
         gram = torch.empty(*rows.shape[:2], rows.shape[1], dtype=torch.float64, device=rows.device)
-        step = max(1, _PIECE_ENTRIES // max(1, rows.shape[1] * rows.shape[2]))
+        step = max(1, PIECE_ENTRIES // max(1, rows.shape[1] * rows.shape[2]))
         for start in range(0, len(rows), step):
             piece = columns[start : start + step]
             precise = self._workspace.take("float64", piece.shape, piece, torch.float64).copy_(piece)

@@ -15,7 +15,7 @@ import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from jacoscope.analysis.arrays import UNREADABLE, JacobianStore, as_npz, holds_arrays, read_arrays
+from jacoscope.analysis.arrays import DAMAGED, JacobianStore, as_npz, holds_arrays, read_arrays
 from jacoscope.analysis.history import SCHEMA as HISTORY_SCHEMA
 from jacoscope.analysis.tables import arrow_schema, as_parquet, columns, holds_table
 
@@ -152,7 +152,7 @@ def test_arrays_that_lie_are_not_read(lie: str, tmp_path: Path, monkeypatch: pyt
     monkeypatch.chdir(tmp_path)  # where code would leave its trace
     path = tmp_path / "lie"
     path.write_bytes(LYING_ARRAYS[lie]())
-    with peak_of() as peak, pytest.raises(UNREADABLE):
+    with peak_of() as peak, pytest.raises(DAMAGED):
         read_arrays(path)
     assert peak() < 64 * MEGABYTE
     assert list(tmp_path.iterdir()) == [path]
@@ -192,7 +192,7 @@ def test_whatever_is_changed_in_arrays_they_are_the_same_or_not_read(
     path.write_bytes(whole[:start] + put + whole[start + len(put) :])
     try:
         found = read_arrays(path)
-    except UNREADABLE:
+    except DAMAGED:
         return
     if found.keys() == ARRAYS.keys():
         assert all(np.array_equal(found[name], ARRAYS[name].numpy()) for name in ARRAYS)

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from jacoscope.errors import UserError
 
-UNREADABLE = (
+DAMAGED = (
     *(OSError, ValueError, LookupError, TypeError, EOFError, MemoryError, RecursionError),
     *(zipfile.BadZipFile, NotImplementedError),  # the latter for a version of the format that zipfile does not know
 )
@@ -34,7 +34,7 @@ def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
     """Read arrays by name, as :func:`as_npz` writes them: numbers without compression.
 
     Raises:
-        Exception: one of ``UNREADABLE``, if the file is damaged, announces more than it holds, or holds objects.
+        Exception: one of ``DAMAGED``, if the file is damaged, announces more than it holds, or holds objects.
     """
     with zipfile.ZipFile(path) as archive:
         packed = any(part.compress_type != zipfile.ZIP_STORED for part in archive.infolist())
@@ -50,7 +50,7 @@ def holds_arrays(path: Path, shapes: Mapping[str, Sequence[int]]) -> bool:
     """Check whether a file holds arrays of exactly these names and shapes, all of them numbers."""
     try:
         found = read_arrays(path)
-    except UNREADABLE:
+    except DAMAGED:
         return False
     return {name: array.shape for name, array in found.items()} == {k: tuple(v) for k, v in shapes.items()} and all(
         array.dtype.kind in "fi" for array in found.values()
@@ -111,7 +111,7 @@ class JacobianStore:
         try:
             there = json.loads((self.path / "zarr.json").read_text())
             return bool({**there, "attributes": {}} == {**json.loads(made["zarr.json"].to_bytes()), "attributes": {}})
-        except UNREADABLE:
+        except DAMAGED:
             return False
 
     def write(self, start: int, J: Tensor) -> None:

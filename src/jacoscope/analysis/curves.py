@@ -13,7 +13,7 @@ from typing import Any
 import pyarrow.parquet as pq
 from rich.console import Console
 
-from jacoscope.analysis.arrays import UNREADABLE
+from jacoscope.analysis.arrays import DAMAGED
 from jacoscope.analysis.figures import rendered
 from jacoscope.analysis.folder import AnswerFolder, computed_by, drawn_by, short_digest, shown_from
 from jacoscope.analysis.network import TrainedNetwork
@@ -22,7 +22,7 @@ from jacoscope.analysis.robustness.figure import curves_figure
 from jacoscope.analysis.robustness.perturbations import CORRUPTIONS
 from jacoscope.analysis.robustness.settings import Robustness
 from jacoscope.analysis.robustness.summary import metrics, summarise_robustness
-from jacoscope.analysis.robustness.table import CHUNK, RobustnessTable, columns
+from jacoscope.analysis.robustness.table import CHUNK, RobustnessTable, robustness_columns
 from jacoscope.analysis.streaming import Devices, Parts, chunk_size_for, stream
 from jacoscope.analysis.tables import arrow_schema, as_parquet, holds_table
 from jacoscope.analysis.terminal import progress_bar
@@ -138,11 +138,11 @@ def is_sound(folder: AnswerFolder) -> bool:
     """Return whether an earlier robustness.parquet has the columns of what its stage was asked for."""
     try:
         settings = Robustness.from_config(folder.manifest.done[STAGE]["asked"]["settings"])
-    except (UserError, *UNREADABLE):
+    except (UserError, *DAMAGED):
         return False
     if settings is None:
         return False
-    return holds_table(folder.file(TABLE), arrow_schema(columns(settings)), range(1, settings.samples + 1))
+    return holds_table(folder.file(TABLE), arrow_schema(robustness_columns(settings)), range(1, settings.samples + 1))
 
 
 def curves_csv(summaries: dict[str, dict[str, Any]]) -> bytes:

@@ -14,13 +14,12 @@ from pathlib import Path
 from typing import Any
 
 import jacoscope
-from jacoscope.analysis.arrays import UNREADABLE
+from jacoscope.analysis.arrays import DAMAGED
 from jacoscope.analysis.network import NetworkSpec
 from jacoscope.analysis.question import Question
 from jacoscope.errors import UserError
 from jacoscope.files import write_whole
-from jacoscope.runs.records import UNREADABLE as NOT_A_RECORD
-from jacoscope.runs.records import read_json, record
+from jacoscope.runs.records import NOT_A_RECORD, read_json, record
 from jacoscope.runs.result import installed_versions
 
 PACKAGE = Path(jacoscope.__file__).parent
@@ -98,7 +97,7 @@ def shown_from(path: Path) -> Iterator[None]:
     """
     try:
         yield
-    except (*UNREADABLE, AttributeError, ArithmeticError) as error:
+    except (*DAMAGED, AttributeError, ArithmeticError) as error:
         raise UserError(
             f"{path} holds a damaged answer ({type(error).__name__}: {error}). Delete that folder and call again"
         ) from error

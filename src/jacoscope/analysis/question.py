@@ -6,7 +6,7 @@ Torch is not imported: a slip is refused within a second.
 from dataclasses import MISSING, dataclass, field, fields
 from glob import glob
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args, get_type_hints
+from typing import TYPE_CHECKING, Any, NamedTuple, get_args, get_type_hints
 
 from omegaconf import DictConfig, OmegaConf
 
@@ -17,16 +17,26 @@ from jacoscope.runs.records import fits
 if TYPE_CHECKING:
     from jacoscope.analysis.robustness.settings import Robustness
 
-DEFINITION = "vmap-jacrev"  # as in jacoscope.jacobians, which imports torch
+
+class Kind(NamedTuple):
+    """A kind of question."""
+
+    file: str
+    """The file that answers it."""
+    uses: tuple[str, ...]
+    """The keys that not all questions use, and this one does."""
+
+
+TABLE = ("checkpoint", "split", "limit", "chunk_size")
 QUESTIONS = {
-    "sample": "sample",
-    "samples": "sample",
-    "image": "image",
-    "compare": "compare",
-    "history": "history",
-    "split": "split",
+    "sample": Kind("sample", ("checkpoint", "split")),
+    "samples": Kind("sample", ("checkpoint", "split")),
+    "image": Kind("image", ("checkpoint", "invert")),
+    "compare": Kind("compare", ("split", "limit", "chunk_size", "robustness")),
+    "history": Kind("history", TABLE),
+    "split": Kind("split", (*TABLE, "attack", "save_jacobians", "report", "robustness")),
 }
-"""The file that answers each question, by the key that asks it; without such a key, it is that about a whole split.
+"""The questions, by the key that asks them; without such a key, it is that about a whole split.
 
 With ``robustness``, ``compare`` asks about curves, see :attr:`Question.file`.
 """
@@ -36,19 +46,7 @@ CHOICES = {
     "jacobian_dtype": ("float32", "float16"),
 }
 RANGES = {name: Range(low, MOST) for name, low in (("limit", 1), ("chunk_size", 1), ("attack", 0))}
-USED_BY = {
-    "checkpoint": ("split", "sample", "samples", "image", "history"),
-    "split": ("split", "sample", "samples", "compare", "history"),
-    "invert": ("image",),
-    "limit": ("split", "compare", "history"),
-    "chunk_size": ("split", "compare", "history"),
-    "attack": ("split",),
-    "save_jacobians": ("split",),
-    "report": ("split",),
-    "robustness": ("split", "compare"),
-}
-"""The questions that use a key. All of them use the keys that are not listed here."""
-KINDS = {int: "a whole number", str: "a text", bool: "true or false"}
+TYPES = {int: "a whole number", str: "a text", bool: "true or false"}
 NOT_THE_QUESTION = ("model", "data", "images", "augmentation", "paths", "trainer")
 """Keys of the config that describe the network, its data and the devices."""
 
@@ -60,7 +58,7 @@ class Question:
     checkpoint: str | None = None
     split: str = "test"
     output: str | None = None
-    strategy: str = DEFINITION
+    strategy: str = "vmap-jacrev"
     limit: int | None = None
     sample: int | None = None
     samples: list[int] | None = None
@@ -125,7 +123,7 @@ class Question:
     @property
     def file(self) -> str:
         """The name of the file that answers it."""
-        return "compare_robustness" if self.compare and self.robustness else QUESTIONS[self.asked]
+        return "compare_robustness" if self.compare and self.robustness else QUESTIONS[self.asked].file
 
     @property
     def _typed(self) -> list[str]:
@@ -150,7 +148,7 @@ class Question:
     @property
     def output_name(self) -> str:
         """Output and strategy as a part of the name of a folder."""
-        return self.named_output if self.strategy == DEFINITION else f"{self.named_output}_{self.strategy}"
+        return self.named_output if self.strategy == Question.strategy else f"{self.named_output}_{self.strategy}"
 
     @property
     def scope_name(self) -> str:
@@ -159,7 +157,7 @@ class Question:
 
     def _check(self) -> None:
         choices_of = dict(CHOICES)
-        if self.strategy != DEFINITION:
+        if self.strategy != Question.strategy:
             from jacoscope.jacobians import STRATEGIES
 
             choices_of["strategy"] = ("auto", *STRATEGIES)
@@ -185,8 +183,8 @@ class Question:
     def _check_that_all_is_used(self) -> None:
         """Refuse what was set but is not used by the question that is asked. Values of nothing ask for nothing."""
         defaults = {each.name: each.default for each in fields(self)}
-        for name, users in USED_BY.items():
-            value = getattr(self, name)
+        for name in dict.fromkeys(name for kind in QUESTIONS.values() for name in kind.uses):
+            value, users = getattr(self, name), [key for key, kind in QUESTIONS.items() if name in kind.uses]
             is_set = value != defaults[name] and (value or defaults[name] is True)
             if self.asked not in users and is_set:
                 alone = f"without {' or '.join(f'{user}=' for user in users)}"
@@ -200,7 +198,7 @@ class Question:
 def _described(hint: Any) -> str:
     """Describe a type in words: ``a whole number``, ``a list, each a text``."""
     (kind,) = [arm for arm in get_args(hint) if arm is not type(None)] if type(None) in get_args(hint) else [hint]
-    return f"a list, each {KINDS[get_args(kind)[0]]}" if get_args(kind) else KINDS[kind]
+    return f"a list, each {TYPES[get_args(kind)[0]]}" if get_args(kind) else TYPES[kind]
 
 
 def find_pictures(pattern: str) -> list[Path]:

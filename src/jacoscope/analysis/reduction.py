@@ -9,11 +9,8 @@ from torch import Tensor
 from jacoscope.analysis.network import TrainedNetwork
 from jacoscope.analysis.tables import columns
 from jacoscope.errors import UserError
-from jacoscope.jacobian_batch import JacobianBatch, Workspace
+from jacoscope.jacobian_batch import PIECE_ENTRIES, JacobianBatch, Workspace
 from jacoscope.jacobians import JacobianError, jacobian
-
-PIECE_ENTRIES = 1 << 20
-"""Entries of Jacobians that are reduced at a time: what stays in the cache is read from memory once."""
 
 
 def logits_jacobian(network: TrainedNetwork, x: Tensor, strategy: str) -> tuple[Tensor, Tensor]:

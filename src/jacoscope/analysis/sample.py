@@ -32,7 +32,7 @@ from jacoscope.files import write_together
 from jacoscope.jacobian_batch import JacobianBatch
 from jacoscope.jacobians import BoundaryDistance, as_matrix, boundary_distance, output_norms
 from jacoscope.measures import MEASURES, SINGULAR, shown_in
-from jacoscope.runs.records import UNREADABLE, read_json
+from jacoscope.runs.records import NOT_A_RECORD, read_json
 from jacoscope.visuals.figure import jacobian_figure
 from jacoscope.visuals.fonts import drawable, shortened
 
@@ -171,7 +171,7 @@ def require_own(folder: Path, asked: dict[str, Any]) -> None:
     there = [name for name in FILES if os.path.lexists(folder / name)]
     try:
         found = read_json(folder / FILES[0]).get("question") if there else asked
-    except UNREADABLE:
+    except NOT_A_RECORD:
         found = None
     if found != asked:
         owner = "analyze.py did not write" if found is None else "is the answer to another question"

@@ -13,7 +13,7 @@ import pyarrow as pa
 import torch
 from torch import Tensor
 
-from jacoscope.analysis.arrays import UNREADABLE, holds_arrays, read_arrays
+from jacoscope.analysis.arrays import DAMAGED, holds_arrays, read_arrays
 from jacoscope.analysis.network import NetworkSpec
 from jacoscope.analysis.report import Sample
 from jacoscope.analysis.report.samples import CLASSES_SHOWN
@@ -152,7 +152,7 @@ def holds_shown_samples(path: Path, spec: NetworkSpec) -> bool:
     """Check whether a file holds derivative maps of a network's samples, no more than are shown."""
     try:
         count = len(read_arrays(path)["index"])
-    except UNREADABLE:
+    except DAMAGED:
         return False
     rows = (count, min(CLASSES_SHOWN, spec.classes))
     shapes = {

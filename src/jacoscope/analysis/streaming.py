@@ -20,7 +20,7 @@ import torch
 from omegaconf import DictConfig
 from torch import Tensor
 
-from jacoscope.analysis.arrays import UNREADABLE, as_npz, read_arrays, rounded_chunk
+from jacoscope.analysis.arrays import DAMAGED, as_npz, read_arrays, rounded_chunk
 from jacoscope.analysis.network import NetworkSpec, TrainedNetwork
 from jacoscope.analysis.tables import as_parquet, holds_table
 from jacoscope.errors import UserError
@@ -118,7 +118,7 @@ class Parts:
             try:
                 read_arrays(self._arrays(part))
                 is_whole = holds_table(self._table(part), schema, range(count, count + 1))
-            except UNREADABLE:
+            except DAMAGED:
                 is_whole = False
             if not is_whole:
                 self._table(part).unlink()

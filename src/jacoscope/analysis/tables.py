@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from torch import Tensor
 
-from jacoscope.analysis.arrays import UNREADABLE
+from jacoscope.analysis.arrays import DAMAGED
 from jacoscope.errors import UserError
 from jacoscope.jacobian_batch import JacobianBatch
 from jacoscope.measures import MEASURES, PER_PIXEL
@@ -163,7 +163,7 @@ def holds_table(path: Path, schema: pa.Schema, rows: range) -> bool:
                     lengths = pc.unique(pc.list_value_length(batch.column(field.name))).to_pylist()
                     if set(lengths) - {None, _entries(field)}:
                         return False
-    except (*UNREADABLE, pa.ArrowException):
+    except (*DAMAGED, pa.ArrowException):
         return False
     return True
 

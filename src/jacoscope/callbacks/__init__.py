@@ -1,6 +1,7 @@
 """Lightning callbacks that measure a network while it trains, and log what they see.
 
-They are loaded when first used: what they measure with works without Lightning too (:mod:`jacoscope.measurement`).
+They are loaded when first used: what they measure with works without Lightning too, see
+:mod:`jacoscope.without_lightning`.
 """
 
 from importlib import import_module

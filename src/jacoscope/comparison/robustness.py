@@ -6,7 +6,7 @@ from pathlib import Path
 from statistics import pstdev
 from typing import Any
 
-from jacoscope.runs.records import UNREADABLE, read_json
+from jacoscope.runs.records import NOT_A_RECORD, read_json
 
 _log = logging.getLogger(__name__)
 
@@ -36,7 +36,7 @@ def robustness_below(folder: Path) -> dict[str, dict[str, float]]:
             }
             for network in networks.values()
         }
-    except UNREADABLE as error:
+    except NOT_A_RECORD as error:
         _log.warning("%s cannot be read (%s): its columns are left out", files[-1], error)
         return {}
 

@@ -172,7 +172,7 @@ def check_ranges(config: dict[str, Any]) -> None:
     Raises:
         UserError: naming the first key with another value, the value and the range.
     """
-    for key, value, owner in _leaves(config):
+    for key, value, owner in _values_with_owners(config):
         if any(isinstance(number, float) and not math.isfinite(number) for number in _numbers(value)):
             raise UserError(f"{key}={value} is not allowed; type a finite number")
         if owner and owner.partition(".")[0] not in OWNERS:
@@ -218,15 +218,15 @@ def check_processes(trainer: dict[str, Any]) -> None:
         )
 
 
-def _leaves(node: Any, key: str = "", owner: str | None = None) -> Iterator[tuple[str, Any, str | None]]:
+def _values_with_owners(node: Any, key: str = "", owner: str | None = None) -> Iterator[tuple[str, Any, str | None]]:
     """Yield each value of a config with its dotted key and the ``_target_`` that takes it."""
     if isinstance(node, dict):
         target = str(node["_target_"]) if "_target_" in node else owner
         for name, value in node.items():
-            yield from _leaves(value, f"{key}.{name}" if key else str(name), target)
+            yield from _values_with_owners(value, f"{key}.{name}" if key else str(name), target)
     elif isinstance(node, list) and any(isinstance(item, (dict, list)) for item in node):
         for index, value in enumerate(node):
-            yield from _leaves(value, f"{key}[{index}]", owner)
+            yield from _values_with_owners(value, f"{key}[{index}]", owner)
     else:
         yield key, node, owner
 

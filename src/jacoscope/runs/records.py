@@ -14,7 +14,7 @@ from jacoscope.files import require_file
 
 Record = TypeVar("Record")
 
-UNREADABLE = (OSError, ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError)
+NOT_A_RECORD = (OSError, ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError)
 """The exceptions that are raised if a file is not the record that it should be."""
 
 
@@ -22,7 +22,7 @@ def read_json(path: Path) -> dict[str, Any]:
     """Read a JSON file that contains an object.
 
     Raises:
-        Exception: one of ``UNREADABLE``, if it contains something else, or text that cannot be written again.
+        Exception: one of ``NOT_A_RECORD``, if it contains something else, or text that cannot be written again.
     """
     require_file(path)
     content = json.loads(path.read_text(encoding="utf-8"))
@@ -36,7 +36,7 @@ def record(kind: type[Record], content: Mapping[str, Any]) -> Record:
     """Make a dataclass from plain values, after checking their types.
 
     Raises:
-        Exception: one of ``UNREADABLE``, if a value is missing, unknown or not of the annotated type.
+        Exception: one of ``NOT_A_RECORD``, if a value is missing, unknown or not of the annotated type.
     """
     hints = typing.get_type_hints(kind)
     for name, value in content.items():

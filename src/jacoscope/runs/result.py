@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from jacoscope.errors import UserError, nearest
 from jacoscope.files import write_whole
-from jacoscope.runs.records import UNREADABLE, read_json, record
+from jacoscope.runs.records import NOT_A_RECORD, read_json, record
 
 Status = Literal["running", "finished", "interrupted", "failed"]
 
@@ -69,7 +69,7 @@ class Result:
             if datetime.fromisoformat(content["started"]).tzinfo is None:
                 raise ValueError("started has no time zone")
             return record(cls, content)
-        except UNREADABLE as error:
+        except NOT_A_RECORD as error:
             raise UserError(f"{path} is not the record of a run ({error})") from error
 
     @property
@@ -136,7 +136,7 @@ def differences(then: Any, now: Any) -> list[str]:
     >>> differences({"seed": 0, "run_name": "a"}, {"seed": 1, "run_name": "b"})
     ['seed: 0 then, 1 now']
     """
-    before, after = _leaves(then), _leaves(now)
+    before, after = _comparable(then), _comparable(now)
     return [
         f"{key}: {before.get(key, 'absent')} then, {after.get(key, 'absent')} now"
         for key in sorted(before | after)
@@ -170,7 +170,7 @@ def flatten(node: Any, prefix: str = "") -> dict[str, Any]:
     return {k: v for key, value in node.items() for k, v in flatten(value, f"{prefix}{key}.").items()}
 
 
-def _leaves(config: Any) -> dict[str, Any]:
+def _comparable(config: Any) -> dict[str, Any]:
     """Return the leaves of a config, with the folders of ``paths`` replaced by their names: a run may be moved."""
     folders = config.get("paths") or {}
     for name in ("output_dir", "data_dir"):

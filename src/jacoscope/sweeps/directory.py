@@ -15,7 +15,7 @@ from jacoscope.errors import UserError
 from jacoscope.files import write_whole
 from jacoscope.runs.directory import RunDirectory
 from jacoscope.runs.lock import is_held
-from jacoscope.runs.records import UNREADABLE, read_json, record
+from jacoscope.runs.records import NOT_A_RECORD, read_json, record
 from jacoscope.runs.result import Result, differences, now
 
 MANIFEST = "sweep.json"
@@ -67,7 +67,7 @@ class SweepDirectory:
             jobs = [record(Job, job) for job in content.pop("jobs")]
             jobs = [replace(job, overrides=tuple(job.overrides)) for job in jobs]
             return record(cls, {**content, "path": path, "jobs": jobs})
-        except UNREADABLE as error:
+        except NOT_A_RECORD as error:
             raise UserError(f"{path / MANIFEST} is not the record of a sweep ({error})") from error
 
     @classmethod

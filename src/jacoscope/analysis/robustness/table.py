@@ -22,7 +22,7 @@ CHUNK = 100
 """Samples of a part: the same for every command, since the random numbers are drawn part by part."""
 
 
-def columns(settings: Robustness) -> list[Column]:
+def robustness_columns(settings: Robustness) -> list[Column]:
     """Return the columns of robustness.parquet.
 
     Args:
@@ -63,7 +63,7 @@ class RobustnessTable(Work):
 
     @property
     def schema(self) -> pa.Schema:
-        return arrow_schema(columns(self.settings))
+        return arrow_schema(robustness_columns(self.settings))
 
     @cached_property
     def drawn(self) -> list[int]:

@@ -31,6 +31,7 @@ from jacoscope.callbacks.jacobian.sinks import Sink, say_what_is_left_out, sinks
 from jacoscope.callbacks.jacobian.timing import (
     Progress,
     Stopwatch,
+    Validation,
     final_weights,
     is_due,
     is_last_validation,
@@ -145,6 +146,7 @@ class JacobianCallback(Callback):
         self.probes, self.album = self._new_pictures()
         self.training = TrainingSamples(train_samples)
         self.progress = Progress()
+        self.validation = Validation()
         self.cost = Stopwatch()
 
     @property
@@ -158,7 +160,7 @@ class JacobianCallback(Callback):
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:  # noqa: ARG002
         if stage == "fit":  # perhaps not the first of this callback, and of other data
             self.probes, self.album = self._new_pictures()
-            self.progress = Progress(introduced_to=self.progress.introduced_to)
+            self.progress, self.validation = Progress(introduced_to=self.progress.introduced_to), Validation()
             self.training.clear()
             self.differentiate.is_checked = False
 
@@ -211,13 +213,13 @@ class JacobianCallback(Callback):
                 trainer.callback_metrics.update(headlines)
 
     def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
-        progress = self.progress
-        progress.is_measuring = not trainer.sanity_checking and self._measures_now(trainer)
+        validation = self.validation
+        validation.is_measuring = not trainer.sanity_checking and self._measures_now(trainer)
         loaders = CombinedLoader(trainer.test_dataloaders if trainer.testing else trainer.val_dataloaders).flattened
-        progress.loader_idx = loader_to_measure(self.dataloader_idx, len(loaders), trainer)
-        if progress.is_measuring:
-            loader = loaders[progress.loader_idx]
-            progress.samples = ValidationSamples(self.max_samples, loader, trainer.global_rank, trainer.world_size)
+        validation.loader_idx = loader_to_measure(self.dataloader_idx, len(loaders), trainer)
+        if validation.is_measuring:
+            loader = loaders[validation.loader_idx]
+            validation.samples = ValidationSamples(self.max_samples, loader, trainer.global_rank, trainer.world_size)
 
     def on_validation_batch_end(
         self,
@@ -228,15 +230,15 @@ class JacobianCallback(Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        if dataloader_idx != self.progress.loader_idx:
+        if dataloader_idx != self.validation.loader_idx:
             return
         if not self.differentiate.is_checked:
             self._check(pl_module, self.reader.inputs(batch))
-        if not self.progress.is_measuring or self.progress.samples is None:
+        if not self.validation.is_measuring or self.validation.samples is None:
             return
         with self.cost.running():
             x, labels = self.reader.samples(batch)
-            indices = self.progress.samples.add(x, labels)
+            indices = self.validation.samples.add(x, labels)
             if self.has_probes and not trainer.testing:
                 self.probes.add_from(x, labels, indices)
         batches = trainer.num_test_batches if trainer.testing else trainer.num_val_batches
@@ -244,7 +246,7 @@ class JacobianCallback(Callback):
             self._finish_validation(trainer, pl_module)
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if self.progress.is_measuring:  # a stream whose last batch was not known to be the last
+        if self.validation.is_measuring:  # a stream whose last batch was not known to be the last
             self._finish_validation(trainer, pl_module)
         if trainer.state.fn == "fit" and not trainer.sanity_checking and trainer.is_last_batch:
             self.training.end_epoch()
@@ -298,7 +300,7 @@ class JacobianCallback(Callback):
 
     def _finish_validation(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Measure the samples of a validation, once."""
-        self.progress.is_measuring = False
+        self.validation.is_measuring = False
         epochs, step = trainer.current_epoch + 1, logged_step(trainer)
         self._measure_and_log(trainer, pl_module, epochs, step, self._draws_now(trainer))
         if trainer.state.fn == "fit":
@@ -318,11 +320,11 @@ class JacobianCallback(Callback):
         logs: bool = True,
     ) -> dict[str, float]:
         """Measure, draw and log; return the scalars."""
-        if self.progress.samples is None:
+        if self.validation.samples is None:
             return {}
         with self.cost.running():
             in_training = self.training.all() if trainer.state.fn == "fit" else NO_SAMPLES
-            measured = measure(pl_module, self.progress.samples.own_share(), self.differentiate, self.outputs)
+            measured = measure(pl_module, self.validation.samples.own_share(), self.differentiate, self.outputs)
             trained_on = measure(pl_module, in_training, self.differentiate, self.outputs)
             if not measured.values:
                 return {}

@@ -26,17 +26,21 @@ class Progress:
     introduced_to: list[str] = field(default_factory=list)
     """Where the page and the layout are written already."""
 
-    samples: ValidationSamples | None = None
-    """Of the last validation that was measured; this and what follows is not kept in checkpoints."""
-    loader_idx: int = 0
-    """Which loader of the present validation is measured."""
-    is_measuring: bool = False
-    """Whether the present validation is to be measured, and has not been yet."""
-
     def state_dict(self) -> dict[str, Any]:
         """Return what a resumed run needs."""
-        passing = ("samples", "loader_idx", "is_measuring")
-        return {name: value for name, value in vars(self).items() if name not in passing}
+        return dict(vars(self))
+
+
+@dataclass
+class Validation:
+    """The validation that runs, or that ran last."""
+
+    loader_idx: int = 0
+    """Which of its loaders is measured."""
+    is_measuring: bool = False
+    """Whether it is to be measured, and has not been yet."""
+    samples: ValidationSamples | None = None
+    """What is measured; of an earlier validation, if this one is not."""
 
 
 def is_due(epochs: int, every: int, last: int | None) -> bool:
