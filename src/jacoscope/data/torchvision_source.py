@@ -1,6 +1,7 @@
 """Data sets of torchvision: Fashion-MNIST, Kuzushiji-MNIST, CIFAR-10; and the check of their IDX files."""
 
 import inspect
+import re
 import struct
 from collections.abc import Sequence
 from math import prod
@@ -55,7 +56,10 @@ class TorchvisionSource:
         try:
             inspect.signature(self.dataset).bind(root, train=True, download=True, **arguments)
         except TypeError as error:
-            raise UserError(f"data.source.name={name}: {error}. Type +data.source.NAME=VALUE") from error
+            missing = re.search(r"'(\w+)'", str(error))
+            raise UserError(
+                f"data.source.name={name}: {error}. Type +data.source.{missing[1] if missing else 'NAME'}=VALUE"
+            ) from error
         self.name = name
         self.root = Path(root)
         self.class_names = class_names
@@ -99,8 +103,9 @@ class TorchvisionSource:
         try:
             return self.dataset(self.root, train=train, download=download, **self.arguments)
         except (ValueError, EOFError, AssertionError, IndexError, KeyError, UnpicklingError) as error:
+            given = "".join(f" with {key}={value}" for key, value in self.arguments.items())
             raise UserError(
-                f"The files of {self.name} in {self.root / self._folder()} cannot be read ({error}). "
+                f"The files of {self.name}{given} in {self.root / self._folder()} cannot be read ({error}). "
                 "If they are damaged, delete them and start again."
             ) from error
 
