@@ -1,7 +1,11 @@
-"""How far another decision really is: along the direction that the Jacobian predicts, and by an attack."""
+"""How far another decision really is: along the direction that the Jacobian predicts, and by an attack.
+
+:func:`search` makes the rows of adversarial.parquet.
+"""
 
 import warnings
 from importlib import import_module
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -9,10 +13,12 @@ import pyarrow as pa
 import torch
 from torch import Tensor, nn
 
+from jacoscope.analysis.network import TrainedNetwork
 from jacoscope.analysis.summary import known, quantiles
-from jacoscope.analysis.tables import Column, arrow_schema
+from jacoscope.analysis.tables import Column, arrow_schema, evenly_spread, finite_rows
 from jacoscope.errors import UserError
 from jacoscope.intervals import RankCorrelation, rank_correlation
+from jacoscope.jacobians import JacobianError, vjp
 from jacoscope.measures import PIXELS
 
 REACH = 8.0
@@ -86,6 +92,49 @@ def crossing_along(
     changed = x.clone()
     changed[found] = moved(found, distance)
     return Crossing(distance, changed, module(changed).argmax(1))
+
+
+def search(network: TrainedNetwork, split: str, table_file: Path, count: int) -> pa.Table:
+    """Search the nearest adversarial examples of ``count`` samples, evenly spread over those with a finite Jacobian.
+
+    Three distances for each, all L2 in pixels: the first-order one of the table; how far one really has to go in that
+    direction (pixels not clipped, as in the prediction); the smallest change that an established attack finds (pixels
+    within [0, 1]). What was not found is null.
+
+    Args:
+        network: the network and its data, on the CPU.
+        split: of the samples.
+        table_file: samples.parquet.
+        count: samples at most.
+
+    Raises:
+        UserError: if the network has no such derivatives, or the attack fails on it.
+    """
+    table = finite_rows(table_file, ["index", "prediction", "boundary_distance", "nearest_class"])
+    chosen = table.take(evenly_spread(len(table), count))
+    distance = torch.tensor(chosen["boundary_distance"].to_numpy())
+    now, then = (torch.tensor(chosen[name].to_numpy()).long() for name in ("prediction", "nearest_class"))
+    x, _ = network.read_samples(split, chosen["index"].to_pylist())
+    # The margin falls fastest against its gradient: one backward pass, no Jacobian.
+    margin = nn.functional.one_hot(now, network.spec.classes) - nn.functional.one_hot(then, network.spec.classes)
+    try:
+        slope = vjp(network.module, x, margin.to(x.dtype))
+    except JacobianError as error:
+        raise UserError(f"{network.spec.checkpoint.path}: {error}") from error
+    length = torch.linalg.vector_norm(slope.flatten(1), dim=1).view(-1, 1, 1, 1)
+    direction = -slope / length.where(length > 0, torch.ones_like(length))
+    values = {
+        "index": torch.tensor(chosen["index"].to_numpy()),
+        "predicted_distance": distance,
+        "predicted_class": then,
+        **found_distances(network.module, x, now, direction, distance),
+    }
+    missing = {name: ~values[f"{name}_distance"].isfinite().numpy() for name in ("along", "attack")}
+    arrays = [
+        pa.array(values[field.name].numpy(), mask=missing.get(field.name.partition("_")[0])).cast(field.type)
+        for field in SCHEMA
+    ]
+    return pa.table(arrays, schema=SCHEMA)
 
 
 def found_distances(

@@ -22,11 +22,11 @@ from jacoscope.analysis.report.explorer import class_gallery
 from jacoscope.analysis.report.history_page import write_history
 from jacoscope.analysis.report.networks import MEASURES_SHOWN, OfNetwork, SamplesOfNetworks
 from jacoscope.analysis.report.page import MOST_CLASSES
-from jacoscope.analysis.shown_samples import evenly_spread, kept_samples, room_beside, room_in_explorer
+from jacoscope.analysis.shown_samples import kept_samples, room_beside, room_in_explorer
 from jacoscope.analysis.split import MAPS, REPORT, SHOWN, SUMMARY, TABLE, analyse, command_for, split_folder
 from jacoscope.analysis.streaming import Devices
 from jacoscope.analysis.summary import quantiles
-from jacoscope.analysis.tables import as_parquet, finite_rows, holds_table, left_out
+from jacoscope.analysis.tables import as_parquet, evenly_spread, finite_rows, holds_table, left_out
 from jacoscope.analysis.terminal import show_files, show_history
 from jacoscope.errors import UserError
 from jacoscope.files import write_whole

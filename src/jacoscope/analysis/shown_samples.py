@@ -17,6 +17,7 @@ from jacoscope.analysis.arrays import DAMAGED, holds_arrays, read_arrays
 from jacoscope.analysis.network import NetworkSpec
 from jacoscope.analysis.report import Sample
 from jacoscope.analysis.report.samples import CLASSES_SHOWN
+from jacoscope.analysis.tables import evenly_spread
 
 BYTES = 2_500_000
 """Of maps in the report itself, as text."""
@@ -236,15 +237,6 @@ def room_in_explorer(spec: NetworkSpec, networks: int = 1) -> int:
     _, height, width = spec.shape
     maps = networks * min(CLASSES_SHOWN, spec.classes)
     return max(1, min(SAMPLES, BYTES // (maps * height * width * 8 // 3)))  # as base64: 4 characters for 3 bytes
-
-
-def evenly_spread(count: int, chosen: int) -> list[int]:
-    """Choose numbers below ``count``, evenly spread and ascending; all of them if there are no more than ``chosen``.
-
-    >>> evenly_spread(10, 4), evenly_spread(2, 4)
-    ([0, 3, 6, 9], [0, 1])
-    """
-    return np.linspace(0, count - 1, min(count, chosen)).round().astype(int).tolist()  # type: ignore[no-any-return]
 
 
 def _stacked(tensors: Sequence[Tensor], shape: tuple[int, ...]) -> Tensor:

@@ -15,9 +15,8 @@ import torch
 from rich.console import Console
 
 from jacoscope.analysis import curves
-from jacoscope.analysis.adversarial import search
 from jacoscope.analysis.arrays import JacobianStore, as_npz, holds_arrays, read_arrays
-from jacoscope.analysis.attack import SCHEMA, compare_distances
+from jacoscope.analysis.attack import SCHEMA, compare_distances, search
 from jacoscope.analysis.folder import AnswerFolder, answer_path, drawn_by, shown_from
 from jacoscope.analysis.network import NetworkSpec, TrainedNetwork
 from jacoscope.analysis.question import Question

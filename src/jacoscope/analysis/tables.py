@@ -121,6 +121,15 @@ def as_parquet(table: pa.Table) -> bytes:
     return content
 
 
+def evenly_spread(count: int, chosen: int) -> list[int]:
+    """Choose numbers below ``count``, evenly spread and ascending; all of them if there are no more than ``chosen``.
+
+    >>> evenly_spread(10, 4), evenly_spread(2, 4)
+    ([0, 3, 6, 9], [0, 1])
+    """
+    return np.linspace(0, count - 1, min(count, chosen)).round().astype(int).tolist()  # type: ignore[no-any-return]
+
+
 def finite_rows(file: Path, names: Sequence[str] | None = None) -> pa.Table:
     """Read the rows whose Jacobian is finite.
 
