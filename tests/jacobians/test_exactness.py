@@ -143,11 +143,13 @@ def test_the_choice_is_explained_and_stable(caplog):
     assert first.split("(a budget")[0] == second.split("(a budget")[0]
 
 
-def test_create_graph_gives_the_gradient_of_a_norm_of_the_jacobian():
+@pytest.mark.parametrize("strategy", ["auto", *STRATEGIES])
+@pytest.mark.parametrize("outputs", [3, 9])  # fewer and more than inputs
+def test_create_graph_gives_the_gradient_of_a_norm_of_the_jacobian(strategy, outputs):
     torch.manual_seed(0)
-    model = nn.Sequential(nn.Linear(5, 7), nn.Tanh(), nn.Linear(7, 3)).double()
+    model = nn.Sequential(nn.Linear(5, 7), nn.Tanh(), nn.Linear(7, outputs)).double()
     x = torch.rand(4, 5, dtype=torch.float64)
-    J = jacobian(model, x, create_graph=True)
+    J = jacobian(model, x, create_graph=True, strategy=strategy)
     weight = model[0].weight
     (gradient,) = torch.autograd.grad(J.square().sum(), weight)
     step = torch.randn_like(weight)
@@ -159,6 +161,18 @@ def test_create_graph_gives_the_gradient_of_a_norm_of_the_jacobian():
         with torch.no_grad():
             weight -= sign * 1e-6 * step
     assert (gradient * step).sum().item() == pytest.approx(((numeric[0] - numeric[1]) / 2e-6).item(), rel=1e-6)
+
+
+def test_create_graph_gives_the_gradient_with_respect_to_the_input_by_every_strategy():
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(5, 7), nn.Tanh(), nn.Linear(7, 6)).double()
+    found = {}
+    for strategy in STRATEGIES:
+        x = torch.linspace(-1, 1, 20, dtype=torch.float64).view(4, 5).requires_grad_()
+        J, outputs = jacobian(model, x, create_graph=True, strategy=strategy, return_outputs=True)
+        (found[strategy],) = torch.autograd.grad(J.square().sum() + outputs.sum(), x)
+    for gradient in found.values():
+        torch.testing.assert_close(gradient, found["backward"])
 
 
 def test_check_finds_a_wrong_entry_and_counts_kinks():

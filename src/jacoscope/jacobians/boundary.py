@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from .errors import JacobianError
-from .norms import _rows
+from .norms import as_rows
 from .outputs import check_classes
 
 
@@ -52,7 +52,7 @@ def boundary_distance(J: Tensor, logits: Tensor, classes: Tensor | None = None) 
     >>> distance, nearest
     (tensor([1.]), tensor([1]))
     """
-    A = _rows(J)
+    A = as_rows(J)
     if A.shape[1] < 2 or logits.shape != A.shape[:2]:
         raise JacobianError(
             f"J has shape {list(J.shape)} and logits {list(logits.shape)}; expected "

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from .diagnosis import coarsest_type
-from .errors import JacobianError, NonFiniteJacobianError
+from .errors import JacobianError, NonFiniteJacobianError, WrongDerivativesError
 from .purity import Model, unwrapped
 from .strategies import STRATEGIES, Function, forward
 
@@ -22,7 +22,6 @@ def check_inputs(
     strategy: str = "auto",
     chunk_size: ChunkSize = "auto",
     budget: int | None = None,
-    create_graph: bool = False,
 ) -> None:
     """Refuse what has no Jacobian of this form, in words that say what would work."""
     if not callable(model):
@@ -43,10 +42,6 @@ def check_inputs(
         )
     if strategy != "auto" and strategy not in STRATEGIES:
         raise JacobianError(f"strategy={strategy!r} is not known. Use 'auto' or one of {', '.join(STRATEGIES)}.")
-    if create_graph and strategy == "vmap-jacfwd":
-        raise JacobianError(
-            f"strategy={strategy!r} has no differentiable form. With create_graph=True use 'auto' or 'vmap-jacrev'."
-        )
     check_sizes(chunk_size, budget)
     bare = unwrapped(model)
     if isinstance(bare, nn.Module):
@@ -100,13 +95,14 @@ def check_outputs(values: Any, x: Tensor) -> None:
         raise JacobianError(f"The outputs are {values.dtype}; derivatives need floating point outputs.")
 
 
-def check_independence(together: Tensor, alone: Tensor, coarsest: Callable[[], torch.dtype] | None = None) -> None:
+def check_independence(together: Tensor, alone: Tensor, coarsest: Callable[[], torch.dtype]) -> None:
     """Refuse samples that depend on each other: one must come out the same alone and among others, up to rounding.
 
     Args:
         together: outputs among other samples.
         alone: outputs of the same samples alone.
-        coarsest: returns the type that they are rounded to on the way, if that may be coarser than their own.
+        coarsest: returns the least precise type that the outputs go through inside the model. It costs a forward pass,
+            and is called only where the outputs differ.
     """
     if not alone.numel():
         return
@@ -120,7 +116,7 @@ def check_independence(together: Tensor, alone: Tensor, coarsest: Callable[[], t
     allowed = max(scale, 1e-6)
     if difference <= _output_tolerance(alone.dtype) * allowed:
         return
-    if coarsest is None or difference > _output_tolerance(coarsest()) * allowed:
+    if difference > _output_tolerance(coarsest()) * allowed:
         raise JacobianError(
             f"The outputs of the last sample change by {difference:.3g} (of {scale:.3g}) with the samples beside it. "
             "Either samples depend on each other (statistics or attention over the batch), or the model draws random "
@@ -143,7 +139,7 @@ def check_derivatives(function: Function, x: Tensor, J: Tensor, leaf: Tensor, ou
         outputs: the outputs of `leaf`, at its end.
 
     Raises:
-        ValueError: they differ by more than rounding, also where that decides on the side of some kinks.
+        WrongDerivativesError: they differ by more than rounding can explain.
     """
     weights = _random_weights(outputs.shape[1]).to(outputs)
     found = (weights.to(J.dtype) @ J[-1].detach().flatten(1)).view(x.shape[1:])
@@ -154,7 +150,9 @@ def check_derivatives(function: Function, x: Tensor, J: Tensor, leaf: Tensor, ou
         pair, of_pair = forward(function, x[-1:].detach().expand(2, *x.shape[1:]))
         error = _relative_error(found, _gradient(pair, of_pair, torch.cat([weights, 0 * weights]))[0])
     if error > tolerance and error > _gradient_tolerance(coarsest_type(function, x[-1:])):
-        raise ValueError(f"the last sample's derivatives differ by {error:.2g} from those of an ordinary backward pass")
+        raise WrongDerivativesError(
+            f"the last sample's derivatives differ by {error:.2g} from those of an ordinary backward pass"
+        )
 
 
 def _gradient_tolerance(dtype: torch.dtype) -> float:

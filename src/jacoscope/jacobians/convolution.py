@@ -74,8 +74,10 @@ class _Axis(NamedTuple):
     blocks: int
 
     @classmethod
-    def of(cls, m: int, k: int, t: int, p: int, d: int, n: int, size: int) -> "_Axis":
-        """For an input of `n` positions and an output of `size`; the padding may come out negative."""
+    def of(cls, m: int, geometry: Geometry, axis: int) -> "_Axis":
+        """For blocks of `m` strides along an axis of a convolution; the padding may come out negative."""
+        k, t, p, d = (each[axis] for each in (geometry.kernel, geometry.stride, geometry.padding, geometry.dilation))
+        n, size = geometry.input_size[axis], geometry.output_size[axis]
         s = t * m
         first = -((d * (k - 1) - p) // t)
         taps = (s - 1 + p) // t - first + 1
@@ -90,8 +92,7 @@ class _Axis(NamedTuple):
 @lru_cache(maxsize=256)
 def _axes(geometry: Geometry, m: Sizes) -> tuple[_Axis, ...] | None:
     """Return what the formula says for each axis, or None where more is padded than the kernel reaches."""
-    kernel, stride, padding, dilation, _, *sizes = geometry
-    axes = tuple(_Axis.of(*along) for along in zip(m, kernel, stride, padding, dilation, *sizes, strict=True))
+    axes = tuple(_Axis.of(of_axis, geometry, axis) for axis, of_axis in enumerate(m))
     return None if any(axis.first > 0 for axis in axes) else axes
 
 
@@ -123,7 +124,8 @@ def pull_back(g: Tensor, weight: Tensor, geometry: Geometry, m: Sizes) -> Tensor
         g: `[n, out_channels, *output_size]`.
         weight: the convolution's own, `[out_channels, in_channels / groups, *kernel]`.
         geometry: the convolution's.
-        m: how many strides long a block is, along each axis; all that `can_pull_back` give the same numbers.
+        m: how many strides long a block is, along each axis. Every block that `can_pull_back` allows gives the same
+            numbers.
 
     Returns:
         `[n, in_channels, *input_size]`.
@@ -145,6 +147,9 @@ def pull_back(g: Tensor, weight: Tensor, geometry: Geometry, m: Sizes) -> Tensor
 
 def weight_gradient(x: Tensor, g: Tensor, weight: Tensor, geometry: Geometry, m: Sizes) -> Tensor:
     """Return the gradient of ⟨g, convolve(x, weight)⟩ = ⟨pull_back(g, weight), x⟩ with respect to the weight.
+
+    `torch.nn.grad.conv2d_weight` of the convolution itself gives the same, but a step with `create_graph=True` took 4 to
+    23 % longer with it (LeNet-5, batch 100, one and two threads, AVX-512 and AVX2).
 
     Args:
         x: `[n, in_channels, *input_size]`.
@@ -279,7 +284,11 @@ class BlockConvolution(torch.autograd.Function):
 
 
 class BlockPullBack(torch.autograd.Function):
-    """The pull-back of a `BlockConvolution` as a step of its own, linear in the cotangent and in the weight."""
+    """The pull-back of a `BlockConvolution` as a step of its own, linear in the cotangent and in the weight.
+
+    Without it PyTorch would differentiate the steps of `pull_back`, and a step with `create_graph=True` took 24 to 36 %
+    longer.
+    """
 
     @staticmethod
     def forward(g: Tensor, weight: Tensor, geometry: Geometry, m: Sizes) -> Tensor:

@@ -20,14 +20,16 @@ from .checks import (
     check_same_type,
 )
 from .diagnosis import can_be_computed, coarsest_type, first_forward, fixed_batch_size, not_differentiable
-from .errors import JacobianError, StrategyError
+from .errors import JacobianError, StrategyError, WrongDerivativesError
 from .memory import Footprint, Plan, plan
 from .outputs import Output, outputs_of
 from .purity import Model, pure, unwrapped
-from .strategies import DEFINITION, SAMPLE_BY_SAMPLE, STRATEGIES, Function, Result, forward, pulled_back
+from .strategies import DEFINITION, SAMPLE_BY_SAMPLE, STRATEGIES, Function, Result, forward, from_graph
 
 _log = logging.getLogger("jacoscope.jacobians")
 
+_CANNOT_CARRY_OUT = (RuntimeError, TypeError, ValueError, IndexError, AssertionError)
+"""What PyTorch raises where a transform cannot carry out a step of a model."""
 _SMALL = 256 << 10
 """Bytes of a Jacobian so small that the work on it need not be planned."""
 
@@ -111,7 +113,7 @@ def jacobian(
     >>> torch.equal(J, model.weight.expand(2, 3, 4))
     True
     """
-    check_inputs(model, x, strategy, chunk_size, memory_budget, create_graph)
+    check_inputs(model, x, strategy, chunk_size, memory_budget)
     with as_function(model, x, output, freeze=not create_graph) as function:
         J, values, _ = _compute(function, x, strategy, chunk_size, memory_budget, check=check)
     if check_finite and J.numel():
@@ -207,7 +209,7 @@ def _next_handle() -> int:
 def _last(x: Tensor) -> Tensor:
     """Return the last sample, or zeros if there is none.
 
-    The last, for where a model takes the batch for a sequence, it may depend on those before it.
+    If a model takes the batch for a sequence, the first sample does not depend on the others, but the last one does.
     """
     return x[-1:].detach() if len(x) else x.new_zeros(1, *x.shape[1:])
 
@@ -226,7 +228,7 @@ def _compute(
         x = x.clone()
     if not torch.is_grad_enabled():
         x = x.detach()
-    # A batch of one needs no other pass: this graph is the one that is differentiated, and is not measured therefore.
+    # Of a batch of one, `_by_chunks` can differentiate this graph, which hooks that measure memory would spoil.
     footprint = Footprint()
     with footprint.measuring() if chunk_size == "auto" and len(x) > 1 else nullcontext():
         alone = ForwardPass.of(function, _last(x), x)
@@ -238,7 +240,7 @@ def _compute(
     for name, why in _candidates(strategy, x, alone):
         _log.debug(
             "strategy %s (%s), %d of %d samples and %d of %d outputs at a time (%s)",
-            *(name, why, pieces.samples, len(x), pieces.rows, count, pieces.reason),
+            *(name, why, pieces.samples, len(x), pieces.directions, count, pieces.reason),
         )
         try:
             J, values = _by_chunks(function, x, name, pieces, alone)
@@ -247,7 +249,7 @@ def _compute(
             return J, values if torch.is_grad_enabled() else values.detach(), name
         except (JacobianError, torch.OutOfMemoryError):
             raise
-        except (RuntimeError, NotImplementedError, TypeError, ValueError, IndexError, AssertionError) as error:
+        except (WrongDerivativesError, *_CANNOT_CARRY_OUT) as error:
             refused[name] = error
             _log.debug("strategy %s cannot carry out a step of the model: %s", name, error)
     raise _explained(function, x, refused) from refused[name]
@@ -260,7 +262,7 @@ def _compare_last(
 
     Raises:
         JacobianError: the samples depend on each other.
-        ValueError: the derivatives differ.
+        WrongDerivativesError: the derivatives differ.
     """
     if len(x) > 1:
         is_alone = pieces.samples == 1 or strategy in SAMPLE_BY_SAMPLE
@@ -293,21 +295,21 @@ def _explained(function: Function, x: Tensor, refused: dict[str, Exception]) -> 
 def _by_chunks(function: Function, x: Tensor, strategy: str, pieces: Plan, alone: ForwardPass) -> Result:
     compute, count = STRATEGIES[strategy], alone.outputs.shape[1]
     if len(x) == 1 and strategy == "vmap-vjp" and not x.requires_grad:
-        return pulled_back(alone.leaf, alone.outputs, pieces.rows)
+        return from_graph(alone.leaf, alone.outputs, pieces.directions)
     chunks = list(_chunks(len(x), pieces.samples))
     if len(chunks) == 1:
-        return compute(function, x, pieces.rows, count)
+        return compute(function, x, pieces.directions, count)
     if torch.is_grad_enabled():
-        Js, outputs = zip(*(compute(function, x[chunk], pieces.rows, count) for chunk in chunks), strict=True)
+        Js, outputs = zip(*(compute(function, x[chunk], pieces.directions, count) for chunk in chunks), strict=True)
         return torch.cat(Js), torch.cat(outputs)
     J, values = x.new_empty(len(x), count, *x.shape[1:]), alone.outputs.detach().new_empty(len(x), count)
     for chunk in chunks:
-        J[chunk], values[chunk] = compute(function, x[chunk], pieces.rows, count)
+        J[chunk], values[chunk] = compute(function, x[chunk], pieces.directions, count)
     return J, values
 
 
 def _chunks(batch: int, size: int) -> Iterator[slice]:
-    """Slices of a batch, of one size but the first: the last sample is computed beside others, for `_compare_last`."""
+    """Slices of a batch. Only the first may be shorter: the last sample has others beside it, for `_compare_last`."""
     for start in range(-(-batch % size), batch, size):
         yield slice(max(0, start), start + size)
 
@@ -339,6 +341,6 @@ def _candidates(strategy: str, x: Tensor, alone: ForwardPass) -> list[tuple[str,
     last = ("backward", "auto: the strategies before cannot carry out a step of the model, or do so wrongly")
     if alone.hooked:
         return [("backward", "auto: hooks change the derivatives, and ordinary backward passes run them")]
-    if x[0].numel() < alone.outputs.shape[1] and not torch.is_grad_enabled():
+    if x[0].numel() < alone.outputs.shape[1]:
         return [("vmap-jacfwd", "auto: fewer inputs than outputs"), ("vmap-vjp", "auto"), last]
     return [("vmap-vjp", "auto"), last]

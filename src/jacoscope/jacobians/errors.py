@@ -14,6 +14,10 @@ class StrategyError(JacobianError):
     """The strategy that was asked for cannot carry out a step of the model, or differentiates it wrongly."""
 
 
+class WrongDerivativesError(Exception):
+    """A strategy has differentiated a step of the model wrongly; another one is tried. No user sees it."""
+
+
 class NonFiniteJacobianError(JacobianError):
     """The Jacobian of some samples is NaN or infinite.
 

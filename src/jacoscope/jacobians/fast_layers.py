@@ -6,7 +6,7 @@ model is left to PyTorch.
 
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -28,6 +28,14 @@ _SLOPES: dict[Any, Slope] = dict.fromkeys((torch.tanh, Tensor.tanh), lambda y: 1
 """Activations, and their derivatives as functions of their values."""
 
 
+class Activated(NamedTuple):
+    """The result of an activation, its input, and the activation's derivative as a function of the result."""
+
+    y: Tensor
+    x: Tensor
+    slope: Slope
+
+
 def fast_layers(cotangents: int) -> AbstractContextManager[Any]:
     """Return the context in which to carry out a forward pass, if so many cotangents are pulled back at a time."""
     return FastLayers() if cotangents >= _FEW else nullcontext()
@@ -43,26 +51,23 @@ class FastLayers(TorchFunctionMode):
 
     def __init__(self) -> None:
         super().__init__()
-        self._activated: tuple[Tensor, Tensor, Slope] | None = None
-        """The result of the call just before this one, if it was an activation, its input and its slope."""
+        self._activated: Activated | None = None
+        """The call just before this one, if it was an activation."""
 
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         kwargs, before, self._activated = kwargs or {}, self._activated, None
-        if func in _POOLINGS:
-            pooled = _pool(_POOLINGS[func](*args, **kwargs), before)
-            return func(*args, **kwargs) if pooled is None else pooled
-        if func in _LAYERS:
-            result = _LAYERS[func](*args, **kwargs)
-            return func(*args, **kwargs) if result is None else result
+        if func in _LAYERS and (fast := _LAYERS[func](before, *args, **kwargs)) is not None:
+            return fast
         result = func(*args, **kwargs)
         if func in _SLOPES and args and result is not args[0] and result.requires_grad:  # neither in place nor detached
-            self._activated = (result, args[0], _SLOPES[func])
+            self._activated = Activated(result, args[0], _SLOPES[func])
         return result
 
 
 def _convolution(
+    before: Activated | None,  # noqa: ARG001 - as all layers take it
     input: Tensor,  # noqa: A002 - named as in torch
     weight: Tensor,
     bias: Tensor | None = None,
@@ -81,6 +86,7 @@ def _convolution(
 
 
 def _average_pool(
+    before: Activated | None,
     input: Tensor,  # noqa: A002
     kernel_size: Sizes,
     stride: Sizes | None = None,
@@ -88,12 +94,16 @@ def _average_pool(
     ceil_mode: bool = False,  # noqa: ARG001 - windows that tile the image leave nothing to round
     count_include_pad: bool = True,  # noqa: ARG001 - nothing is padded
     divisor_override: int | None = None,
-) -> "_Pooling | None":
+) -> Tensor | None:
     window = None if divisor_override else _tiling(input, kernel_size, stride, padding)
-    return None if window is None else (input, window, "average")
+    if window is None:
+        return None
+    x, slope = _with_activation(input, before)
+    return _applied(TiledPool, x, F.avg_pool2d(input.detach(), window), slope, window, 1 / (window[0] * window[1]))
 
 
 def _maximum_pool(
+    before: Activated | None,
     input: Tensor,  # noqa: A002
     kernel_size: Sizes,
     stride: Sizes | None = None,
@@ -101,26 +111,23 @@ def _maximum_pool(
     dilation: Sizes = 1,
     ceil_mode: bool = False,  # noqa: ARG001
     return_indices: bool = False,
-) -> "_Pooling | None":
+) -> Tensor | None:
     window = None if return_indices else _tiling(input, kernel_size, stride, padding)
-    return None if window is None or _per_axis(dilation, 2) != (1, 1) else (input, window, "maximum")
-
-
-_Pooling = tuple[Tensor, Window, str]
-
-
-def _pool(pooling: _Pooling | None, before: tuple[Tensor, Tensor, Slope] | None) -> Tensor | None:
-    """Pool over windows that tile the image, if they do; with the derivative of the activation before it."""
-    if pooling is None:
+    if window is None or _per_axis(dilation, 2) != (1, 1):
         return None
-    y, window, kind = pooling
-    activated, x, slope_of = before or (None, y, None)
-    x, slope = (x, slope_of(y)) if activated is y and slope_of else (y, None)
-    if kind == "average":
-        return _applied(TiledPool, x, F.avg_pool2d(y.detach(), window), slope, window, 1 / (window[0] * window[1]))
-    pooled, places = F.max_pool2d(y.detach(), window, return_indices=True)
-    maxima = places_of_maxima(y.detach(), places)
+    x, slope = _with_activation(input, before)
+    pooled, places = F.max_pool2d(input.detach(), window, return_indices=True)
+    maxima = places_of_maxima(input.detach(), places)
     return _applied(TiledPool, x, pooled, maxima if slope is None else maxima * slope, window, 1.0)
+
+
+def _with_activation(y: Tensor, before: Activated | None) -> tuple[Tensor, Tensor | None]:
+    """Return what a pooling of `y` is differentiated with respect to, and the slope of `y` with respect to it.
+
+    If `y` is the result of an activation, that is the activation's input: both are differentiated as one. Otherwise it
+    is `y` itself, and the slope is None.
+    """
+    return (before.x, before.slope(y)) if before is not None and before.y is y else (y, None)
 
 
 class ChannelScaling(torch.autograd.Function):
@@ -146,6 +153,7 @@ class ChannelScaling(torch.autograd.Function):
 
 
 def _batch_norm(
+    before: Activated | None,  # noqa: ARG001
     input: Tensor,  # noqa: A002
     running_mean: Tensor | None,
     running_var: Tensor | None,
@@ -166,13 +174,15 @@ def _batch_norm(
 _LAYERS: dict[Any, Callable[..., Tensor | None]] = {
     F.conv1d: _convolution,
     F.conv2d: _convolution,
-    F.batch_norm: _batch_norm,
-}
-_POOLINGS: dict[Any, Callable[..., _Pooling | None]] = {
     F.avg_pool2d: _average_pool,
     F.max_pool2d: _maximum_pool,
     torch.max_pool2d: _maximum_pool,
+    F.batch_norm: _batch_norm,
 }
+"""The layers, and the functions that carry them out in a fast way, or return None where PyTorch's way is to be taken.
+
+Each takes the activation just before it, if there was one, and the arguments of the layer.
+"""
 
 
 def _applied(layer: type[torch.autograd.Function], *given: Any) -> Tensor:

@@ -49,7 +49,7 @@ class Footprint(TorchFunctionMode):
             yield self
 
     @property
-    def forward(self) -> int:
+    def total(self) -> int:
         """Bytes of all tensors together."""
         return max(sum(self._made), sum(self._saved))
 
@@ -76,8 +76,8 @@ class Plan:
     """A batch in pieces."""
 
     samples: int
-    rows: int
-    """Outputs at a time."""
+    directions: int
+    """Outputs, or for forward differentiation inputs, at a time."""
     reason: str
 
 
@@ -106,10 +106,10 @@ def plan(x: Tensor, outputs: int, footprint: Footprint, budget: int | None) -> P
     """
     batch, row = len(x), 3 * footprint.widest
     if budget is None:
-        needed = batch * (2 * footprint.forward + outputs * row)
+        needed = batch * (2 * footprint.total + outputs * row)
         budget = _ALWAYS_FREE if needed <= _ALWAYS_FREE else int(free_memory(x.device) * _SHARE)
-    rows = max(1, min(outputs, (budget - 2 * footprint.forward) // max(1, row)))
-    affordable = max(1, budget // max(1, 2 * footprint.forward + rows * row))
+    rows = max(1, min(outputs, (budget - 2 * footprint.total) // max(1, row)))
+    affordable = max(1, budget // max(1, 2 * footprint.total + rows * row))
     samples = min(batch, affordable)
     reason = f"a budget of {budget >> 20} MiB"
     if x.device.type == "cpu":

@@ -27,7 +27,7 @@ def as_matrix(J: Tensor) -> Tensor:
     >>> as_matrix(torch.zeros(2, 10, 1, 28, 28)).shape
     torch.Size([2, 784, 10])
     """
-    return _rows(J).transpose(1, 2)
+    return as_rows(J).transpose(1, 2)
 
 
 def frobenius_norm(J: Tensor) -> Tensor:
@@ -59,7 +59,7 @@ def output_norms(J: Tensor, p: float = 2.0) -> Tensor:
     >>> output_norms(torch.tensor([[[3.0, 4.0], [0.0, 1.0]]]))
     tensor([[5., 1.]])
     """
-    norms: Tensor = torch.linalg.vector_norm(_rows(J), ord=p, dim=2)
+    norms: Tensor = torch.linalg.vector_norm(as_rows(J), ord=p, dim=2)
     return norms
 
 
@@ -73,7 +73,7 @@ def l1_operator_norm(J: Tensor) -> Tensor:
     >>> l1_operator_norm(torch.tensor([[[3.0, 4.0], [0.0, 1.0]]]))
     tensor([5.])
     """
-    return _largest(_rows(J).abs().sum(1))
+    return _largest(as_rows(J).abs().sum(1))
 
 
 def linf_operator_norm(J: Tensor) -> Tensor:
@@ -87,7 +87,7 @@ def linf_operator_norm(J: Tensor) -> Tensor:
     >>> linf_operator_norm(torch.tensor([[[3.0, 4.0], [0.0, 1.0]]]))
     tensor([7.])
     """
-    return _largest(_rows(J).abs().sum(2))
+    return _largest(as_rows(J).abs().sum(2))
 
 
 def singular_values(J: Tensor) -> Tensor:
@@ -102,7 +102,7 @@ def singular_values(J: Tensor) -> Tensor:
     >>> singular_values(torch.tensor([[[3.0, 0.0, 0.0], [0.0, 4.0, 0.0]]]))
     tensor([[4., 3.]])
     """
-    A = _rows(J)
+    A = as_rows(J)
     if 0 in A.shape:
         return A.new_zeros(A.shape[0], min(A.shape[1:]))
     # LAPACK gives up on the whole batch when one matrix is not finite; only that sample's answer is unknown.
@@ -128,7 +128,7 @@ def spectral_norm(J: Tensor) -> Tensor:
     >>> spectral_norm(torch.tensor([[[3.0, 0.0, 0.0], [0.0, 4.0, 0.0]]]))
     tensor([4.])
     """
-    A = _rows(J)
+    A = as_rows(J)
     if A.dtype != torch.float32 or A.requires_grad or 0 in A.shape:
         return _largest(singular_values(J))
     # The largest singular value, unlike the small ones, keeps its digits in a float32 Gram matrix, which is formed
@@ -201,7 +201,7 @@ def check_jacobian(J: Tensor) -> None:
         )
 
 
-def _rows(J: Tensor) -> Tensor:
+def as_rows(J: Tensor) -> Tensor:
     """One matrix a sample, a row for each output: `[batch, outputs, features]`."""
     check_jacobian(J)
     return J.unsqueeze(2) if J.ndim == 2 else J.flatten(2)

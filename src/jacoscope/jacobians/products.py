@@ -12,6 +12,7 @@ from .engine import ForwardPass, as_function
 from .errors import JacobianError
 from .outputs import Output
 from .purity import Model
+from .strategies import Function
 
 
 def jvp(model: Model, x: Tensor, v: Tensor, output: Output = "logits") -> Tensor:
@@ -67,7 +68,7 @@ def vjp(model: Model, x: Tensor, u: Tensor, output: Output = "logits") -> Tensor
 class Products:
     """The Jacobian at a batch, as a linear map: one forward pass, kept for as many products as are wanted."""
 
-    def __init__(self, function: Model, x: Tensor) -> None:
+    def __init__(self, function: Function, x: Tensor) -> None:
         self._function = function
         self._pass = ForwardPass.of(function, x.detach(), x)
 
@@ -122,7 +123,7 @@ def products(model: Model, x: Tensor, output: Output) -> Iterator[Products]:
         yield at
 
 
-def _for_each(product: Model, vectors: Tensor, like: Tensor, name: str) -> Tensor:
+def _for_each(product: Function, vectors: Tensor, like: Tensor, name: str) -> Tensor:
     if not isinstance(vectors, Tensor):
         raise JacobianError(f"The vectors are a {type(vectors).__name__}; expected a tensor of the shape of {name}.")
     if vectors.shape == like.shape:

@@ -1,10 +1,11 @@
 """Ways to compute the Jacobian of some samples. All give the same numbers; they differ in time and in what they ask.
 
-Each takes a function from `[batch, *input_shape]` to `[batch, outputs]`, the samples, and how many outputs (or inputs)
-to differentiate at a time. It returns the Jacobian, `[batch, outputs, *input_shape]`, and the outputs.
+Each takes a function from `[batch, *input_shape]` to `[batch, outputs]`, the samples, how many directions to
+differentiate along at a time, and the number of outputs. It returns the Jacobian, `[batch, outputs, *input_shape]`, and
+the outputs; both have a graph where gradients are enabled (`torch.is_grad_enabled()`), as with `create_graph=True`.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -19,57 +20,55 @@ Result = tuple[Tensor, Tensor]
 """The Jacobian and the outputs."""
 
 
-def vmap_jacrev(function: Function, x: Tensor, rows: int, outputs: int) -> Result:
+def vmap_jacrev(function: Function, x: Tensor, directions: int, outputs: int) -> Result:
     """`torch.func.jacrev` of one sample, under `torch.func.vmap` over the batch: the definition."""
 
     def of_one_sample(sample: Tensor) -> Result:
-        with fast_layers(cotangents=len(x) * min(rows, outputs)):
+        with fast_layers(cotangents=len(x) * min(directions, outputs)):
             values = function(sample.clone().unsqueeze(0)).squeeze(0)
         return values, values
 
-    jacrev = torch.func.jacrev(of_one_sample, has_aux=True, chunk_size=None if rows >= outputs else rows)
-    with gradients_of_inputs_only():
-        result: Result = torch.func.vmap(jacrev, randomness="different")(x)
+    jacrev = torch.func.jacrev(of_one_sample, has_aux=True, chunk_size=_chunk_size(directions, outputs))
+    result: Result = torch.func.vmap(jacrev, randomness="different")(x)
     return result
 
 
-def vmap_vjp(function: Function, x: Tensor, rows: int, outputs: int) -> Result:
-    """One forward pass of the batch, pulled back for all outputs at once by `torch.func.vmap`.
+def vmap_vjp(function: Function, x: Tensor, directions: int, outputs: int) -> Result:
+    """One forward pass of the batch, whose graph is run backwards for several outputs at once by `torch.func.vmap`.
 
-    Samples do not depend on each other, so the cotangent that is one at output k of every sample pulls back to row k
-    of every sample's Jacobian. That is what `torch.func.jacrev` does of the sum over the batch.
+    Samples do not depend on each other. So one vector-Jacobian product with ones at output k of every sample gives row
+    k of every sample's Jacobian: as many products as there are outputs, whatever the size of the batch.
     """
-    return pulled_back(*forward(function, x, cotangents=len(x) * min(rows, outputs)), rows)
+    return from_graph(*forward(function, x, cotangents=len(x) * min(directions, outputs)), directions)
 
 
-def vmap_jacfwd(function: Function, x: Tensor, rows: int, outputs: int) -> Result:
-    """`torch.func.jvp` of one sample along every input feature, under `vmap`: a pass for each input, not each output.
+def vmap_jacfwd(function: Function, x: Tensor, directions: int, outputs: int) -> Result:
+    """`torch.func.jacfwd` of one sample, under `vmap`: a product for each input feature, not for each output.
 
-    That is `torch.func.jacfwd`, but only as many inputs at a time as there may be outputs, for a tangent takes the
-    memory of a cotangent.
+    It is written with `torch.func.jvp`, since `jacfwd` itself takes all features at a time.
     """
 
-    def push(sample: Tensor, tangent: Tensor) -> tuple[Tensor, Tensor]:
-        pushed: Any = torch.func.jvp(lambda x: function(x.clone().unsqueeze(0)).squeeze(0), (sample,), (tangent,))
-        return pushed[0], pushed[1]
+    def along(sample: Tensor, tangent: Tensor) -> tuple[Tensor, Tensor]:
+        product: Any = torch.func.jvp(lambda x: function(x.clone().unsqueeze(0)).squeeze(0), (sample,), (tangent,))
+        return product[0], product[1]
 
-    along_each = torch.func.vmap(push, (None, 0), randomness="different")
+    along_each = torch.func.vmap(along, (None, 0), randomness="different")
     of_each = torch.func.vmap(along_each, (0, None), randomness="different")
     features = x[0].numel()
     columns = []
-    for part in _slices(features, rows):
-        basis = torch.nn.functional.one_hot(torch.arange(part.start, part.stop, device=x.device), features)
-        values, tangents = of_each(x, basis.to(x.dtype).view(-1, *x.shape[1:]))
+    for places in torch.split(torch.arange(features, device=x.device), directions):
+        basis = torch.nn.functional.one_hot(places, features).to(x.dtype)
+        values, tangents = of_each(x, basis.view(-1, *x.shape[1:]))
         columns.append(tangents)
     J = torch.cat(columns, 1).transpose(1, 2)
     return J.reshape(len(x), outputs, *x.shape[1:]), values[:, 0]
 
 
-def backward(function: Function, x: Tensor, rows: int, outputs: int) -> Result:  # noqa: ARG001 - one at a time
+def backward(function: Function, x: Tensor, directions: int, outputs: int) -> Result:  # noqa: ARG001 - one at a time
     """One ordinary backward pass of the batch for each output: slow, and asks nothing of the model."""
     leaf, values = forward(function, x)
-    pull_back = _pull_back(leaf, values)
-    return torch.stack([pull_back(cotangent) for cotangent in _basis(values)], 1), values
+    product = _vjp(leaf, values)
+    return torch.stack([product(cotangent) for cotangent in _basis(values)], 1), values
 
 
 def forward(function: Function, x: Tensor, cotangents: int = 0) -> tuple[Tensor, Tensor]:
@@ -78,24 +77,23 @@ def forward(function: Function, x: Tensor, cotangents: int = 0) -> tuple[Tensor,
     Args:
         function: to be differentiated.
         x: the samples.
-        cotangents: how many will be pulled back at a time, for `fast_layers`.
+        cotangents: how many the graph will be run backwards with at a time, for `fast_layers`.
     """
     leaf = x if x.requires_grad else x.detach().requires_grad_()
     with torch.enable_grad(), fast_layers(cotangents):
         return leaf, function(leaf.clone())  # a model may work in place on its input, but not on the caller's
 
 
-def pulled_back(leaf: Tensor, values: Tensor, rows: int) -> Result:
-    """Pull the outputs of a forward pass back, `rows` of them at a time.
-
-    Returns:
-        The Jacobian, `[batch, outputs, *input_shape]`, and the outputs.
-    """
+def from_graph(leaf: Tensor, values: Tensor, directions: int) -> Result:
+    """Return the Jacobian of a forward pass, by its graph, and its outputs; `directions` outputs at a time."""
     basis = _basis(values)
-    pull_back = torch.func.vmap(_pull_back(leaf, values))
-    parts = [pull_back(basis[part]) for part in _slices(len(basis), rows)]
-    J = parts[0] if len(parts) == 1 else torch.cat(parts)
-    return J.transpose(0, 1), values
+    rows = torch.func.vmap(_vjp(leaf, values), chunk_size=_chunk_size(directions, len(basis)))(basis)
+    return rows.transpose(0, 1), values
+
+
+def _chunk_size(directions: int, count: int) -> int | None:
+    """Return `vmap`'s chunk size: None takes all together, and copies nothing."""
+    return None if directions >= count else directions
 
 
 def _basis(values: Tensor) -> Tensor:
@@ -104,21 +102,18 @@ def _basis(values: Tensor) -> Tensor:
     return eye.unsqueeze(1).expand(-1, *values.shape)
 
 
-def _pull_back(leaf: Tensor, values: Tensor) -> Callable[[Tensor], Tensor]:
+def _vjp(leaf: Tensor, values: Tensor) -> Callable[[Tensor], Tensor]:
+    """Return the function from cotangents of `values` to the gradient of `leaf`."""
     create_graph = torch.is_grad_enabled()
 
-    def pull_back(cotangent: Tensor) -> Tensor:
-        with gradients_of_inputs_only():
+    def product(cotangent: Tensor) -> Tensor:
+        with gradients_of_inputs_only():  # weights have none under vmap
             (gradient,) = torch.autograd.grad(
                 values, leaf, cotangent, retain_graph=True, create_graph=create_graph, materialize_grads=True
             )
         return gradient
 
-    return pull_back
-
-
-def _slices(count: int, size: int) -> Iterator[slice]:
-    return (slice(start, min(start + size, count)) for start in range(0, count, size))
+    return product
 
 
 STRATEGIES: dict[str, Callable[[Function, Tensor, int, int], Result]] = {
@@ -130,7 +125,7 @@ STRATEGIES: dict[str, Callable[[Function, Tensor, int, int], Result]] = {
 """The strategies by name; `"auto"` chooses among them."""
 
 DEFINITION = "vmap-jacrev"
-"""The strategy that the callback and analyze.py prefer."""
+"""The strategy that the callback and analyze.py prefer: that of the textbook, which a reader recognises."""
 
 SAMPLE_BY_SAMPLE = ("vmap-jacrev", "vmap-jacfwd")
 """Those that call the model with one sample: their outputs do not show whether samples depend on each other."""

@@ -1,12 +1,12 @@
 """Jacobians of a whole loader, chunk by chunk, in bounded memory."""
 
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from .checks import check_sizes
+from .checks import ChunkSize, check_sizes
 from .engine import jacobian
 from .errors import JacobianError, NonFiniteJacobianError
 from .memory import free_memory
@@ -39,7 +39,7 @@ def iter_jacobians(
     inputs: Callable[[Any], Tensor] | None = None,
     device: torch.device | str | None = None,
     strategy: str = "auto",
-    chunk_size: int | Literal["auto"] = "auto",
+    chunk_size: ChunkSize = "auto",
     memory_budget: int | None = None,
     check_finite: bool = True,
 ) -> Iterator[JacobianChunk]:
@@ -54,7 +54,8 @@ def iter_jacobians(
         inputs: picks the inputs from a batch; by default the batch itself or its first element.
         device: move the inputs there first; by default nothing is moved.
         strategy: as for `jacobian`.
-        chunk_size: samples in a chunk, at most; `"auto"` makes chunks whose Jacobians take half of the budget.
+        chunk_size: samples in a chunk, at most; `"auto"` makes chunks whose Jacobians take half of the budget,
+            None one of each batch.
         memory_budget: bytes for the results and the work on them; by default a quarter of what is free.
         check_finite: as for `jacobian`; indices in the error count through the whole loader.
 
@@ -71,7 +72,7 @@ def iter_jacobians(
     """
     check_sizes(chunk_size, memory_budget)
     seen = 0
-    size = None if chunk_size == "auto" else chunk_size
+    size = chunk_size
     for batch in loader:
         x = inputs(batch) if inputs else batch[0] if isinstance(batch, tuple | list) and batch else batch
         if not isinstance(x, Tensor):
@@ -82,10 +83,10 @@ def iter_jacobians(
         rest = tuple(batch[1:]) if isinstance(batch, tuple | list) else (batch,) if inputs else ()
         x = x if device is None else x.to(device)
         budget = memory_budget or free_memory(x.device) // 4
-        if size is None and len(x):
+        if size == "auto" and len(x):
             one = jacobian(model, x[:1], output, strategy=strategy, check_finite=False)
             size = max(1, budget // 2 // max(1, one.numel() * one.element_size()))
-        step = size or 1
+        step = size if isinstance(size, int) else max(1, len(x))
         for start in range(0, len(x), step):
             part = x[start : start + step]
             try:
