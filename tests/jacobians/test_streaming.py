@@ -17,7 +17,7 @@ def loader(size=10):
     return [(X[i : i + size], Y[i : i + size], "name") for i in range(0, 23, size)]
 
 
-@pytest.mark.parametrize("chunk_size", ["auto", 1, 7, 100])
+@pytest.mark.parametrize("chunk_size", ["auto", None, 1, 7, 100])
 def test_chunks_put_together_are_the_whole(chunk_size):
     model = LeNet5()
     chunks = list(iter_jacobians(model, loader(), chunk_size=chunk_size))
@@ -26,7 +26,7 @@ def test_chunks_put_together_are_the_whole(chunk_size):
     assert torch.equal(torch.cat([c.rest[0] for c in chunks]), Y)
     assert all(c.rest[1] == "name" for c in chunks)
     assert [c.start for c in chunks] == [int(c.rest[0][0]) for c in chunks]
-    assert max(len(c.jacobian) for c in chunks) == (10 if chunk_size == "auto" else min(chunk_size, 10))
+    assert max(len(c.jacobian) for c in chunks) == (10 if chunk_size in ("auto", None) else min(chunk_size, 10))
 
 
 def test_a_small_budget_makes_small_chunks():

@@ -148,8 +148,8 @@ def pull_back(g: Tensor, weight: Tensor, geometry: Geometry, m: Sizes) -> Tensor
 def weight_gradient(x: Tensor, g: Tensor, weight: Tensor, geometry: Geometry, m: Sizes) -> Tensor:
     """Return the gradient of ⟨g, convolve(x, weight)⟩ = ⟨pull_back(g, weight), x⟩ with respect to the weight.
 
-    `torch.nn.grad.conv2d_weight` of the convolution itself gives the same, but a step with `create_graph=True` took 4 to
-    23 % longer with it (LeNet-5, batch 100, one and two threads, AVX-512 and AVX2).
+    `torch.nn.grad.conv2d_weight` of the convolution itself gives the same, but a step with `create_graph=True` took 4
+    to 23 % longer with it (LeNet-5, batch 100, one and two threads, AVX-512 and AVX2).
 
     Args:
         x: `[n, in_channels, *input_size]`.
