@@ -63,15 +63,20 @@ class Geometry(NamedTuple):
 
 
 class _Axis(NamedTuple):
-    """What the formula says for one axis: block length s, first v, number of taps, and how to pad."""
+    """What the formula says for one axis."""
 
     block: int
+    """The length s of a block."""
     first: int
+    """The smallest v."""
     taps: int
+    """How many v there are."""
     padding: int
+    """Of the cotangents, at both ends."""
     skip: int
     """Blocks before the first position; they come of padding symmetrically."""
     blocks: int
+    """That are kept."""
 
     @classmethod
     def of(cls, m: int, geometry: Geometry, axis: int) -> "_Axis":
@@ -98,7 +103,16 @@ def _axes(geometry: Geometry, m: Sizes) -> tuple[_Axis, ...] | None:
 
 @lru_cache(maxsize=256)
 def _entries(shape: Sizes, geometry: Geometry, axes: tuple[_Axis, ...]) -> Tensor:
-    """Which entry of the flattened kernel, one zero appended, stands where in the kernel by blocks."""
+    """Return which entry of the flattened kernel, one zero appended, stands where in the kernel by blocks.
+
+    A kernel of 3 entries, pulled back in blocks of 2: x[2q + r] = Σ_v g[2q + v] w[r - v] with v from -2 to 1, so the
+    first position of a block takes w[2], w[1], w[0] and the zero, which is number 3:
+
+    >>> geometry = Geometry.of(kernel=(3,), input_size=(6,), stride=(1,), padding=(0,), dilation=(1,), groups=1)
+    >>> _entries((1, 1, 3), geometry, _axes(geometry, (2,))).squeeze(1)
+    tensor([[2, 1, 0, 3],
+            [3, 2, 1, 0]])
+    """
     zero = prod(shape)
     cpu = torch.device("cpu")  # whatever the default device is while this is made: it is kept
     at = torch.arange(zero, device=cpu).view(shape)
