@@ -97,7 +97,8 @@ def test_the_maps_are_the_means_of_each_class(small: TrainedNetwork, finished: A
 
 
 def test_the_schema_tells_units_and_meanings_and_the_documentation_has_every_column(finished: AnswerFolder) -> None:
-    documented = (Path(__file__).parents[2] / "docs" / "analysis.md").read_text()
+    docs = Path(__file__).parents[2] / "docs"
+    documented = "".join((docs / name).read_text() for name in ("analysis.md", "concepts.md"))
     for field in pq.read_schema(finished.file("samples.parquet")):
         assert field.metadata[b"meaning"]
         assert b"unit" in field.metadata
