@@ -34,8 +34,11 @@ Place = Literal[
     "networks",  # analyze.py: where networks are compared, and checkpoints of one training
 ]
 USUAL: frozenset[Place] = frozenset(get_args(Place)) - {"charts", "more_charts", "result", "runs"}
-"""Where a measure is shown unless its entry says otherwise: everywhere but in the four places that have room for few.
+"""Where a measure is shown unless its entry says otherwise: in all places but these four, which have room for few.
+
 Besides, every measure is a column of samples.parquet and stands in summary.json."""
+OF_CURVES = frozenset({"by_class", "by_outcome", "charts", "more_charts", "hparams", "result", "runs"})
+"""Places that show what the curves of a training have logged."""
 Statistic = Literal["mean", "median", "p05", "p95", "max"]
 SPREAD: tuple[Statistic, ...] = ("mean", "median", "p05", "p95", "max")
 
@@ -65,7 +68,8 @@ class Measure:
             (which is the same for every output), or the logits alone.
         concern: 1 where large values suggest a wrong prediction, −1 where small ones do, 0 where neither is claimed.
         scale: of an axis that shows it over training or over runs.
-        statistics: that are logged during training; those besides the mean make four charts of a group of twelve.
+        statistics: that are logged during training. Each besides the mean is one more chart of a group, which has room
+            for twelve.
         min_outputs: outputs that a model must have for it.
         shown: where it is shown.
     """
@@ -84,6 +88,10 @@ class Measure:
     statistics: tuple[Statistic, ...] = ("mean",)
     min_outputs: int = 1
     shown: frozenset[Place] = USUAL
+
+    def __post_init__(self) -> None:
+        if (shown := self.shown & OF_CURVES) and "curves" not in self.shown:
+            raise ValueError(f'{self.name}: shown in {", ".join(sorted(shown))}, which needs "curves" too')
 
     def __call__(self, batch: "JacobianBatch") -> "Tensor":
         """Compute the measure in float32, ``[batch]``."""

@@ -66,8 +66,7 @@ class StopRequest:
 def exit_on_signal() -> Iterator[None]:
     """Raise SystemExit after SIGTERM or SIGHUP, which would end the process of a run without a record.
 
-    Those that something else handles, such as a sweep, are left to it. During the training :class:`StopRequest` handles
-    them.
+    In a sweep nothing is changed: :func:`one_interrupt` handles them. During the training :class:`StopRequest` does.
     """
     if threading.current_thread() is not threading.main_thread():
         yield

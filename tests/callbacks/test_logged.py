@@ -2,6 +2,7 @@
 
 import re
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 import torch
@@ -9,6 +10,8 @@ from pytorch_lightning import LightningModule, Trainer
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.custom_scalar import layout_pb2
 from torch import Tensor
+
+from jacoscope.measures import MEASURES
 
 from .someone import X, Y, events, jacobians, last, loader, numbers, train
 
@@ -166,3 +169,8 @@ def test_every_group_of_tags_is_explained(run: Run) -> None:
     assert all(explained.fullmatch(tag.partition("/")[0]) for tag in tags if tag.startswith("jacobian"))
     last_parts = {tag.rpartition("/")[2] for tag in tags if re.match("jacobian(-train|-(spread|by_outcome)_.*)?/", tag)}
     assert last_parts <= set(re.findall(r"\w+", page))
+
+
+def test_a_measure_cannot_be_shown_where_only_curves_are_without_being_one() -> None:
+    with pytest.raises(ValueError, match='frobenius: shown in hparams, runs, which needs "curves" too'):
+        replace(MEASURES["frobenius"], shown=frozenset({"hparams", "runs", "terminal"}))

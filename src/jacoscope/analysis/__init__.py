@@ -8,7 +8,7 @@ bottom, load → measure → write → show: ``sample.py`` (single samples), ``i
 - ``streaming.py``: many samples part by part, in several processes; ``reduction.py``: from Jacobians to rows and maps
 - ``tables.py``, ``arrays.py``: Parquet files, NumPy and Zarr files; ``folder.py``: what an answer consists of
 - ``summary.py``: statistics of a table; ``attack.py``: how far another decision really is
-- ``robustness/``: accuracy under noise, attacks and corruptions; ``curves.py``: as a stage of the answer about a split
+- ``robustness/``: accuracy under noise, attacks and corruptions; ``robustness_curves.py``: of one network or several
 - ``shown_samples.py``: the samples that the report shows; ``report/``: the pages
 - ``figures.py``, ``terminal.py``: what people see
 """

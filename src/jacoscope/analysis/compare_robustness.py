@@ -8,7 +8,7 @@ from typing import Any
 
 from rich.console import Console
 
-from jacoscope.analysis import curves
+from jacoscope.analysis import robustness_curves as curves
 from jacoscope.analysis.figures import rendered
 from jacoscope.analysis.folder import AnswerFolder, answer_path, drawn_by, short_digest, shown_from
 from jacoscope.analysis.named_networks import folder_of_runs, networks_of

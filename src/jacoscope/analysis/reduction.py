@@ -118,7 +118,7 @@ class Reduction:
         self.output = output
         self.strategy = strategy
         self._workspace = Workspace()
-        # How long its lists are does not matter here.
+        # The numbers of classes and of singular values say only how long the lists are: 1 and 1 do.
         self._computed = {column.name: column.compute for column in columns(1, 1, output) if column.compute}
 
     def __call__(self, network: TrainedNetwork, x: Tensor, labels: Tensor) -> Reduced:

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import torch
 from rich.console import Console
 
-from jacoscope.analysis import curves
+from jacoscope.analysis import robustness_curves as curves
 from jacoscope.analysis.arrays import JacobianStore, as_npz, holds_arrays, read_arrays
 from jacoscope.analysis.attack import SCHEMA, compare_distances, search
 from jacoscope.analysis.folder import AnswerFolder, answer_path, drawn_by, shown_from

@@ -19,7 +19,7 @@ from jacoscope.errors import UserError
 from jacoscope.jacobian_batch import JacobianBatch
 from jacoscope.measures import MEASURES, PER_PIXEL
 
-FINITE = "whether logits and J are; where not, the columns that may be null are null"
+FINITE = "whether logits and J are finite; if not, the columns that need them are null"
 """Meaning of the column ``finite`` of every table of samples."""
 NAMED = 10
 """Largest number of samples that are named if they are left out."""

@@ -59,54 +59,49 @@ def show_sweep(
     repeated = Paper.require(folder) if paper else None if paper is False else Paper.of_sweep(folder)
     for file in exports:
         table.export(file)
-    page_file = folder / "sweep.html" if page is True else page or None
-    refusal = ""
-    if page is True and page_file and page_file.is_file() and b"jacoscope" not in page_file.read_bytes():
-        refusal, page_file = f"{page_file} is not written: that file is no page of jacoscope. Type --html FILE", None
-    elif page_file and any(run.metrics for run in everything.runs):
-        try:  # before anything is printed: the page is there even if a pipe is closed after the first lines
-            write_page(everything, page_file)
-        except UserError as error:  # the table is shown all the same
-            refusal, page_file = str(error), None
-    elif page_file:
-        refusal = "" if page is True else f"{page_file} is not written: no run below {folder} has metrics"
-        page_file = None
+    # Before anything is printed: the page is there even if a pipe is closed after the first lines.
+    page_file, refusal = _write_page(everything, folder, page)
     console = Console(highlight=False)  # ends the process where a pipe is closed, as ``head`` does
     if as_json:
         console.out(json.dumps([_finite(row) for row in printed.rows()], indent=2))
-        if refusal:
-            raise UserError(refusal)
-        return
-    print_table(printed, console, all_columns=columns is not None)
-    if repeated:
-        from jacoscope.comparison.paper_page import show_paper  # matplotlib is not needed for the table
+    else:
+        print_table(printed, console, all_columns=columns is not None)
+        if repeated:
+            from jacoscope.comparison.paper_page import show_paper  # matplotlib is not needed for the table
 
-        show_paper(repeated, folder, console)
-    if page is True and refusal:
-        console.print(refusal, markup=False, soft_wrap=True)
-    rows = [("read", str(page_file))] if page_file else []
-    for label, value in [*rows, ("look", tensorboard_command(folder))]:
-        console.print(f"[bold]{label}[/bold]  {escape(value)}", soft_wrap=True)
-    for file in exports:
-        console.print(f"written: {file}", markup=False, soft_wrap=True)
-    if page is not True and refusal:
+            show_paper(repeated, folder, console)
+        if page is True and refusal:
+            console.print(refusal, markup=False, soft_wrap=True)
+        rows = [("read", str(page_file))] if page_file else []
+        for label, value in [*rows, ("look", tensorboard_command(folder))]:
+            console.print(f"[bold]{label}[/bold]  {escape(value)}", soft_wrap=True)
+        for file in exports:
+            console.print(f"written: {file}", markup=False, soft_wrap=True)
+    if refusal and (as_json or page is not True):
         raise UserError(refusal)
+
+
+def _write_page(table: RunTable, folder: Path, page: bool | Path) -> tuple[Path | None, str]:
+    """Write the page if it is wanted, and return its file, or none and why it was not written."""
+    file = folder / "sweep.html" if page is True else page
+    if not file:
+        return None, ""
+    if page is True and file.is_file() and b"jacoscope" not in file.read_bytes():
+        return None, f"{file} is not written: that file is no page of jacoscope. Type --html FILE"
+    if not any(run.metrics for run in table.runs):
+        return None, "" if page is True else f"{file} is not written: no run below {folder} has metrics"
+    from jacoscope.comparison.page import sweep_page  # plotly is not needed for the table
+
+    try:
+        write_whole(file, sweep_page(table, file.parent).encode())
+    except UserError as error:  # the table is shown all the same
+        return None, str(error)
+    return file, ""
 
 
 def _finite(row: dict[str, Any]) -> dict[str, Any]:
     """Return a row for JSON, which knows neither NaN nor infinity."""
     return {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in row.items()}
-
-
-def write_page(table: RunTable, file: Path) -> None:
-    """Write the page of a table.
-
-    Raises:
-        UserError: if the file cannot be written.
-    """
-    from jacoscope.comparison.page import sweep_page  # plotly is not needed for the table
-
-    write_whole(file, sweep_page(table, file.parent).encode())
 
 
 def print_table(table: RunTable, console: Console, *, all_columns: bool = False) -> None:

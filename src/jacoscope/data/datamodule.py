@@ -129,7 +129,7 @@ class ImageDataModule(LightningDataModule):
         pixels = to_pixels(images)
         if self.augmentation is not None and self.trainer is not None and self.trainer.training:
             pixels = self.augmentation(pixels)
-        if self.trainer is not None:  # Lightning has converted the bytes, of which it makes nothing
+        if self.trainer is not None:  # Lightning did so before this hook, with the bytes, which it leaves as they are
             pixels = self.trainer.precision_plugin.convert_input(pixels)
         return pixels, labels
 
@@ -161,9 +161,12 @@ class ImageDataModule(LightningDataModule):
             )
         low, high = int(part.labels.min()), int(part.labels.max())
         if low < 0 or high >= self.num_classes:
+            remedy = f"type images.classes={high + 1}"
+            if low != 0:
+                remedy = "the first class is 0; a class derived from that of data.source can correct the labels"
             raise UserError(
                 f"The {name} labels run from {low} to {high}, but images.classes={self.num_classes} allows "
-                f"0 to {self.num_classes - 1}: type images.classes={high + 1} or correct the labels"
+                f"0 to {self.num_classes - 1}: {remedy}"
             )
 
 

@@ -62,19 +62,20 @@ class BoundaryPenalty(Penalty):
         self.distance = distance
         self.nearest = nearest
 
-    def at(self, at: ForwardPass, y: Tensor | None = None, generator: torch.Generator | None = None) -> Tensor:  # noqa: ARG002
+    def at(self, forward: ForwardPass, y: Tensor | None = None, generator: torch.Generator | None = None) -> Tensor:  # noqa: ARG002
         y = classes_of(y, self)
-        check_classes(y, at.logits.shape[1])
-        other = self._other_class(at, y)
+        check_classes(y, forward.logits.shape[1])
+        other = self._other_class(forward, y)
         pair = torch.stack([y, other], 1)
-        u = torch.zeros_like(at.logits).scatter(1, pair, at.logits.new_tensor([[1.0, -1.0]]).expand(len(y), 2))
-        slope = self.squared_lengths(at.pull_back(at.logits, u), at).clamp_min(EPSILON**2).sqrt()
-        distance = (at.logits * u).sum(1) / (slope + EPSILON)
+        signs = forward.logits.new_tensor([[1.0, -1.0]]).expand(len(y), 2)
+        u = torch.zeros_like(forward.logits).scatter(1, pair, signs)
+        slope = self.squared_lengths(forward.pull_back(forward.logits, u), forward).clamp_min(EPSILON**2).sqrt()
+        distance = (forward.logits * u).sum(1) / (slope + EPSILON)
         return torch.relu(self.distance - distance).mean()
 
-    def _other_class(self, at: ForwardPass, y: Tensor) -> Tensor:
+    def _other_class(self, forward: ForwardPass, y: Tensor) -> Tensor:
         """Return the class behind the nearest boundary, ``[batch]``."""
-        logits = at.logits.detach()
+        logits = forward.logits.detach()
         if self.nearest == "runner_up":
             return logits.scatter(1, y.unsqueeze(1), -torch.inf).argmax(1)
-        return boundary_distance(self.in_unit(at.jacobian(at.logits), at), logits, y).nearest
+        return boundary_distance(self.in_unit(forward.jacobian(forward.logits), forward), logits, y).nearest

@@ -28,8 +28,8 @@ class ForwardPass:
         logits: what the model returned, ``[batch, outputs]``.
 
     >>> model = torch.nn.Linear(4, 3)
-    >>> at = ForwardPass.of(model, torch.rand(2, 4))
-    >>> torch.equal(at.pull_back(at.logits, torch.eye(3)[:2]), model.weight[:2])
+    >>> forward = ForwardPass.of(model, torch.rand(2, 4))
+    >>> torch.equal(forward.pull_back(forward.logits, torch.eye(3)[:2]), model.weight[:2])
     True
     """
 

@@ -48,9 +48,9 @@ class InputGradientPenalty(Penalty):
         super().__init__(weight, unit, std, "logits", ramp_up, every_n_steps, seed)
         self.loss = loss
 
-    def at(self, at: ForwardPass, y: Tensor | None = None, generator: torch.Generator | None = None) -> Tensor:  # noqa: ARG002
+    def at(self, forward: ForwardPass, y: Tensor | None = None, generator: torch.Generator | None = None) -> Tensor:  # noqa: ARG002
         with torch.enable_grad():
             # The loss is a mean: its derivative with respect to one sample's logits is that of its own loss / B.
-            total = len(at.x) * self.loss(at.logits, classes_of(y, self))
-        (slopes,) = torch.autograd.grad(total, at.logits, create_graph=True)
-        return self.squared_lengths(at.pull_back(at.logits, slopes), at).sum() / (2 * len(at.x))
+            total = len(forward.x) * self.loss(forward.logits, classes_of(y, self))
+        (slopes,) = torch.autograd.grad(total, forward.logits, create_graph=True)
+        return self.squared_lengths(forward.pull_back(forward.logits, slopes), forward).sum() / (2 * len(forward.x))

@@ -51,11 +51,11 @@ class JacobianPenalty(Penalty):
         require("projections", projections, projections is None or projections >= 1, "1 or more, or null: exact")
         self.projections = projections
 
-    def at(self, at: ForwardPass, y: Tensor | None = None, generator: torch.Generator | None = None) -> Tensor:  # noqa: ARG002
-        values = self.values(at)
+    def at(self, forward: ForwardPass, y: Tensor | None = None, generator: torch.Generator | None = None) -> Tensor:  # noqa: ARG002
+        values = self.values(forward)
         if self.projections is None:
-            squares = [self.squared_lengths(part, at).sum() for part in at.parts(values)]
-            return torch.stack(squares).sum() / (2 * len(at.x))
+            squares = [self.squared_lengths(part, forward).sum() for part in forward.parts(values)]
+            return torch.stack(squares).sum() / (2 * len(forward.x))
         v = self.directions(self.projections, values, generator)
-        gradient = at.pull_back(values, v[0] if self.projections == 1 else v)
-        return values.shape[1] * self.squared_lengths(gradient, at).sum() / (2 * self.projections * len(at.x))
+        gradient = forward.pull_back(values, v[0] if self.projections == 1 else v)
+        return values.shape[1] * self.squared_lengths(gradient, forward).sum() / (2 * self.projections * len(forward.x))

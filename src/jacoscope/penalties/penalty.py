@@ -21,8 +21,8 @@ class Penalty(nn.Module, ABC):
 
     ``loss + penalty.weight * penalty(model, x, y)`` is what is minimised. To share the forward pass with the loss::
 
-        at = ForwardPass.of(model, x)
-        loss = cross_entropy(at.logits, y) + penalty.weight * penalty.at(at, y)
+        forward = ForwardPass.of(model, x)
+        loss = cross_entropy(forward.logits, y) + penalty.weight * penalty.at(forward, y)
 
     Args:
         weight: λ.
@@ -85,7 +85,7 @@ class Penalty(nn.Module, ABC):
         return self.at(ForwardPass.of(model, x), y, generator)
 
     @abstractmethod
-    def at(self, at: ForwardPass, y: Tensor | None = None, generator: torch.Generator | None = None) -> Tensor:
+    def at(self, forward: ForwardPass, y: Tensor | None = None, generator: torch.Generator | None = None) -> Tensor:
         """Compute R from a forward pass that the loss shares."""
 
     def weight_at(self, step: int, total_steps: int) -> float:
@@ -121,22 +121,22 @@ class Penalty(nn.Module, ABC):
         v = torch.randn(shape, generator=generator, device=values.device)[:, :, self.process]
         return nn.functional.normalize(v, dim=-1).to(values.dtype)
 
-    def values(self, at: ForwardPass) -> Tensor:
+    def values(self, forward: ForwardPass) -> Tensor:
         """Return the outputs that are differentiated, ``[batch, outputs]``."""
-        values: Tensor = output_function(self.outputs)(at.logits)
+        values: Tensor = output_function(self.outputs)(forward.logits)
         return values
 
-    def squared_lengths(self, gradient: Tensor, at: ForwardPass) -> Tensor:
+    def squared_lengths(self, gradient: Tensor, forward: ForwardPass) -> Tensor:
         """Return the squared L2 length of gradients, ``[…, *input_shape]``, in the chosen unit, in float32 at least."""
         if gradient.dtype in (torch.float16, torch.bfloat16):
             gradient = gradient.float()
-        return self.in_unit(gradient, at).square().flatten(1 - at.x.ndim).sum(-1)
+        return self.in_unit(gradient, forward).square().flatten(1 - forward.x.ndim).sum(-1)
 
-    def in_unit(self, gradient: Tensor, at: ForwardPass) -> Tensor:
+    def in_unit(self, gradient: Tensor, forward: ForwardPass) -> Tensor:
         """Return D g: gradients, ``[…, *input_shape]``, in the chosen unit; D are the deviations of the channels."""
         if self.std is None:
             return gradient
-        return gradient * gradient.new_tensor(self.std).view(-1, *[1] * (at.x.ndim - 2))
+        return gradient * gradient.new_tensor(self.std).view(-1, *[1] * (forward.x.ndim - 2))
 
     def extra_repr(self) -> str:
         return f"weight={self.weight}, unit={self.unit}, outputs={self.outputs}"
@@ -152,8 +152,8 @@ class NoPenalty(Penalty):
     def __init__(self) -> None:
         super().__init__(0.0)
 
-    def at(self, at: ForwardPass, y: Tensor | None = None, generator: torch.Generator | None = None) -> Tensor:  # noqa: ARG002
-        return at.logits.new_zeros(())
+    def at(self, forward: ForwardPass, y: Tensor | None = None, generator: torch.Generator | None = None) -> Tensor:  # noqa: ARG002
+        return forward.logits.new_zeros(())
 
 
 def require(name: str, value: object, allowed: bool, what: str) -> None:

@@ -56,32 +56,33 @@ class SpectralPenalty(Penalty):
         require("iterations", iterations, iterations >= 1, "1 or more")
         self.iterations = iterations
 
-    def at(self, at: ForwardPass, y: Tensor | None = None, generator: torch.Generator | None = None) -> Tensor:  # noqa: ARG002
-        values = self.values(at)
-        u = self.top_direction(at, generator=generator)
-        return self.squared_lengths(at.pull_back(values, u), at).sum() / (2 * len(at.x))
+    def at(self, forward: ForwardPass, y: Tensor | None = None, generator: torch.Generator | None = None) -> Tensor:  # noqa: ARG002
+        values = self.values(forward)
+        u = self.top_direction(forward, generator=generator)
+        return self.squared_lengths(forward.pull_back(values, u), forward).sum() / (2 * len(forward.x))
 
     def top_direction(
-        self, at: ForwardPass, start: Tensor | None = None, generator: torch.Generator | None = None
+        self, forward: ForwardPass, start: Tensor | None = None, generator: torch.Generator | None = None
     ) -> Tensor:
         """Return the unit vectors of outputs after the iterations, ``[batch, outputs]``, without a graph.
 
         Args:
-            at: the forward pass.
+            forward: the forward pass.
             start: vectors to begin from, ``[batch, outputs]``; by default random ones.
             generator: where random ones come from.
         """
-        values = self.values(at)
+        values = self.values(forward)
         u = self.directions(1, values, generator)[0] if start is None else start.detach().clone()
         # Jᵀu is linear in u, so its derivative in the direction w, one more backward pass, is J w.
         anchor = u.requires_grad_()
-        linear = at.pull_back(values, anchor)
+        linear = forward.pull_back(values, anchor)
         gradient = linear.detach()
         for step in range(self.iterations):
             if step:
-                gradient = at.pull_back(values, u, create_graph=False)
-            across = self.in_unit(self.in_unit(gradient, at), at)  # D² Jᵀu: in standardised units the Jacobian is J D
-            with gradients_of_inputs_only(), torch.autocast(at.x.device.type, enabled=False):
+                gradient = forward.pull_back(values, u, create_graph=False)
+            # D² Jᵀu: in standardised units the Jacobian is J D.
+            across = self.in_unit(self.in_unit(gradient, forward), forward)
+            with gradients_of_inputs_only(), torch.autocast(forward.x.device.type, enabled=False):
                 (image,) = torch.autograd.grad(linear, anchor, across, retain_graph=True)
             u = normalize(image, dim=1)
         return u.detach()

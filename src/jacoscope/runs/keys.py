@@ -102,7 +102,8 @@ def misspelt_key(words: Iterable[str], config_dir: Path, config_name: str) -> st
             groups = sorted(group for group in choices if not group.startswith("hydra"))
             typed = OverridesParser.create().parse_overrides(overrides)
             # The chosen groups alone, without the values that may be wrong.
-            chosen = [word for word, parsed in zip(overrides, typed, strict=True) if parsed.key_or_group in groups]
+            of_keys = {*groups, "hydra/launcher"}
+            chosen = [word for word, parsed in zip(overrides, typed, strict=True) if parsed.key_or_group in of_keys]
             config = compose(config_name, chosen, return_hydra_config=True)
         except Exception:  # the groups themselves may be wrong: then no key can be suggested
             return None
@@ -156,6 +157,8 @@ def _unknown_key(key: str, config: DictConfig, groups: list[str]) -> str:
         allowed = [str(each) for each in siblings if not str(each).startswith("_") and each != "hydra"]
         if not allowed and parent in groups:
             return f"There is no key {key} in {parent}=none. Choose another config of it first: {parent}=…"
+        if not allowed:
+            return f"There is no key {key}: {parent}, as it is chosen, has no keys"
         message += f"\nKeys{f' of {parent}' if parent else ''}: {', '.join(allowed)}"
     if not parent:
         message += f"\nGroups: {', '.join(groups)}"

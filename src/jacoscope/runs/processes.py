@@ -13,8 +13,8 @@ from contextlib import contextmanager
 from jacoscope.errors import UserError
 from jacoscope.signals import STOPPED
 
-SWEEP_PROCESS = "JACOSCOPE_SWEEP_PROCESS"  # id of the process whose end also ends the jobs of its sweep
-FIRST_PROCESS = "JACOSCOPE_FIRST_PROCESS"  # id of the process whose end also ends the others of its training
+SWEEP_PROCESS = "JACOSCOPE_SWEEP_PROCESS"  # set by a sweep, for its jobs: its process id, with which they end
+FIRST_PROCESS = "JACOSCOPE_FIRST_PROCESS"  # set by the first process of a training, for the others
 LOCAL_RANK = "LOCAL_RANK"  # set by Lightning and torchrun in the processes that they start
 DISTRIBUTED = (LOCAL_RANK, "NODE_RANK", "RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT", "PL_GLOBAL_SEED")
 """Environment variables that tell a process which one of a training it is."""

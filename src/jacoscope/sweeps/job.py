@@ -47,7 +47,7 @@ def run_job(task: Callable[[DictConfig], Any], cfg: DictConfig, script: Path) ->
                 _record_failure(folder, cfg, error)
             raise
         finally:
-            if wandb := sys.modules.get("wandb"):  # it has one run a process, and would log the next job into it
+            if wandb := sys.modules.get("wandb"):  # it logs all of a process into one run, also the next job
                 wandb.finish()
 
 

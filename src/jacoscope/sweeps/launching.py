@@ -50,11 +50,14 @@ class Launching:
         try:
             plugins.register(pkgutil.resolve_name(self._config["_target_"]))  # may be the user's own
             self._launcher = plugins.instantiate_launcher(context, task, config)
-        except (ImportError, AttributeError, TypeError, ValueError, RuntimeError) as error:
+        except (ImportError, AttributeError) as error:
             raise UserError(
                 f"hydra/launcher={self._choice} cannot be used: {error}. "
                 "Install its plugin with pip install 'jacoscope[sweep]'; hydra/launcher=basic needs none"
             ) from error
+        except (TypeError, ValueError, RuntimeError) as error:
+            file = f"configs/hydra/launcher/{self._choice}.yaml"
+            raise UserError(f"hydra/launcher={self._choice} cannot be used: {error}. Its keys are in {file}") from error
 
     @property
     def at_a_time(self) -> int:

@@ -36,7 +36,7 @@ class ResumableSweeper(Sweeper):
     Attributes:
         show: shows the runs of a sweep, given its directory. It belongs to the class, as Hydra makes the sweepers.
         check_config: checks the composed config of a job.
-        planned: jobs whose configs are checked before anything is made.
+        planned: jobs whose configs are checked before anything is made; set by ``parse``.
         directory: of the sweep.
         launching: launches its jobs.
     """
@@ -58,7 +58,7 @@ class ResumableSweeper(Sweeper):
 
     @abstractmethod
     def parse(self, words: Sequence[str], typed: Collection[str]) -> Sequence[str]:
-        """Read what is to be swept and return the keys that the sweep is named after.
+        """Read what is to be swept, set :attr:`planned`, and return the keys that the sweep is named after.
 
         Args:
             words: ``params`` and then the command line, without ``run_name``.

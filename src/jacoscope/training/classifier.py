@@ -77,9 +77,10 @@ class ClassifierModule(LightningModule):
             loss = self._loss(self(x), y, self.train_accuracy)
             objective = loss
         else:
-            at = ForwardPass.of(self.network, x)
-            loss = self._loss(at.logits, y, self.train_accuracy)
-            penalty = self.penalty.at(at, y, self.penalty.generator(self.trainer.fit_loop.total_batch_idx, x.device))
+            forward = ForwardPass.of(self.network, x)
+            loss = self._loss(forward.logits, y, self.train_accuracy)
+            generator = self.penalty.generator(self.trainer.fit_loop.total_batch_idx, x.device)
+            penalty = self.penalty.at(forward, y, generator)
             self.train_penalty.update(penalty.detach(), len(y))
             objective = loss + weight * penalty
         self.train_loss.update(loss.detach(), len(y))
@@ -99,8 +100,8 @@ class ClassifierModule(LightningModule):
         if not isinstance(self.penalty, NoPenalty):
             x, y = batch
             with torch.inference_mode(False), torch.enable_grad():
-                at = ForwardPass.of(self.network, x.clone())
-                penalty = self.penalty.at(at, y.clone(), self.penalty.generator(batch_idx, x.device))
+                forward = ForwardPass.of(self.network, x.clone())
+                penalty = self.penalty.at(forward, y.clone(), self.penalty.generator(batch_idx, x.device))
             self.test_penalty.update(penalty.detach(), len(y))
             self.log("test/penalty", self.test_penalty, on_step=False, on_epoch=True)
 

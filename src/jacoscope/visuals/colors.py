@@ -6,8 +6,9 @@ are equal steps to the eye. Both arms of the diverging map end at the same light
 the two hues are told apart with every common kind of colour blindness. Zero is the same light grey in all maps, a shade
 off the white page, so that a map's edge is seen.
 
-To change the colours of all heatmaps, change the entries of :data:`MAP_COLORS`. To use a colour map of matplotlib
-instead, let :func:`_diverging_rgb` return ``matplotlib.colormaps["PuOr"](np.linspace(0, 1, 513))[:, :3]``.
+To change the colours of all heatmaps, change the entries of :data:`MAP_COLORS`, with their words. The three ends have
+to be told apart. Tests ask of any colours what is said above, which few of matplotlib's maps have: even steps, and as
+much darkness at both ends.
 
 This file imports neither torch nor matplotlib until a colour map is used: pages read the theme from here.
 """

@@ -18,7 +18,7 @@ from rich.console import Console
 from scipy.stats import norm
 from torch import nn
 
-from jacoscope.analysis import curves
+from jacoscope.analysis import robustness_curves as curves
 from jacoscope.analysis.answer import answer
 from jacoscope.analysis.folder import AnswerFolder
 from jacoscope.analysis.network import TrainedNetwork
