@@ -141,7 +141,7 @@ def _left_out(model: nn.Module, x: Tensor, before: list[Row]) -> dict[str, str]:
     reasons: dict[str, str] = {}
     with Footprint().measuring() as footprint:
         outputs = model(x[:1])
-    gigabytes = len(x) * outputs.shape[1] * footprint.forward / 1e9
+    gigabytes = len(x) * outputs.shape[1] * footprint.total / 1e9
     if 1e9 * gigabytes > free_memory(x.device) / 2:
         reasons |= dict.fromkeys(WHOLE, f"left out: about {gigabytes:.0f} GB")
     others = [row for row in before if row.way not in VARIANTS]
