@@ -14,19 +14,18 @@ import threading
 import traceback
 import warnings
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import wraps
 from pathlib import Path
-from types import FrameType
 from typing import Any, NoReturn
 
 from jacoscope.errors import UserError, nearest
 from jacoscope.files import remedy
+from jacoscope.signals import first_interrupt, interrupt
 
 Task = Callable[[Any], Any]
 """A function of a config."""
 
-_interrupts: list[int] = []
 _PLACE_ERRORS = {
     *(errno.EEXIST, errno.ENOENT, errno.ENOTDIR, errno.EACCES, errno.EPERM, errno.EROFS),
     *(errno.ENAMETOOLONG, errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.ELOOP, errno.EISDIR),
@@ -52,17 +51,17 @@ def command(config_name: str, check: Task | None = None) -> Callable[[Task], Cal
         @wraps(task)
         def main() -> None:
             if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # in the background it is ignored
-                signal.signal(signal.SIGINT, _interrupt)
+                signal.signal(signal.SIGINT, interrupt)
             try:
                 _run_hydra(task, config_name, check or bool)
             except KeyboardInterrupt as stop:
-                _leave(str(stop) or "Stopped.", status=128 + (_interrupts or [signal.SIGINT])[0])
+                _leave(str(stop) or "Stopped.", status=128 + (first_interrupt() or signal.SIGINT))
             except Exception:
-                if not _interrupts:
+                if first_interrupt() is None:
                     raise
                 _leave("Stopped.", status=130)
             finally:
-                if signal.getsignal(signal.SIGINT) is _interrupt:  # at exit, Python would print its exception
+                if signal.getsignal(signal.SIGINT) is interrupt:  # at exit, Python would print its exception
                     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
         return main
@@ -130,17 +129,9 @@ def _show_sweep(folder: Path) -> None:
     show_sweep(folder)
 
 
-# Ctrl-C.
-
-
-def _interrupt(number: int, frame: FrameType | None) -> None:
-    """Remember Ctrl-C, or a signal that is handled like it: a library that it stops may raise another exception."""
-    _interrupts.append(number)
-    signal.default_int_handler(number, frame)
-
-
 def _leave(message: str, status: int = 1) -> NoReturn:
-    print(f"\n{message}", file=sys.stderr)
+    with suppress(OSError):  # the terminal may be closed
+        print(f"\n{message}", file=sys.stderr)
     sys.exit(status)
 
 
@@ -160,7 +151,7 @@ def _mistakes_as_messages(script: Path, config_name: str) -> Iterator[None]:
     except Exception as error:
         if os.environ.get("JACOSCOPE_TRACEBACK"):
             raise
-        if _interrupts and not isinstance(error, UserError):
+        if first_interrupt() and not isinstance(error, UserError):
             raise KeyboardInterrupt from error
         message = _message(error, script.parent / "configs", config_name)
         if message is None:

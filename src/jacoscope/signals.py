@@ -11,7 +11,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
-from typing import Any
+from typing import Any, NoReturn
 
 HANGUP = getattr(signal, "SIGHUP", signal.SIGTERM)  # Windows has no such signal
 SIGNALS = tuple(dict.fromkeys((signal.SIGINT, signal.SIGTERM, HANGUP)))
@@ -21,11 +21,25 @@ STOPPED = {status for number in SIGNALS for status in (-number, 128 + number)}
 """Exit statuses of processes that were asked to stop."""
 
 
+_interrupts: list[int] = []
+
+
+def interrupt(number: int, frame: FrameType | None) -> NoReturn:  # noqa: ARG001
+    """Note a signal and raise KeyboardInterrupt; a library that it stops may raise another exception in its place."""
+    _interrupts.append(number)
+    raise KeyboardInterrupt
+
+
+def first_interrupt() -> int | None:
+    """Return the first signal that :func:`interrupt` has noted in this process, or None."""
+    return _interrupts[0] if _interrupts else None
+
+
 class StopRequest:
     """A signal asks a training to stop: it is noted, and the training looks at it between two batches.
 
-    A second Ctrl-C stops at once, as before. A second SIGTERM or SIGHUP changes nothing: what ends processes often
-    sends several.
+    After the first signal, Ctrl-C has its former handler again, and stops at once. A second SIGTERM or SIGHUP changes
+    nothing: what ends processes often sends several.
 
     Attributes:
         number: of the signal that came, or None.
@@ -66,7 +80,8 @@ class StopRequest:
 def exit_on_signal() -> Iterator[None]:
     """Raise SystemExit after SIGTERM or SIGHUP, which would end the process of a run without a record.
 
-    In a sweep nothing is changed: :func:`one_interrupt` handles them. During the training :class:`StopRequest` does.
+    Those that have a handler keep it: in the process of a sweep :func:`one_interrupt` handles them. During the training
+    :class:`StopRequest` does.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -95,7 +110,6 @@ def one_interrupt() -> Iterator[None]:
     Another one would stop the cleaning up, and leave processes that go on training.
     """
     before = {number: signal.getsignal(number) for number in SIGNALS}
-    of_ctrl_c = before[signal.SIGINT]
     handled = [number for number, current in before.items() if callable(current) or current == signal.SIG_DFL]
 
     def handle_once(number: int, frame: FrameType | None) -> None:
@@ -103,9 +117,7 @@ def one_interrupt() -> Iterator[None]:
             signal.signal(each, lambda *_: None)  # Python prints an error where one is ignored that has just come
         if number == HANGUP:
             forget_terminal()
-        if callable(of_ctrl_c):
-            of_ctrl_c(number, frame)
-        raise KeyboardInterrupt
+        interrupt(number, frame)
 
     for number in handled:
         signal.signal(number, handle_once)

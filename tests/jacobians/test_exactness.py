@@ -143,11 +143,14 @@ def test_the_choice_is_explained_and_stable(caplog):
     assert first.split("(a budget")[0] == second.split("(a budget")[0]
 
 
-@pytest.mark.parametrize("strategy", ["auto", *STRATEGIES])
+GRAPHS = ["auto", *(name for name in STRATEGIES if name != "vmap-jacfwd")]
+
+
+@pytest.mark.parametrize("strategy", GRAPHS)
 @pytest.mark.parametrize("outputs", [3, 9])  # fewer and more than inputs
 def test_create_graph_gives_the_gradient_of_a_norm_of_the_jacobian(strategy, outputs):
     torch.manual_seed(0)
-    model = nn.Sequential(nn.Linear(5, 7), nn.Tanh(), nn.Linear(7, outputs)).double()
+    model = nn.Sequential(nn.Linear(5, 7), nn.Tanh(), nn.LayerNorm(7), nn.Linear(7, outputs)).double()
     x = torch.rand(4, 5, dtype=torch.float64)
     J = jacobian(model, x, create_graph=True, strategy=strategy)
     weight = model[0].weight
@@ -165,9 +168,9 @@ def test_create_graph_gives_the_gradient_of_a_norm_of_the_jacobian(strategy, out
 
 def test_create_graph_gives_the_gradient_with_respect_to_the_input_by_every_strategy():
     torch.manual_seed(0)
-    model = nn.Sequential(nn.Linear(5, 7), nn.Tanh(), nn.Linear(7, 6)).double()
+    model = nn.Sequential(nn.Linear(5, 8), nn.LayerNorm(8), nn.GLU(), nn.Linear(4, 6)).double()
     found = {}
-    for strategy in STRATEGIES:
+    for strategy in GRAPHS:
         x = torch.linspace(-1, 1, 20, dtype=torch.float64).view(4, 5).requires_grad_()
         J, outputs = jacobian(model, x, create_graph=True, strategy=strategy, return_outputs=True)
         (found[strategy],) = torch.autograd.grad(J.square().sum() + outputs.sum(), x)

@@ -37,7 +37,7 @@ TRAIN = [
     ("optimizer.betas=[0.9]", "optimizer.betas=[0.9] is not allowed; it is a list of 2 numbers, each at least 0"),
     ("logger=null", "~GROUP leaves it out"),
     ("-m seed=0,1 hydra/launcher=slurm hydra.launcher.partitionn=x", "Did you mean hydra.launcher.partition?|mem_gb"),
-    ("-m seed=0,1 hydra/launcher=basic hydra.launcher.n_jobs=2", "hydra.launcher, as it is chosen, has no keys"),
+    ("-m seed=0,1 hydra/launcher=basic hydra.launcher.n_jobs=2", "with the present choice, hydra.launcher has no keys"),
     ("-m seed=0,1 hydra/launcher=basic +hydra.launcher.a=1", "hydra/launcher=basic cannot be used|launcher/basic.yaml"),
     ("-m seed=0 run_name=a,b", "run_name is the name of the whole sweep"),
     ("-m seed=0,1 hydra.sweep.dir=elsewhere", "hydra.sweep.dir cannot be set"),

@@ -1,6 +1,7 @@
 """What one job leaves to the next in the same process."""
 
 import os
+import signal
 import subprocess
 import sys
 from dataclasses import replace
@@ -12,7 +13,8 @@ from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from jacoscope.runs.processes import FIRST_PROCESS
+from jacoscope.errors import UserError
+from jacoscope.runs.processes import FIRST_PROCESS, SWEEP_PROCESS
 from jacoscope.runs.result import Result
 from jacoscope.sweeps.job import run_job
 
@@ -68,6 +70,21 @@ def test_the_record_says_why_a_job_failed_the_last_time(tmp_path: Path, config: 
     cut_off = replace(first, status="running", metrics={"val/loss": 0.5}, error=None)
     told = fails("ended by force", cut_off)
     assert told == replace(cut_off, status="failed", error="RuntimeError: ended by force")
+
+
+def test_a_terminated_job_ends_its_sweep_only_if_both_are_one_process(
+    tmp_path: Path, config: DictConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def terminated(_: DictConfig) -> None:
+        raise SystemExit(128 + signal.SIGTERM)
+
+    monkeypatch.setenv(SWEEP_PROCESS, "another")
+    with pytest.raises(UserError, match="was terminated"):
+        run_job(terminated, config, ROOT / "train.py")
+    assert Result.read(tmp_path / "result.json").status == "failed"
+    monkeypatch.setenv(SWEEP_PROCESS, str(os.getpid()))
+    with pytest.raises(SystemExit):
+        run_job(terminated, config, ROOT / "train.py")
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device of Linux that is always full")

@@ -19,7 +19,7 @@ from jacoscope.errors import UserError
 from jacoscope.jacobian_batch import JacobianBatch
 from jacoscope.measures import MEASURES, PER_PIXEL
 
-FINITE = "whether logits and J are finite; if not, the columns that need them are null"
+FINITE = "whether logits and J are finite; if not, all columns that may be null are null"
 """Meaning of the column ``finite`` of every table of samples."""
 NAMED = 10
 """Largest number of samples that are named if they are left out."""
@@ -40,7 +40,7 @@ class Column(NamedTuple):
     entries: int = 1
     """Length of a list. It is no part of the type: pyarrow 25 and older read no nulls among lists of a fixed size."""
     nullable: bool = True
-    """Whether it is null where the Jacobian is NaN or infinite."""
+    """Whether it is null in rows whose logits or Jacobian are not finite."""
 
 
 def columns(classes: int, rank: int, output: str) -> list[Column]:

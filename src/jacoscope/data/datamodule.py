@@ -129,7 +129,7 @@ class ImageDataModule(LightningDataModule):
         pixels = to_pixels(images)
         if self.augmentation is not None and self.trainer is not None and self.trainer.training:
             pixels = self.augmentation(pixels)
-        if self.trainer is not None:  # Lightning did so before this hook, with the bytes, which it leaves as they are
+        if self.trainer is not None:  # Lightning has converted its input before this hook, but leaves bytes alone
             pixels = self.trainer.precision_plugin.convert_input(pixels)
         return pixels, labels
 

@@ -22,6 +22,7 @@ def check_inputs(
     strategy: str = "auto",
     chunk_size: ChunkSize = "auto",
     budget: int | None = None,
+    create_graph: bool = False,
 ) -> None:
     """Refuse what has no Jacobian of this form, in words that say what would work."""
     if not callable(model):
@@ -42,6 +43,11 @@ def check_inputs(
         )
     if strategy != "auto" and strategy not in STRATEGIES:
         raise JacobianError(f"strategy={strategy!r} is not known. Use 'auto' or one of {', '.join(STRATEGIES)}.")
+    if create_graph and strategy == "vmap-jacfwd":
+        raise JacobianError(
+            f"strategy={strategy!r} cannot be used with create_graph=True: of some layers, such as LayerNorm, PyTorch "
+            "differentiates the forward derivatives wrongly. Use 'auto' or 'vmap-jacrev'."
+        )
     check_sizes(chunk_size, budget)
     bare = unwrapped(model)
     if isinstance(bare, nn.Module):

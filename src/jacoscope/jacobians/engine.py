@@ -113,7 +113,7 @@ def jacobian(
     >>> torch.equal(J, model.weight.expand(2, 3, 4))
     True
     """
-    check_inputs(model, x, strategy, chunk_size, memory_budget)
+    check_inputs(model, x, strategy, chunk_size, memory_budget, create_graph)
     with as_function(model, x, output, freeze=not create_graph) as function:
         J, values, _ = _compute(function, x, strategy, chunk_size, memory_budget, check=check)
     if check_finite and J.numel():
@@ -228,7 +228,7 @@ def _compute(
         x = x.clone()
     if not torch.is_grad_enabled():
         x = x.detach()
-    # Of a batch of one, `_by_chunks` can differentiate this graph, which hooks that measure memory would spoil.
+    # The graph of a batch of one may be the one that is differentiated: the hooks that measure memory would spoil it.
     footprint = Footprint()
     with footprint.measuring() if chunk_size == "auto" and len(x) > 1 else nullcontext():
         alone = ForwardPass.of(function, _last(x), x)
@@ -239,8 +239,8 @@ def _compute(
     refused: dict[str, Exception] = {}
     for name, why in _candidates(strategy, x, alone):
         _log.debug(
-            "strategy %s (%s), %d of %d samples and %d of %d outputs at a time (%s)",
-            *(name, why, pieces.samples, len(x), pieces.directions, count, pieces.reason),
+            "strategy %s (%s), %d of %d samples and %d directions at a time (%s)",
+            *(name, why, pieces.samples, len(x), pieces.directions, pieces.reason),
         )
         try:
             J, values = _by_chunks(function, x, name, pieces, alone)
@@ -341,6 +341,6 @@ def _candidates(strategy: str, x: Tensor, alone: ForwardPass) -> list[tuple[str,
     last = ("backward", "auto: the strategies before cannot carry out a step of the model, or do so wrongly")
     if alone.hooked:
         return [("backward", "auto: hooks change the derivatives, and ordinary backward passes run them")]
-    if x[0].numel() < alone.outputs.shape[1]:
+    if x[0].numel() < alone.outputs.shape[1] and not torch.is_grad_enabled():  # see check_inputs
         return [("vmap-jacfwd", "auto: fewer inputs than outputs"), ("vmap-vjp", "auto"), last]
     return [("vmap-vjp", "auto"), last]

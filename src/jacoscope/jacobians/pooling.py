@@ -61,6 +61,6 @@ class TiledPool(torch.autograd.Function):
         (slope,), spreaded = ctx.saved_tensors, spread(g, ctx.window, ctx.factor)
         if slope is None:
             return spreaded, None, None, None, None
-        # In place, since fresh memory is slow. With a graph, `vmap` may batch the slope and not the cotangent, which
-        # has no room for the product then.
+        # In place, since fresh memory is slow. With a graph, the slope may be batched by `vmap` where the
+        # cotangent is not, and then the product does not fit into the cotangent.
         return spreaded * slope if torch.is_grad_enabled() else spreaded.mul_(slope), None, None, None, None

@@ -125,7 +125,7 @@ STRATEGIES: dict[str, Callable[[Function, Tensor, int, int], Result]] = {
 """The strategies by name; `"auto"` chooses among them."""
 
 DEFINITION = "vmap-jacrev"
-"""The strategy that the callback and analyze.py prefer: that of the textbook, which a reader recognises."""
+"""The strategy that the callback and analyze.py prefer: the textbook's, which readers recognise."""
 
 SAMPLE_BY_SAMPLE = ("vmap-jacrev", "vmap-jacfwd")
 """Those that call the model with one sample: their outputs do not show whether samples depend on each other."""

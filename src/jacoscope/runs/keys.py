@@ -158,7 +158,7 @@ def _unknown_key(key: str, config: DictConfig, groups: list[str]) -> str:
         if not allowed and parent in groups:
             return f"There is no key {key} in {parent}=none. Choose another config of it first: {parent}=…"
         if not allowed:
-            return f"There is no key {key}: {parent}, as it is chosen, has no keys"
+            return f"There is no key {key}: with the present choice, {parent} has no keys"
         message += f"\nKeys{f' of {parent}' if parent else ''}: {', '.join(allowed)}"
     if not parent:
         message += f"\nGroups: {', '.join(groups)}"

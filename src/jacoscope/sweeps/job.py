@@ -52,13 +52,18 @@ def run_job(task: Callable[[DictConfig], Any], cfg: DictConfig, script: Path) ->
 
 
 def _without_exit(task: Callable[[DictConfig], Any], cfg: DictConfig) -> Any:
-    """Run a task. Raise UserError if it calls ``sys.exit``, which would end the other jobs of this process too."""
+    """Run a task. Raise UserError if it exits, which would end the other jobs of this process, or of its launcher, too.
+
+    If the process of the sweep itself was terminated, it exits.
+    """
     try:
         return task(cfg)
     except SystemExit as stop:
-        if stop.code in TERMINATED:
+        if stop.code not in TERMINATED:
+            raise UserError(f"sys.exit({stop.code!r}) was called") from stop
+        if os.environ.get(SWEEP_PROCESS) == str(os.getpid()):
             raise
-        raise UserError(f"sys.exit({stop.code!r}) was called") from stop
+        raise UserError("The process of this run was terminated") from stop
 
 
 @contextmanager

@@ -7,8 +7,8 @@ the two hues are told apart with every common kind of colour blindness. Zero is 
 off the white page, so that a map's edge is seen.
 
 To change the colours of all heatmaps, change the entries of :data:`MAP_COLORS`, with their words. The three ends have
-to be told apart. Tests ask of any colours what is said above, which few of matplotlib's maps have: even steps, and as
-much darkness at both ends.
+to be told apart. Tests hold any colours to the above: even steps, and ends that are equally dark. Few of matplotlib's
+maps pass.
 
 This file imports neither torch nor matplotlib until a colour map is used: pages read the theme from here.
 """
