@@ -57,9 +57,9 @@ def command(config_name: str, check: Task | None = None) -> Callable[[Task], Cal
             except KeyboardInterrupt as stop:
                 _leave(str(stop) or "Stopped.", status=128 + (first_interrupt() or signal.SIGINT))
             except Exception:
-                if first_interrupt() is None:
+                if (number := first_interrupt()) is None:
                     raise
-                _leave("Stopped.", status=130)
+                _leave("Stopped.", status=128 + number)
             finally:
                 if signal.getsignal(signal.SIGINT) is interrupt:  # at exit, Python would print its exception
                     signal.signal(signal.SIGINT, signal.SIG_DFL)
